@@ -1,0 +1,67 @@
+"""Files of reports/ and the run's outcomes -> Prefect artifacts. An artifact never holds a fact that the files lack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows.repro import Outcome
+
+STAGES_KEY = "video-r1-stages"
+BENCHMARK_KEY = "video-r1-benchmark"
+REPORT_KEY = "video-r1-report"
+
+Row = dict[str, str | int | float]
+
+
+def stage_rows(outcomes: Sequence[Outcome], failed: Mapping[str, str], skipped: Sequence[str]) -> list[Row]:
+    """One row per stage of the plan: what became of it and its seconds."""
+    rows: list[Row] = [
+        {"stage": done.stage, "result": done.result, "seconds": round(done.seconds, 1)} for done in outcomes
+    ]
+    rows += [{"stage": stage, "result": f"failed: {reason}", "seconds": ""} for stage, reason in failed.items()]
+    rows += [{"stage": stage, "result": "not run", "seconds": ""} for stage in skipped]
+    return rows
+
+
+def benchmark_rows(folder: Path) -> list[Row]:
+    """One row per model and view from `folder`/*.json; empty where there is no file.
+
+    A view's own numbers become columns, and so does the accuracy of each of its question groups; what is nested deeper
+    stays with the report.
+    """
+    rows: list[Row] = []
+    for path in sorted(folder.glob("*.json")):
+        report = json.loads(path.read_text())
+        for view, numbers in report["views"].items():
+            rows.append({"model": report["model"], "view": view, **dict(_columns(numbers))})
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return [{column: row.get(column, "") for column in columns} for row in rows]
+
+
+def _columns(numbers: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in numbers.items():
+        if isinstance(value, Mapping):
+            value = value.get("accuracy")
+        if isinstance(value, int | float):
+            yield name, round(value, 4)
+
+
+def publish(stages: list[Row], reports: Path) -> None:
+    """Leave the stage table, the benchmark table and the report's tables with the current flow run.
+
+    Args:
+        stages: see `stage_rows`.
+        reports: the project's reports folder.
+    """
+    create_table_artifact(key=STAGES_KEY, table=stages, description="What became of each stage")
+    if rows := benchmark_rows(reports / "benchmark"):
+        create_table_artifact(key=BENCHMARK_KEY, table=rows, description="Benchmark metrics by model")
+    tables = reports / "benchmark.md"
+    if tables.exists():
+        link = (reports / "index.html").resolve().as_uri()
+        create_markdown_artifact(key=REPORT_KEY, markdown=f"{tables.read_text()}\n\nFull report: {link}\n")

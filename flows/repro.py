@@ -1,0 +1,206 @@
+"""One stage in a child process of its own: `dvc repro --single-item`, streamed, limited in time, and never left behind.
+
+DVC runs in a process per stage because its path locks are keyed by process. `--single-item` is safe only because the
+flow walks the graph in topological order: by hand it would skip the look upstream. `--wait-for-lock` because siblings
+take turns at the workspace lock for short moments. Nothing here knows Prefect: tests and flow call the same function.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+
+from flows.plan import Policy
+
+Result = Literal["ran", "restored", "unchanged"]
+GRACE_SECONDS = 10.0
+"""Between the request to end and the kill."""
+
+# What DVC says about a stage; the last match of a run counts.
+_SAYINGS: dict[str, Result] = {
+    "Running stage '": "ran",
+    "is cached - skipping run": "restored",
+    "didn't change, skipping": "unchanged",
+    "Verifying outputs in frozen stage": "unchanged",
+}
+
+
+class StageError(RuntimeError):
+    """A stage failed, ran out of time or was stopped; the text names it and says which."""
+
+
+class WorkspaceBusyError(RuntimeError):
+    """Another flow run works in this folder."""
+
+
+class Outcome(NamedTuple):
+    """What became of one stage."""
+
+    stage: str
+    result: Result
+    seconds: float
+
+
+class Children:
+    """The DVC processes that are alive now, so that a flow that ends can end them too.
+
+    Only these are ever ended: other children of the process, such as Prefect's temporary server, are not ours.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: set[subprocess.Popen[str]] = set()
+        self._stopping = False
+
+    def reopen(self) -> None:
+        """Accept new processes again; called when a flow run begins."""
+        with self._lock:
+            self._stopping = False
+
+    def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+        """Start and register a process; StageError after `reap`, so that a retry does not outlive its flow."""
+        with self._lock:
+            if self._stopping:
+                raise StageError(f"{command[-1]}: not started, the run is stopping")
+            child = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            self._live.add(child)
+            return child
+
+    def forget(self, child: subprocess.Popen[str]) -> None:
+        """Drop an ended process."""
+        with self._lock:
+            self._live.discard(child)
+
+    def reap(self) -> None:
+        """End every registered process with its descendants, and start no more."""
+        with self._lock:
+            self._stopping = True
+            live = list(self._live)
+        for child in live:
+            end_tree(child.pid)
+
+
+CHILDREN = Children()
+_slots: dict[str, threading.BoundedSemaphore] = defaultdict(lambda: threading.BoundedSemaphore(slot_size()))
+
+
+def slot_size() -> int:
+    """How many stages of one slot may run at once: VIDEO_R1_SLOT_SIZE, 1 unless set. Where it runs is no parameter."""
+    return int(os.environ.get("VIDEO_R1_SLOT_SIZE", "1"))
+
+
+def end_tree(pid: int, grace_seconds: float = GRACE_SECONDS) -> None:
+    """Ask a process and all its descendants to end; kill what is left after the grace time."""
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(tree, timeout=grace_seconds)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def run_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], None]) -> Outcome:
+    """Run one stage whose upstream is up to date.
+
+    Args:
+        stage: DVC's name of it.
+        policy: its time limit and slot; retries are the caller's.
+        force: run it even if nothing changed.
+        log: receives each line that DVC and the stage print.
+
+    Raises:
+        StageError: non-zero exit, out of time, or the run is stopping.
+    """
+    force_flag = ["--force"] if force else []
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *force_flag, stage]
+    with _slots[policy.slot] if policy.slot else contextlib.nullcontext():
+        started = time.monotonic()
+        child = CHILDREN.start(command, child_environment())
+        out_of_time = threading.Event()
+
+        def end_in_time() -> None:
+            out_of_time.set()
+            end_tree(child.pid)
+
+        timer = threading.Timer(policy.timeout_seconds or 0, end_in_time)
+        timer.daemon = True
+        if policy.timeout_seconds is not None:
+            timer.start()
+        try:
+            result, last = follow(child, log)
+            code = child.wait()
+        finally:
+            timer.cancel()
+            CHILDREN.forget(child)
+    seconds = time.monotonic() - started
+    if out_of_time.is_set():
+        raise StageError(f"{stage}: stopped at its time limit of {policy.timeout_seconds:g} s")
+    if code != 0:
+        raise StageError(f"{stage}: failed with exit code {code}: {last}")
+    return Outcome(stage, result, seconds)
+
+
+def follow(child: subprocess.Popen[str], log: Callable[[str], None]) -> tuple[Result, str]:
+    """Pass on a child's lines until it closes its output; what DVC said became of the stage, and the last line."""
+    result: Result = "unchanged"
+    last = ""
+    assert child.stdout is not None
+    for line in child.stdout:
+        text = line.rstrip()
+        if not text:
+            continue
+        last = text
+        log(text)
+        for saying, meaning in _SAYINGS.items():
+            if saying in text:
+                result = meaning
+    return result, last
+
+
+def child_environment() -> dict[str, str]:
+    """This environment with the running interpreter's folder first, so that `python` in a stage's cmd is this Python."""
+    folder = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": folder + os.pathsep + os.environ.get("PATH", os.defpath), "PYTHONUNBUFFERED": "1"}
+
+
+@contextlib.contextmanager
+def sole_driver(lock: Path = Path(".dvc/tmp/flow.lock")) -> Iterator[None]:
+    """Hold this workspace for one flow run: DVC's path locks fail at once when two walk the same graph.
+
+    Raises:
+        WorkspaceBusyError: another run holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkspaceBusyError(
+                f"another run of the flow works in {Path.cwd()}; wait for it or cancel it"
+            ) from None
+        yield

@@ -1,0 +1,208 @@
+"""Make `.venv` and install the pinned environment into it: `python3 setup/setup.py [--flavour cpu|cuda] [--check]`.
+
+Needs nothing but a supported Python. Idempotent: a stamp with a hash of everything that decides the environment lets a
+second run end at once. Each step prints its name and its seconds; a failing step prints the end of its own output and
+stops.
+"""
+
+import sys
+
+SUPPORTED = ((3, 11), (3, 12))
+if sys.version_info[:2] not in SUPPORTED:
+    version = ".".join(map(str, sys.version_info[:2]))
+    sys.exit(f"setup: Python {version} is not supported; use 3.11 or 3.12, e.g. `make setup PYTHON=python3.11`")
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+STAMP = VENV / ".setup-stamp"
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+PROBE_SECONDS = 4.0
+"""A package index that does not answer within this time is left alone."""
+IMPORT_CHECK = """
+import importlib
+for name in ("torch", "torchvision", "transformers", "trl", "vllm", "prefect", "dvc", "great_expectations"):
+    module = importlib.import_module(name)
+    print(name, getattr(module, "__version__", "ok"), end="  ", flush=True)
+print()
+"""
+
+
+class SetupError(RuntimeError):
+    """A step failed; the text is what the user reads."""
+
+
+def fingerprint(flavour: str) -> str:
+    """Hash of all that decides the environment: the pins, the set-up code, the interpreter and the flavour."""
+    digest = hashlib.sha256(f"{flavour} {sys.version_info[:3]} {VENV}".encode())
+    for path in [requirements(flavour), *sorted((ROOT / "setup").glob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def requirements(flavour: str) -> Path:
+    """The pin list of a flavour."""
+    return ROOT / "requirements" / f"{flavour}.txt"
+
+
+def pin(flavour: str, name: str) -> str:
+    """`name==version` as the pin list has it."""
+    found = re.search(rf"^{re.escape(name)}==\S+", requirements(flavour).read_text(), re.MULTILINE)
+    if found is None:
+        raise SetupError(f"{requirements(flavour)}: no pin for {name}")
+    return found.group()
+
+
+def run(command: list[str], **environment: str) -> str:
+    """Run a command and return its output; SetupError with the end of it when it fails."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode != 0:
+        tail = [line for line in done.stdout.splitlines() if line.strip() and not line.startswith("WARNING")][-12:]
+        raise SetupError("\n".join([f"{' '.join(command[:6])} ... failed ({done.returncode}):", *tail]))
+    return done.stdout
+
+
+def python() -> str:
+    """Interpreter of the environment."""
+    return str(VENV / "bin" / "python")
+
+
+def pip(*arguments: str) -> str:
+    """Run pip inside the environment, without byte-compiling (Python does that on first import)."""
+    return run(
+        [
+            python(),
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--no-input",
+            "install",
+            "-q",
+            "--no-compile",
+            *arguments,
+        ]
+    )
+
+
+def answers(url: str, seconds: float = PROBE_SECONDS) -> bool:
+    """Whether `url` answers in time; name resolution has no time limit of its own, hence the thread."""
+    result: list[bool] = []
+
+    def probe() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=seconds) as reply:
+                result.append(reply.status == 200)
+        except OSError:
+            result.append(False)
+
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return bool(result and result[0])
+
+
+def make_venv() -> str:
+    """Create `.venv`, or keep the one that runs this same Python version."""
+    if Path(python()).exists():
+        version = subprocess.run(
+            [python(), "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True
+        )
+        if version.stdout.split() == [str(part) for part in sys.version_info[:2]]:
+            return "kept"
+    shutil.rmtree(VENV, ignore_errors=True)
+    try:
+        run([sys.executable, "-m", "venv", str(VENV)])
+    except SetupError as error:
+        raise SetupError(f"{error}\n(on Debian and Ubuntu: apt install python3-venv)") from None
+    return "Python " + ".".join(str(part) for part in sys.version_info[:3])
+
+
+def install_torch(flavour: str) -> str:
+    """Install torch by exact version before anything else; from PyTorch's CPU wheels where they can be had."""
+    source: list[str] = []
+    if flavour == "cpu" and answers(f"{TORCH_CPU_INDEX}/torch/"):
+        source = ["--extra-index-url", TORCH_CPU_INDEX]
+    pip(pin(flavour, "torch"), "-c", str(requirements(flavour)), *source)
+    pip(pin(flavour, "torchvision"), "--no-deps", *source)
+    return "PyTorch's CPU wheels" if source else "the default index"
+
+
+def install_rest(flavour: str) -> str:
+    """Install the whole list with uv, which takes seconds where pip takes minutes; with pip where uv cannot be had or fails."""
+    listed = ["--no-deps", "-r", str(requirements(flavour))]
+    try:
+        pip(pin(flavour, "uv"))
+        run([python(), "-m", "uv", "pip", "install", "-q", "--python", python(), *listed], **uv_environment())
+        return "by uv"
+    except SetupError:
+        pip(*listed)
+        return "by pip"
+
+
+def uv_environment() -> dict[str, str]:
+    """The index and the certificate that pip is set up with, in uv's terms."""
+    listed = run([python(), "-m", "pip", "--disable-pip-version-check", "config", "list"])
+    settings = dict(re.findall(r"^[\w:.]*?\.?(index-url|cert)='(.*)'$", listed, re.MULTILINE))
+    names = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
+    return {"UV_HTTP_TIMEOUT": "60"} | {names[key]: value for key, value in settings.items()}
+
+
+def install_shim(flavour: str) -> str:
+    """Let a CPU torch import torchvision (see setup/torchvision_cpu.py)."""
+    return run([python(), "setup/install_shim.py"]).strip().splitlines()[-1]
+
+
+def check_imports() -> str:
+    """Import what the pipeline stands on, in a fresh interpreter, and return the versions."""
+    return run([python(), "-c", IMPORT_CHECK], DO_NOT_TRACK="1", VLLM_LOGGING_LEVEL="ERROR").strip().splitlines()[-1]
+
+
+def main() -> int:
+    """Run the steps; 0 when the environment stands."""
+    parser = argparse.ArgumentParser(description="Make .venv and install the pinned environment into it.")
+    parser.add_argument("--flavour", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--check", action="store_true", help="only tell whether the environment is up to date")
+    arguments = parser.parse_args()
+    flavour, wanted = arguments.flavour, fingerprint(arguments.flavour)
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        print(f"setup: .venv is up to date ({flavour})")
+        return 0
+    if arguments.check:
+        print("setup: .venv is missing or out of date; run `make setup`")
+        return 1
+    steps = [
+        ("virtual environment .venv", make_venv),
+        ("torch and torchvision", lambda: install_torch(flavour)),
+        (f"packages of requirements/{flavour}.txt", lambda: install_rest(flavour)),
+        ("torchvision on a CPU-only torch", lambda: install_shim(flavour)),
+        ("import check", check_imports),
+    ]
+    started = time.monotonic()
+    for number, (title, step) in enumerate(steps, 1):
+        print(f"setup {number}/{len(steps)}: {title} ... ", end="", flush=True)
+        before = time.monotonic()
+        try:
+            note = step()
+        except SetupError as error:
+            print(f"failed\n{error}", file=sys.stderr)
+            return 1
+        print(f"{time.monotonic() - before:.0f} s ({note})", flush=True)
+    STAMP.write_text(wanted)
+    print(f"setup: done in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

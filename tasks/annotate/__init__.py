@@ -1,0 +1,1 @@
+"""annotate: the teacher answers every training question with its reasoning."""

@@ -1,0 +1,1 @@
+"""ask: one question about one clip or image, answered by any Qwen2.5-VL checkpoint folder."""

@@ -1,0 +1,98 @@
+"""Put one question to a model: `python -m tasks.ask CLIP "What moves?" --options left right`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from PIL import Image
+
+from tasks import params, paths
+from tasks.core.engine.base import EngineError, open_engine
+from tasks.core.engine.questions import build_request, read_sized
+from tasks.core.io.cli import run_stage
+from tasks.core.models.load import check_folder
+from tasks.core.schemas.records import PROBLEM_TYPES, Record
+from tasks.core.text import answer_of, think_of
+from tasks.core.video import VideoError
+
+
+def main() -> int:
+    """Ask, print reasoning and answer."""
+    arguments = parse_arguments()
+    config = params.load()
+    check_folder(arguments.model)
+    record = question(arguments.clip, arguments.question, arguments.options, arguments.type)
+    clip = read_sized(record.path, record.data_type, **config.video.model_dump())
+    settings = config.engine.model_dump() | {"backend": arguments.engine, "batch_size": 1}
+    with open_engine(model_path=arguments.model, **settings) as engine:
+        request = build_request(engine, record, clip, key="ask", **config.prompt.model_dump(), seed=config.seed)
+        [[completion]] = engine.generate([request], temperature=0.0, top_p=1.0, max_tokens=arguments.max_tokens)
+    if completion.finish_reason == "error":
+        raise EngineError(completion.error)
+    print(shown(completion.text))
+    if completion.finish_reason == "length":
+        print(f"(cut off after {len(completion.token_ids)} tokens; --max-tokens allows more)")
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.ask", description=__doc__)
+    parser.add_argument("clip", help="video or image file")
+    parser.add_argument("question")
+    parser.add_argument("--model", type=Path, default=paths.GRPO_MODEL, help="Qwen2.5-VL checkpoint folder")
+    parser.add_argument("--options", nargs="+", default=[], metavar="OPTION", help="lettered if they are not yet")
+    parser.add_argument("--type", choices=PROBLEM_TYPES, help="multiple choice with options, else free-form")
+    parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
+    parser.add_argument("--max-tokens", type=int, default=512)
+    return parser.parse_args()
+
+
+def question(path: str, text: str, options: list[str], problem_type: str | None) -> Record:
+    """A record without a solution, as prompts need it."""
+    return Record(
+        problem_id=0,
+        problem=text,
+        data_type=data_type_of(path),
+        problem_type=problem_type or ("multiple choice" if options else "free-form"),
+        options=lettered(options),
+        process="",
+        solution="",
+        path=path,
+    )
+
+
+def lettered(options: list[str]) -> list[str]:
+    """Options as "A. text"; left alone if every one starts with its letter already."""
+    letters = [chr(ord("A") + place) for place in range(len(options))]
+    if all(option.startswith((f"{letter}.", f"{letter})")) for letter, option in zip(letters, options, strict=True)):
+        return options
+    return [f"{letter}. {option}" for letter, option in zip(letters, options, strict=True)]
+
+
+def data_type_of(path: str) -> str:
+    """Data type of a file: image if Pillow reads one still picture, else video (animations too).
+
+    Raises:
+        VideoError: no such file.
+    """
+    if not Path(path).is_file():
+        raise VideoError(path, "no such file")
+    try:
+        with Image.open(path) as image:
+            return "video" if getattr(image, "n_frames", 1) > 1 else "image"
+    except OSError:
+        return "video"
+
+
+def shown(text: str) -> str:
+    """Reasoning and answer under headings; the raw text of an answer without tags."""
+    reasoning, answer = think_of(text), answer_of(text)
+    if reasoning is None and answer is None:
+        return f"{text.strip()}\n(no think or answer tags in this answer)"
+    return f"reasoning: {reasoning or '-'}\nanswer: {answer or '-'}"
+
+
+if __name__ == "__main__":
+    run_stage(main, params.ParamsError)

@@ -1,0 +1,1 @@
+"""benchmark: one model on the test split, with ordered frames and on two controls."""

@@ -1,0 +1,1 @@
+"""Library shared by the stages; imports no stage, neither Prefect nor DVC."""

@@ -1,0 +1,52 @@
+"""Records to engine requests: decode the clip once, render the chat, derive the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tasks.core.engine.base import Engine, Request
+from tasks.core.io.seeds import derive_seed
+from tasks.core.prompts import messages
+from tasks.core.schemas.records import Record
+from tasks.core.video import Clip, VideoError, read_media, resize_clip
+
+ReadClip = Callable[[str, str], Clip]
+"""(path, data_type) -> sampled and resized clip; raises VideoError."""
+
+
+def read_sized(
+    path: str, data_type: str, *, frames: int, fps: float, min_frames: int, min_pixels: int, max_pixels: int
+) -> Clip:
+    """A clip or image as the model sees it; the numbers are the fields of `params.Video`.
+
+    Raises:
+        VideoError: it does not decode, or one side is absurdly longer than the other.
+    """
+    clip = read_media(path, data_type, frames=frames, fps=fps, min_frames=min_frames)
+    try:
+        return resize_clip(clip, min_pixels, max_pixels)
+    except ValueError as error:
+        raise VideoError(path, str(error)) from error
+
+
+def read_clips(records: Sequence[Record], read: ReadClip) -> list[Clip | str]:
+    """Each record's clip, or why it cannot be read: one broken file costs one row."""
+    return [_read_clip(record, read) for record in records]
+
+
+def _read_clip(record: Record, read: ReadClip) -> Clip | str:
+    try:
+        return read(record.path, record.data_type)
+    except VideoError as error:
+        return str(error)
+
+
+def build_request(
+    engine: Engine, record: Record, clip: Clip | None, *, key: str, template: str, system: str, seed: int
+) -> Request:
+    """Request of one question; without a clip the prompt has no placeholder either.
+
+    The request's seed depends on the run seed, the problem and the key alone, never on its place in a batch.
+    """
+    chat = messages(record, template=template, system=system, medium=clip is not None)
+    return Request(key, engine.render(chat), clip, record.data_type, derive_seed(seed, record.problem_id, key))

@@ -1,0 +1,134 @@
+"""Generation by transformers: any device, nothing extra to install; the reference for the vLLM engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from tasks.core.engine.base import GREEDY_BELOW, Completion, Request, answer_admitted
+from tasks.core.models import inputs, load
+from tasks.core.models.visual_tokens import visual_token_ids
+
+
+class TransformersEngine:
+    """`Engine` over `model.generate`, `batch_size` requests at a time, padded on the left."""
+
+    def __init__(self, model_path: Path | str, *, dtype: str, max_model_len: int, batch_size: int) -> None:
+        """Load the checkpoint.
+
+        Raises:
+            ModelError: not a usable checkpoint folder.
+        """
+        self._processor = load.load_processor(model_path)
+        self._model = load.load_model(model_path, dtype)
+        self._max_model_len = max_model_len
+        self._batch_size = batch_size
+        self._banned = visual_token_ids(self._processor.tokenizer)
+        self._ends = end_tokens(self._model, self._processor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        del self._model
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def render(self, messages: list[dict[str, Any]]) -> str:
+        """Chat messages as the model's prompt text."""
+        return inputs.prompt_text(self._processor, messages)
+
+    def generate(
+        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int, n: int = 1
+    ) -> list[list[Completion]]:
+        """See `Engine.generate`."""
+
+        def answer(batch: list[Request]) -> list[list[Completion]]:
+            rows = [(request, copy) for request in batch for copy in range(n)]
+            flat: list[Completion] = []
+            for start in range(0, len(rows), self._batch_size):
+                flat += self._answer(rows[start : start + self._batch_size], temperature, top_p, max_tokens)
+            return [flat[i * n : (i + 1) * n] for i in range(len(batch))]
+
+        return answer_admitted(self._processor, requests, self._max_model_len, answer)
+
+    @torch.inference_mode()
+    def _answer(
+        self, rows: list[tuple[Request, int]], temperature: float, top_p: float, max_tokens: int
+    ) -> list[Completion]:
+        requests = [request for request, _ in rows]
+        batch = inputs.encode(
+            self._processor,
+            [request.prompt for request in requests],
+            [request.clip for request in requests],
+            [request.data_type for request in requests],
+        ).to(self._model.device)
+        rooms = [min(max_tokens, self._max_model_len - int(length)) for length in batch["attention_mask"].sum(1)]
+        seeds = [request.seed + copy for request, copy in rows]
+        output = self._model.generate(
+            **batch,
+            generation_config=GenerationConfig(
+                do_sample=False,
+                max_new_tokens=max(rooms),
+                eos_token_id=self._ends,
+                pad_token_id=self._processor.tokenizer.pad_token_id,
+            ),
+            logits_processor=LogitsProcessorList([SeededSampler(seeds, self._banned, temperature, top_p)]),
+        )
+        width = batch["input_ids"].shape[1]
+        return [self._completion(ids[width:].tolist(), room) for ids, room in zip(output, rooms, strict=True)]
+
+    def _completion(self, ids: list[int], room: int) -> Completion:
+        ends = (place for place, token in enumerate(ids) if token in self._ends)
+        end = next(ends, None)
+        stopped = end is not None and end < room
+        kept = ids[: end + 1] if end is not None and stopped else ids[:room]
+        text = self._processor.tokenizer.decode(kept, skip_special_tokens=True)
+        return Completion(text=text, token_ids=kept, finish_reason="stop" if stopped else "length")
+
+
+class SeededSampler(LogitsProcessor):
+    """Turns greedy search into sampling with one random stream per row (Gumbel-max).
+
+    `generate` draws a whole batch from one stream, so that an answer would depend on its neighbours. Adding Gumbel
+    noise from the row's own generator to the tempered, truncated log-probabilities and taking the maximum is an exact
+    draw.
+    """
+
+    def __init__(self, seeds: Sequence[int], banned: Sequence[int], temperature: float, top_p: float) -> None:
+        """One seed per row; `banned` token ids get no probability."""
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._banned = list(banned)
+        self._temperature = temperature
+        self._top_p = top_p
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores (B, V) whose maximum is the sampled token."""
+        scores = scores.float()
+        scores[:, self._banned] = -torch.inf
+        if self._temperature < GREEDY_BELOW:
+            return scores
+        scores = truncate(scores / self._temperature, self._top_p)
+        noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=g) for g in self._generators])
+        return scores - noise.log().to(scores.device)
+
+
+def truncate(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Scores (B, V), -inf outside the smallest set of tokens that holds probability `top_p`; the best one stays."""
+    if top_p >= 1:
+        return scores
+    ordered, order = scores.sort(dim=-1, descending=True)
+    share = ordered.softmax(dim=-1)
+    outside = share.cumsum(dim=-1) - share >= top_p
+    return scores.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
+
+
+def end_tokens(model: Any, processor: Any) -> list[int]:
+    """Ids that end an answer: the tokenizer's end token and those of the checkpoint's generation settings."""
+    configured = model.generation_config.eos_token_id
+    ends = configured if isinstance(configured, list) else [configured]
+    return sorted({token for token in [*ends, processor.tokenizer.eos_token_id] if token is not None})

@@ -1,0 +1,175 @@
+"""Generation by vLLM's offline engine, on GPUs or on a CPU build."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from tasks.core.engine.base import Completion, EngineError, FinishReason, Request, answer_admitted
+from tasks.core.models import inputs, load
+from tasks.core.models.visual_tokens import VISUAL_TOKENS
+
+GIB = 1 << 30
+ENVIRONMENT = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    # Thread pinning takes whole cores even when another stage runs on them; OMP_NUM_THREADS decides instead.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+"""Set unless the caller's environment says otherwise."""
+
+
+class VllmEngine:
+    """`Engine` over `vllm.LLM`: continuous batching, prefix caching, one image or video per prompt."""
+
+    def __init__(
+        self,
+        model_path: Path | str,
+        *,
+        dtype: str,
+        max_model_len: int,
+        gpu_memory_utilization: float,
+        kv_cache_gb: int,
+        tensor_parallel: int,
+        batch_size: int,
+    ) -> None:
+        """Start the engine.
+
+        Raises:
+            ModelError: not a usable checkpoint folder.
+            EngineError: vLLM is not installed or does not start.
+        """
+        set_environment(tensor_parallel)
+        self._processor = load.load_processor(model_path)
+        self._max_model_len = max_model_len
+        vocabulary = self._processor.tokenizer.get_vocab()
+        self._banned = [token for token in VISUAL_TOKENS if token in vocabulary]
+        self._llm = start(
+            str(model_path),
+            tensor_parallel_size=tensor_parallel,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            max_num_seqs=batch_size,
+            **device_options(gpu_memory_utilization, kv_cache_gb),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+        gc.collect()
+        cleanup_dist_env_and_memory()
+
+    def render(self, messages: list[dict[str, Any]]) -> str:
+        """Chat messages as the model's prompt text."""
+        return inputs.prompt_text(self._processor, messages)
+
+    def generate(
+        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int, n: int = 1
+    ) -> list[list[Completion]]:
+        """See `Engine.generate`."""
+
+        def answer(batch: list[Request]) -> list[list[Completion]]:
+            return self._answer(batch, temperature, top_p, max_tokens, n)
+
+        return answer_admitted(self._processor, requests, self._max_model_len, answer)
+
+    def _answer(
+        self, batch: list[Request], temperature: float, top_p: float, max_tokens: int, n: int
+    ) -> list[list[Completion]]:
+        from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError, VLLMError
+
+        shared = {"n": n, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        try:
+            sampling = [
+                SamplingParams(**shared, seed=request.seed, bad_words=self._banned, detokenize=False)
+                for request in batch
+            ]
+        except (VLLMError, ValueError) as error:
+            raise EngineError(f"vLLM does not sample like this: {error}") from error
+        try:
+            outputs = self._llm.generate([prompt(request) for request in batch], sampling, use_tqdm=False)
+        except VLLMClientError as error:
+            raise ValueError(str(error)) from error  # One request's fault: the batch is halved down to it.
+        except (VLLMError, RuntimeError, AssertionError) as error:
+            raise EngineError(f"vLLM failed on a batch of {len(batch)}: {error}") from error
+        return [[self._completion(output) for output in request.outputs] for request in outputs]
+
+    def _completion(self, output: Any) -> Completion:
+        ids = list(output.token_ids)
+        text = self._processor.tokenizer.decode(ids, skip_special_tokens=True)
+        reason: FinishReason = "stop" if output.finish_reason == "stop" else "length"
+        return Completion(text=text, token_ids=ids, finish_reason=reason)
+
+
+def prompt(request: Request) -> dict[str, Any]:
+    """A request as vLLM's prompt: text, frames and the metadata that keeps vLLM from sampling or resizing again."""
+    if request.clip is None:
+        return {"prompt": request.prompt}
+    if request.data_type == "image":
+        from PIL import Image
+
+        image = Image.fromarray(request.clip.frames[0])
+        return {"prompt": request.prompt, "multi_modal_data": {"image": image}}
+    metadata = {**inputs.video_metadata(request.clip), "do_sample_frames": False}
+    return {"prompt": request.prompt, "multi_modal_data": {"video": [(request.clip.frames, metadata)]}}
+
+
+def device_options(gpu_memory_utilization: float, kv_cache_gb: int) -> dict[str, Any]:
+    """Memory options of `vllm.LLM` for the build of torch at hand; compiled graphs only on a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return {"gpu_memory_utilization": gpu_memory_utilization}
+    return {"kv_cache_memory_bytes": kv_cache_gb * GIB, "enforce_eager": True}
+
+
+def set_environment(tensor_parallel: int) -> None:
+    """Settings that torch and vLLM read once, on import; one worker runs in this process, which saves a start-up."""
+    wanted = ENVIRONMENT if tensor_parallel > 1 else ENVIRONMENT | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+
+
+def start(model: str, **options: Any) -> Any:
+    """A quiet `vllm.LLM`.
+
+    Raises:
+        EngineError: vLLM is not installed or does not start.
+    """
+    import torch
+
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+    set_num_threads = torch.set_num_threads
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            from vllm import LLM
+
+            return LLM(
+                model,
+                enable_prefix_caching=True,
+                limit_mm_per_prompt={"image": 1, "video": 1},
+                mm_processor_kwargs={**inputs.UNTOUCHED, "cap_pixels_per_frame": False},
+                trust_remote_code=False,
+                disable_log_stats=True,
+                use_tqdm_on_load=False,
+                **options,
+            )
+    except ImportError as error:
+        raise EngineError(f"vLLM cannot be imported: {error}") from error
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise EngineError(f"vLLM does not start on {model}: {str(error).splitlines()[0]}") from error
+    finally:
+        torch.set_num_threads = set_num_threads  # vLLM's CPU worker replaces it for the whole process.

@@ -1,0 +1,87 @@
+"""Work in progress of a generation stage: an append-only log under a key of the stage's inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tasks.core.io.jsonl import append_jsonl, read_jsonl
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def work_key(**inputs: Any) -> str:
+    """Sixteen hex digits that change when any input does; inputs are JSON values."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def source_digest(*folders: Path) -> str:
+    """SHA-256 over the Python files below the folders: names and contents."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(f"{file.relative_to(folder)}\0{file_digest(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def media_digest(paths: Iterable[str]) -> str:
+    """SHA-256 over names, sizes and modification times of media files; cheap enough for hundreds of thousands.
+
+    A file that is touched or missing changes the digest, which costs a resume, never a wrong answer.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(set(paths)):
+        file = Path(path)
+        stat = file.stat() if file.exists() else None
+        digest.update(f"{path}\0{stat.st_size if stat else -1}\0{stat.st_mtime_ns if stat else -1}\n".encode())
+    return digest.hexdigest()
+
+
+class WorkLog:
+    """Rows finished so far, in `<root>/<key>/rows.jsonl`; other keys below `root` are leftovers of other inputs."""
+
+    def __init__(self, root: Path, key: str) -> None:
+        """Open (or begin) the log of `key` and remove the logs of other keys."""
+        self._folder = root / key
+        if root.exists():
+            for other in root.iterdir():
+                if other != self._folder:
+                    shutil.rmtree(other)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows logged so far; a line torn by a crash is left out."""
+        return read_jsonl(self._folder / "rows.jsonl")
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Log finished rows, flushed to disk."""
+        append_jsonl(self._folder / "rows.jsonl", rows)
+
+    def finish(self) -> None:
+        """Remove the log: its rows are in the stage's output, and a forced run starts afresh."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def prepared_ahead(items: Sequence[T], size: int, prepare: Callable[[Sequence[T]], R]) -> Iterator[R]:
+    """`prepare(batch)` for consecutive batches of `size` items, the next one made in the background meanwhile."""
+    batches = [items[start : start + size] for start in range(0, len(items), size)]
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[R] | None = None
+        for batch in batches:
+            upcoming = pool.submit(prepare, batch)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = upcoming
+        if waiting is not None:
+            yield waiting.result()

@@ -1,0 +1,26 @@
+"""How a stage command ends: its own exit code, or one clear line and exit code 2."""
+
+import sys
+from collections.abc import Callable
+
+from tasks.core.io.errors import StageError
+
+USAGE_EXIT = 2
+
+
+def run_stage(main: Callable[[], int | None], *known: type[Exception]) -> None:
+    """Run a stage's `main` and leave the process with its exit code (None counts as 0).
+
+    A `StageError`, or one of the `known` classes, becomes one line on stderr and exit code 2: these tell the user what
+    to mend. Every other exception is a bug and keeps its traceback.
+
+        if __name__ == "__main__":
+            run_stage(main, ParamsError)
+    """
+    expected: tuple[type[Exception], ...] = (StageError, *known)
+    try:
+        code = main()
+    except expected as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE_EXIT)
+    sys.exit(code or 0)

@@ -1,0 +1,13 @@
+"""Tokens that stand for pixels. A model may read them; sampling one would ask for an image that is not there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+VISUAL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+
+
+def visual_token_ids(tokenizer: Any) -> list[int]:
+    """Ids of the tokenizer's visual special tokens, ascending: never sampled, never trained on."""
+    vocabulary = tokenizer.get_vocab()
+    return sorted(vocabulary[token] for token in VISUAL_TOKENS if token in vocabulary)

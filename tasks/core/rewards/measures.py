@@ -1,0 +1,70 @@
+"""Text distances: word error rate (jiwer) and ROUGE (rouge_score). Both libraries are imported at first use."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from statistics import fmean
+from typing import Any
+
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORDS = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_STEM_ABOVE_CHARS = 3
+
+
+def word_error_rate(truth: str, answer: str) -> float:
+    """Word-level edit distance over the number of true words (at least 1); words are split at white space."""
+    import jiwer
+
+    reference, hypothesis = truth.split(), answer.split()
+    if not reference:
+        return float(len(hypothesis))
+    return float(jiwer.wer(" ".join(reference), " ".join(hypothesis)))
+
+
+def rouge_mean(truth: str, answer: str) -> float:
+    """Mean F measure of ROUGE-1, ROUGE-2 and ROUGE-L with stemming, as published; knows [a-z0-9] only."""
+    scores = _ascii_scorer().score(truth, answer)
+    return fmean(score.fmeasure for score in scores.values())
+
+
+def rouge_mean_any_script(truth: str, answer: str) -> float:
+    """`rouge_mean` over words of any script (one per Chinese, Japanese or Korean character); equal to it on ASCII text.
+
+    ROUGE-2 is left out when truth and answer are single words, which have no pairs.
+    """
+    scores = _any_script_scorer().score(truth, answer)
+    if len(words(truth)) == 1 == len(words(answer)):
+        scores = {name: score for name, score in scores.items() if name != "rouge2"}
+    return fmean(score.fmeasure for score in scores.values())
+
+
+def words(text: str) -> list[str]:
+    """Words of any script, in lower case, unstemmed."""
+    return _WORDS.findall(text.lower())
+
+
+@cache
+def _ascii_scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+
+
+@cache
+def _any_script_scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_Stemmed())
+
+
+class _Stemmed:
+    """Tokenizer for RougeScorer: `words`, stemmed by its own rule (Porter, words above three characters)."""
+
+    def __init__(self) -> None:
+        from nltk.stem.porter import PorterStemmer
+
+        self._stem = PorterStemmer().stem
+
+    def tokenize(self, text: str) -> list[str]:
+        return [self._stem(word) if len(word) > _STEM_ABOVE_CHARS else word for word in words(text)]

@@ -1,0 +1,27 @@
+"""What a reward says about an answer."""
+
+from typing import NamedTuple
+
+
+class Verdict(NamedTuple):
+    """Outcome of one rule on (answer, truth)."""
+
+    value: float
+    """Reward in [0, 1]."""
+    parsed: bool
+    """Whether the answer could be read as its type asks; a wrong answer is parsed, an unreadable one is not."""
+    rule: str
+    """What decided: the name of the comparison, or why there was none."""
+
+
+class Score(NamedTuple):
+    """Answer reward of one completion."""
+
+    value: float
+    """Reward in [0, 1]; never NaN."""
+    extracted: str
+    """Inside of the first answer block; "" when there is none."""
+    parsed: bool
+    """See `Verdict.parsed`."""
+    rule: str
+    """See `Verdict.rule`."""

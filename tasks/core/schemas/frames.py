@@ -1,0 +1,139 @@
+"""Tables as the suites look at them: columns of the schema, and derived ones that say per row whether a rule holds.
+
+Rows come in as dicts of the table schemas (types and missing columns are settled when they are read). Lists stay out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from tasks.core.schemas.records import truth_of
+from tasks.core.text.tags import answer_of, is_well_formed
+
+Row = Mapping[str, Any]
+_RECORD = ("problem_id", "problem", "data_type", "problem_type", "process", "solution", "path")
+_NUMBER_TYPES = ("numerical", "regression")
+
+
+def records_frames(
+    tables: Mapping[str, Sequence[Row]], manifest: Sequence[Row], quarantine: Sequence[Row]
+) -> dict[str, pd.DataFrame]:
+    """Frames of the records suite from the tables of ingest, by split."""
+    media = {(row["path"], row["data_type"]): row for row in manifest}
+    trained = {_question(row, media) for split, rows in tables.items() if split != "test" for row in rows}
+    records = [
+        {
+            **_record(row),
+            "split": split,
+            "row_name": f"{split} {row['problem_id']}",
+            "medium_ok": media.get((row["path"], row["data_type"]), {}).get("status") == "ok",
+            "truth_is_option": _names_option(truth_of(row["solution"]), row["options"]),
+            "truth_has_digit": row["problem_type"] not in _NUMBER_TYPES or any(map(str.isdigit, row["solution"])),
+            "unseen": split != "test" or _question(row, media) not in trained,
+        }
+        for split, rows in tables.items()
+        for row in rows
+    ]
+    total = len(records) + len(quarantine)
+    share = len(quarantine) / total if total else 0.0
+    counts = [{"name": name, "kind": "table", "rows": len(rows), "share": 0.0} for name, rows in tables.items()]
+    counts.append({"name": "quarantine", "kind": "quarantine", "rows": len(quarantine), "share": share})
+    extra = ("split", "row_name", "medium_ok", "truth_is_option", "truth_has_digit", "unseen")
+    return {
+        "records": _frame(records, (*_RECORD, "n_options", *extra)),
+        "manifest": _frame(manifest, ("path", "data_type", "sha256", "size_bytes", "frames", "status")),
+        "tables": _frame(counts, ("name", "kind", "rows", "share")),
+    }
+
+
+def cot_frames(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+    """Frame of the cot suite."""
+    derived = [
+        {
+            **_record(row),
+            "reward_is_share": 0 <= row["reward"] <= 1,
+            "finish_reason": row["finish_reason"],
+            "answered": row["finish_reason"] != "error" and bool(row["completion"].strip()),
+            "answer_matches": row["answer"] == (answer_of(row["completion"]) or ""),
+            "well_formed": is_well_formed(row["completion"]),
+        }
+        for row in rows
+    ]
+    extra = ("reward_is_share", "finish_reason", "answered", "answer_matches", "well_formed")
+    return {"cot": _frame(derived, (*_RECORD, "n_options", *extra))}
+
+
+def sft_frames(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+    """Frame of the sft suite."""
+    derived = [
+        {
+            **_record(row),
+            "reward_is_share": 0 <= row["reward"] <= 1,
+            "well_formed": is_well_formed(f"{row['process']}\n{row['solution']}"),
+        }
+        for row in rows
+    ]
+    return {"sft": _frame(derived, (*_RECORD, "n_options", "reward_is_share", "well_formed"))}
+
+
+def predictions_frames(logs: Mapping[str, Sequence[Row]]) -> dict[str, pd.DataFrame]:
+    """Frames of the predictions suite from the log of each model, by file name."""
+    columns = ("model", "view", "problem_id", "problem_type", "data_type", "finish_reason", "tokens")
+    rows = [
+        {
+            **{name: row[name] for name in columns},
+            "row_name": f"{row['model']} {row['view']} {row['problem_id']}",
+            # Spelled out, not left to a range check: those pass over NaN.
+            "reward_is_share": row["reward"] is None or 0 <= row["reward"] <= 1,
+            "reward_iff_answered": (row["reward"] is None) == bool(row["error"]),
+            "extracted_matches": bool(row["error"]) or row["extracted"] == (answer_of(row["completion"]) or ""),
+            "unparsed_is_zero": row["parsed"] or not row["reward"],
+            "model_is_file": row["model"] == name_of_file,
+        }
+        for name_of_file, log in logs.items()
+        for row in log
+    ]
+    asked = {name: {(row["view"], row["problem_id"]) for row in log} for name, log in logs.items()}
+    everything = set().union(*asked.values()) if asked else set()
+    models = [
+        {
+            "model": name,
+            "missing": len(everything - asked[name]),
+            "error_share": sum(bool(row["error"]) for row in log) / len(log) if log else 0.0,
+        }
+        for name, log in logs.items()
+    ]
+    derived = (
+        "row_name",
+        "reward_is_share",
+        "reward_iff_answered",
+        "extracted_matches",
+        "unparsed_is_zero",
+        "model_is_file",
+    )
+    return {
+        "predictions": _frame(rows, (*columns, *derived)),
+        "models": _frame(models, ("model", "missing", "error_share")),
+    }
+
+
+def _frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
+    """Columns in this order, present also when there are no rows."""
+    return pd.DataFrame([[row[name] for name in columns] for row in rows], columns=list(columns))
+
+
+def _record(row: Row) -> dict[str, Any]:
+    return {**{name: row[name] for name in _RECORD}, "n_options": len(row["options"])}
+
+
+def _question(row: Row, media: Mapping[tuple[str, str], Row]) -> tuple[str, str]:
+    """What is asked about which pixels; files are told apart by content, not by name."""
+    digest = media.get((row["path"], row["data_type"]), {}).get("sha256", row["path"])
+    return row["problem"] + "\n".join(row["options"]), digest
+
+
+def _names_option(letter: str, options: Sequence[str]) -> bool:
+    return len(letter) == 1 and 0 <= ord(letter) - ord("A") < len(options)

@@ -1,0 +1,112 @@
+"""Great Expectations behind one function; the only module that imports it.
+
+Wraps three of its habits: a check that raises comes back as a failed expectation (here it is an error), results come in
+another order than the checks, and reports hold run ids (here nothing that changes from run to run).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+import great_expectations as gx  # noqa: E402
+import great_expectations.expectations as gxe  # noqa: E402
+import pandas as pd  # noqa: E402
+from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: E402
+from great_expectations.expectations.row_conditions import Column  # noqa: E402
+
+from tasks.core.io.errors import StageError  # noqa: E402
+from tasks.core.schemas.suites import Check  # noqa: E402
+
+EXAMPLES = 20
+_COUNTED = ("element_count", "unexpected_count", "observed_value")
+
+
+class CheckError(StageError):
+    """A check could not be made (a column is missing, a metric raised): says nothing about the data."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Outcome of one check."""
+
+    name: str
+    frame: str
+    severity: str
+    """critical or warning."""
+    success: bool
+    observed: dict[str, Any]
+    """Counts, or the observed value."""
+    failing: list[str]
+    """Identifiers of the first failing rows."""
+
+
+def run_checks(
+    frames: Mapping[str, pd.DataFrame], checks: Sequence[Check], keys: Mapping[str, str]
+) -> list[CheckResult]:
+    """Make every check on its frame; results in the order of `checks`.
+
+    Args:
+        frames: tables by name.
+        checks: what to expect of them.
+        keys: for each frame, the column that names a row in reports.
+
+    Raises:
+        CheckError: a check raised; names it.
+    """
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    by_name: dict[str, CheckResult] = {}
+    for frame in dict.fromkeys(check.frame for check in checks):
+        wanted = [check for check in checks if check.frame == frame]
+        asset = context.data_sources.add_pandas(frame).add_dataframe_asset(frame)
+        batch = asset.add_batch_definition_whole_dataframe(frame).get_batch({"dataframe": frames[frame]})
+        suite = gx.ExpectationSuite(name=frame, expectations=[_expectation(check) for check in wanted])
+        form = {
+            "result_format": "SUMMARY",
+            "unexpected_index_column_names": [keys[frame]],
+            "partial_unexpected_count": EXAMPLES,
+        }
+        named = {check.name: check for check in wanted}
+        for result in batch.validate(suite, result_format=form).results:
+            check = named[result.expectation_config.meta["name"]]
+            by_name[check.name] = _result(check, result, keys[frame])
+    return [by_name[check.name] for check in checks]
+
+
+def _expectation(check: Check) -> Any:
+    extra: dict[str, Any] = {}
+    if check.where:
+        column, value = check.where
+        extra["row_condition"] = Column(column) == value
+    kind = getattr(gxe, check.expect)
+    return kind(**check.arguments, **extra, severity=check.severity, meta={"name": check.name})
+
+
+def _result(check: Check, result: Any, key: str) -> CheckResult:
+    raised = _raised(result.exception_info)
+    if raised:
+        raise CheckError(f"check '{check.name}' on {check.frame} could not be made: {raised}")
+    found: Mapping[str, Any] = result.result
+    observed = {name: _plain(found[name]) for name in _COUNTED if name in found}
+    places = found.get("partial_unexpected_index_list") or []
+    failing = [] if result.success else [str(place[key]) for place in places[:EXAMPLES]]
+    return CheckResult(check.name, check.frame, check.severity, bool(result.success), observed, failing)
+
+
+def _raised(info: Mapping[str, Any]) -> str:
+    """Message of the exception a check met, "" when it met none; the info is nested when a metric raised."""
+    parts = [info, *(value for value in info.values() if isinstance(value, Mapping))]
+    messages = [str(part.get("exception_message")) for part in parts if part.get("exception_message")]
+    return messages[0].strip().splitlines()[0] if messages else ""
+
+
+def _plain(value: Any) -> Any:
+    """JSON value of a numpy scalar or a list of them."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value

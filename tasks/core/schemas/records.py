@@ -1,0 +1,287 @@
+"""The record every stage speaks, in Video-R1's format, and the parquet schema of each table between stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.core.io.errors import StageError
+
+DATA_TYPES = ("image", "video")
+PROBLEM_TYPES = ("multiple choice", "numerical", "OCR", "free-form", "regression")
+VIEWS = ("ordered", "shuffled", "no_video")
+SOLUTION = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
+
+
+class RecordError(StageError):
+    """A raw record that cannot be used: `where` (file and row), `field` and `reason`."""
+
+    def __init__(self, where: str, field: str, reason: str) -> None:
+        super().__init__(f"{where}: {field}: {reason}")
+        self.where, self.field, self.reason = where, field, reason
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """One question about one image or clip."""
+
+    problem_id: int
+    """Unique within its table."""
+    problem: str
+    """Question, without its options."""
+    data_type: str
+    """image or video."""
+    problem_type: str
+    """One of PROBLEM_TYPES; decides the prompt suffix and the reward."""
+    options: list[str]
+    """Lettered options as shown ("A. left"); empty unless multiple choice."""
+    process: str
+    """Reasoning with its think tags; "" before the filter."""
+    solution: str
+    """`<answer>truth</answer>`; the letter for multiple choice."""
+    path: str
+    """In a source: relative to its media root. After ingest: relative to the project root or absolute; opens as is."""
+    data_source: str = ""
+    temporal: bool | None = None
+    """Whether only the order of frames answers it; None when unknown."""
+    skill: str = ""
+    """Kind of question ("direction", "count"); "" when unknown."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CotRow(Record):
+    """A record with the teacher's answer to it."""
+
+    completion: str = ""
+    """The teacher's whole text."""
+    answer: str = ""
+    """Inside of its first answer block; "" when there is none."""
+    reward: float = 0.0
+    """Answer reward in [0, 1]."""
+    finish_reason: str = ""
+    """stop, length, or error when nothing could be generated."""
+
+
+_RECORD_FIELDS = [
+    pa.field("problem_id", pa.int64(), nullable=False),
+    pa.field("problem", pa.string(), nullable=False),
+    pa.field("data_type", pa.string(), nullable=False),
+    pa.field("problem_type", pa.string(), nullable=False),
+    pa.field("options", pa.list_(pa.string()), nullable=False),
+    pa.field("process", pa.string(), nullable=False),
+    pa.field("solution", pa.string(), nullable=False),
+    pa.field("path", pa.string(), nullable=False),
+    pa.field("data_source", pa.string(), nullable=False),
+    pa.field("temporal", pa.bool_()),
+    pa.field("skill", pa.string(), nullable=False),
+]
+_COT_FIELDS = [
+    pa.field("completion", pa.string(), nullable=False),
+    pa.field("answer", pa.string(), nullable=False),
+    pa.field("reward", pa.float64(), nullable=False),
+    pa.field("finish_reason", pa.string(), nullable=False),
+]
+
+RECORD_SCHEMA = pa.schema(_RECORD_FIELDS)
+"""Train, rl and test records."""
+COT_SCHEMA = pa.schema(_RECORD_FIELDS + _COT_FIELDS)
+"""Annotated records (fields of `CotRow`)."""
+SFT_SCHEMA = pa.schema([*_RECORD_FIELDS, pa.field("reward", pa.float64(), nullable=False)])
+"""Kept records; `process` is the teacher's `<think>..</think>`."""
+REJECTED_SCHEMA = pa.schema(
+    [
+        *_RECORD_FIELDS,
+        *_COT_FIELDS,
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("rules", pa.list_(pa.string()), nullable=False),
+    ]
+)
+"""Rejected annotations: the first failing rule, and all of them."""
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("data_type", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("frames", pa.int64()),
+        pa.field("fps", pa.float64()),
+        pa.field("width", pa.int64()),
+        pa.field("height", pa.int64()),
+        pa.field("codec", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+"""One row per media file; `status` is "ok" or why it does not decode, and then frames to codec are null."""
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("problem_id", pa.string()),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("field", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+"""Rows left out by ingest; `row` counts from 0 in the source, `problem_id` is as found (null when absent).
+
+`kind`: record (malformed), path (unsafe or missing), media (does not decode), duplicate (problem_id taken).
+"""
+PREDICTION_SCHEMA = pa.schema(
+    [
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("view", pa.string(), nullable=False),
+        pa.field("problem_id", pa.int64(), nullable=False),
+        pa.field("problem_type", pa.string(), nullable=False),
+        pa.field("data_type", pa.string(), nullable=False),
+        pa.field("temporal", pa.bool_()),
+        pa.field("skill", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("completion", pa.string(), nullable=False),
+        pa.field("extracted", pa.string(), nullable=False),
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("parsed", pa.bool_(), nullable=False),
+        pa.field("reward", pa.float64()),
+        pa.field("well_formed", pa.bool_(), nullable=False),
+        pa.field("finish_reason", pa.string(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("error", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+    ]
+)
+"""Per-sample benchmark log. `error` is "" or why there is no answer; its null `reward` is not a wrong answer."""
+
+
+def parse_record(raw: object, where: str) -> Record:
+    """Check one raw record of a source and give it its types; keys outside the format are left out.
+
+    Raises:
+        RecordError: names `where`, the field and the reason.
+    """
+    if not isinstance(raw, Mapping):
+        raise RecordError(where, "record", f"not an object but {type(raw).__name__}")
+    problem_type = _one_of(raw, "problem_type", PROBLEM_TYPES, where)
+    options = _options(raw, problem_type, where)
+    return Record(
+        problem_id=_integer(raw, "problem_id", where),
+        problem=_text(raw, "problem", where),
+        data_type=_one_of(raw, "data_type", DATA_TYPES, where),
+        problem_type=problem_type,
+        options=options,
+        process=_optional_text(raw, "process", where),
+        solution=_solution(raw, problem_type, options, where),
+        path=_text(raw, "path", where),
+        data_source=_optional_text(raw, "data_source", where),
+        temporal=_optional_flag(raw, "temporal", where),
+        skill=_optional_text(raw, "skill", where),
+    )
+
+
+def record_from_row(row: Mapping[str, Any]) -> Record:
+    """Record from a row of one of this module's tables; columns a record does not have are left out."""
+    return Record(**{field.name: row[field.name] for field in dataclasses.fields(Record)})
+
+
+def cot_from_row(row: Mapping[str, Any]) -> CotRow:
+    """Annotated record from a row of COT_SCHEMA."""
+    return CotRow(**{field.name: row[field.name] for field in dataclasses.fields(CotRow)})
+
+
+def truth_of(solution: str) -> str:
+    """True answer without its tags; "" when there are none."""
+    found = SOLUTION.search(solution)
+    return found.group(1).strip() if found else ""
+
+
+def _value(raw: Mapping[str, Any], field: str, where: str) -> Any:
+    if raw.get(field) is None:
+        raise RecordError(where, field, "missing")
+    return raw[field]
+
+
+def _text(raw: Mapping[str, Any], field: str, where: str) -> str:
+    value = _value(raw, field, where)
+    if not isinstance(value, str):
+        raise RecordError(where, field, f"not text but {type(value).__name__}")
+    if not value.strip():
+        raise RecordError(where, field, "empty")
+    return _encodable(value, field, where)
+
+
+def _encodable(value: str, field: str, where: str) -> str:
+    """Refuse half surrogates, which JSON can spell but no file can hold."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise RecordError(where, field, f"not valid Unicode at character {error.start}") from error
+    return value
+
+
+def _optional_text(raw: Mapping[str, Any], field: str, where: str) -> str:
+    value = raw.get(field)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RecordError(where, field, f"not text but {type(value).__name__}")
+    return _encodable(value, field, where)
+
+
+def _optional_flag(raw: Mapping[str, Any], field: str, where: str) -> bool | None:
+    value = raw.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise RecordError(where, field, f"not true, false or null but {value!r}")
+    return value
+
+
+def _integer(raw: Mapping[str, Any], field: str, where: str) -> int:
+    value = _value(raw, field, where)
+    # Parquet written from pandas turns an integer column with gaps into floats; a bool is an int to Python only.
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or abs(value) >= 2**63:
+        raise RecordError(where, field, f"not an integer of 64 bits: {value!r}")
+    return int(value)
+
+
+def _one_of(raw: Mapping[str, Any], field: str, allowed: tuple[str, ...], where: str) -> str:
+    value = _text(raw, field, where)
+    if value not in allowed:
+        raise RecordError(where, field, f"unknown {value!r}; one of {', '.join(allowed)}")
+    return value
+
+
+def _options(raw: Mapping[str, Any], problem_type: str, where: str) -> list[str]:
+    value = raw.get("options")
+    options = [] if value is None else value
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        raise RecordError(where, "options", "not a list of text")
+    for option in options:
+        _encodable(option, "options", where)
+    if problem_type != "multiple choice":
+        return list(options)
+    if len(options) < 2:
+        raise RecordError(where, "options", f"multiple choice with {len(options)} options")
+    return list(options)
+
+
+def _solution(raw: Mapping[str, Any], problem_type: str, options: list[str], where: str) -> str:
+    value = _text(raw, "solution", where)
+    found = SOLUTION.fullmatch(value.strip())
+    if found is None:
+        raise RecordError(where, "solution", f"not <answer>..</answer>: {_short(value)}")
+    truth = found.group(1).strip()
+    if not truth:
+        raise RecordError(where, "solution", "empty answer")
+    if problem_type == "multiple choice" and not _names_option(truth, options):
+        raise RecordError(where, "solution", f"{truth!r} is the letter of none of the {len(options)} options")
+    return value.strip()
+
+
+def _names_option(letter: str, options: list[str]) -> bool:
+    return len(letter) == 1 and letter.isascii() and letter.isupper() and ord(letter) - ord("A") < len(options)
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return repr(text if len(text) <= limit else text[:limit] + "..")

@@ -1,0 +1,170 @@
+"""What is expected of the tables between stages: one suite per gate, as data.
+
+Each check names a Great Expectations expectation and the frame it looks at (`frames.py` makes the frames). A critical
+failure stops the pipeline; a warning is reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tasks.core.schemas.records import DATA_TYPES, PROBLEM_TYPES, VIEWS
+
+CRITICAL, WARNING = "critical", "warning"
+FINISH_REASONS = ("stop", "length", "error")
+_TAGGED_ANSWER = r"(?s)\A<answer>\s*\S.*</answer>\Z"
+_TAGGED_THINK = r"(?s)\A<think>\s*\S.*</think>\Z"
+_SHA256 = r"\A[0-9a-f]{64}\Z"
+_SOMETHING = r"\S"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """One expectation of one frame."""
+
+    name: str
+    """Unique in its suite; says what holds when it passes."""
+    frame: str
+    expect: str
+    """Class name of the expectation."""
+    arguments: dict[str, Any]
+    severity: str = CRITICAL
+    where: tuple[str, str] | None = None
+    """(column, value): only rows with this value are looked at."""
+
+
+def records_suite(*, max_quarantined_share: float, min_rows: int) -> list[Check]:
+    """Tables of ingest: frames records, manifest, tables (one row per table and for the quarantine)."""
+    choice = ("problem_type", "multiple choice")
+    return [
+        *_record_checks("records", ["split", "problem_id"]),
+        _true("medium decodes", "records", "medium_ok"),
+        _true("true letter names an option", "records", "truth_is_option", where=choice),
+        _true("true number holds a digit", "records", "truth_has_digit", severity=WARNING),
+        _true("test question not among training questions", "records", "unseen", severity=WARNING),
+        _match("sha256 is one", "manifest", "sha256", _SHA256),
+        _between("media files are not empty", "manifest", "size_bytes", low=1),
+        _between("decoded media have frames", "manifest", "frames", low=1, where=("status", "ok")),
+        _unique("media files are listed once", "manifest", ["path", "data_type"]),
+        _between("tables hold enough rows", "tables", "rows", low=min_rows, where=("kind", "table")),
+        _between(
+            "few rows are quarantined", "tables", "share", high=max_quarantined_share, where=("kind", "quarantine")
+        ),
+    ]
+
+
+def cot_suite(*, min_rows: int) -> list[Check]:
+    """Annotated table: frame cot."""
+    return [
+        *_record_checks("cot", ["problem_id"]),
+        _rows("table holds enough rows", "cot", min_rows),
+        _in_set("finish reason is known", "cot", "finish_reason", FINISH_REASONS),
+        _true("reward is a share", "cot", "reward_is_share"),
+        _true("answer is the completion's first", "cot", "answer_matches"),
+        _true("at least half of the rows were answered", "cot", "answered", mostly=0.5),
+        _true("nearly all rows were answered", "cot", "answered", mostly=0.98, severity=WARNING),
+        _true("half of the answers are well formed", "cot", "well_formed", mostly=0.5, severity=WARNING),
+        _in_set("few answers are cut off", "cot", "finish_reason", ("stop", "error"), mostly=0.8, severity=WARNING),
+    ]
+
+
+def sft_suite(*, min_rows: int) -> list[Check]:
+    """Filtered table: frame sft."""
+    return [
+        *_record_checks("sft", ["problem_id"]),
+        _rows("table holds enough rows", "sft", min_rows),
+        _match("reasoning is tagged and not empty", "sft", "process", _TAGGED_THINK),
+        _true("one think block and one answer", "sft", "well_formed"),
+        _true("reward is a share", "sft", "reward_is_share"),
+        _unique("reasoning is not copied between rows", "sft", ["problem", "path", "process"], severity=WARNING),
+    ]
+
+
+def predictions_suite(*, min_rows: int) -> list[Check]:
+    """Per-sample benchmark logs of all models: frames predictions and models (one row per model)."""
+    frame = "predictions"
+    return [
+        _unique("one row per model, view and problem", frame, ["model", "view", "problem_id"]),
+        _rows("table holds enough rows", frame, min_rows),
+        _in_set("view is known", frame, "view", VIEWS),
+        _in_set("problem type is known", frame, "problem_type", PROBLEM_TYPES),
+        _in_set("data type is known", frame, "data_type", DATA_TYPES),
+        _in_set("finish reason is known", frame, "finish_reason", FINISH_REASONS),
+        _true("reward is a share", frame, "reward_is_share"),
+        _between("token count is not negative", frame, "tokens", low=0),
+        _true("an error has no reward, an answer has one", frame, "reward_iff_answered"),
+        _true("extracted text is the completion's first answer", frame, "extracted_matches"),
+        _true("reward of an unparsed answer is 0", frame, "unparsed_is_zero"),
+        _true("log carries its model's name", frame, "model_is_file"),
+        _between("models answered the same questions", "models", "missing", high=0),
+        _between("at least half of the rows were answered", "models", "error_share", high=0.5),
+        _between("nearly all rows were answered", "models", "error_share", high=0.02, severity=WARNING),
+    ]
+
+
+def _record_checks(frame: str, key: list[str]) -> list[Check]:
+    """What holds for a record in every table."""
+    return [
+        _unique("problem_id is unique", frame, key),
+        _in_set("data type is known", frame, "data_type", DATA_TYPES),
+        _in_set("problem type is known", frame, "problem_type", PROBLEM_TYPES),
+        _match("problem is not empty", frame, "problem", _SOMETHING),
+        _match("path is not empty", frame, "path", _SOMETHING),
+        _match("solution is a tagged answer", frame, "solution", _TAGGED_ANSWER),
+        _between("multiple choice has options", frame, "n_options", low=2, where=("problem_type", "multiple choice")),
+    ]
+
+
+def _true(
+    name: str,
+    frame: str,
+    column: str,
+    *,
+    severity: str = CRITICAL,
+    mostly: float = 1.0,
+    where: tuple[str, str] | None = None,
+) -> Check:
+    return _in_set(name, frame, column, (True,), severity=severity, mostly=mostly, where=where)
+
+
+def _in_set(
+    name: str,
+    frame: str,
+    column: str,
+    values: tuple[Any, ...],
+    *,
+    severity: str = CRITICAL,
+    mostly: float = 1.0,
+    where: tuple[str, str] | None = None,
+) -> Check:
+    arguments = {"column": column, "value_set": list(values), "mostly": mostly}
+    return Check(name, frame, "ExpectColumnValuesToBeInSet", arguments, severity, where)
+
+
+def _match(name: str, frame: str, column: str, regex: str) -> Check:
+    return Check(name, frame, "ExpectColumnValuesToMatchRegex", {"column": column, "regex": regex})
+
+
+def _between(
+    name: str,
+    frame: str,
+    column: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    severity: str = CRITICAL,
+    where: tuple[str, str] | None = None,
+) -> Check:
+    arguments = {"column": column, "min_value": low, "max_value": high}
+    return Check(name, frame, "ExpectColumnValuesToBeBetween", arguments, severity, where)
+
+
+def _unique(name: str, frame: str, columns: list[str], *, severity: str = CRITICAL) -> Check:
+    if len(columns) == 1:
+        return Check(name, frame, "ExpectColumnValuesToBeUnique", {"column": columns[0]}, severity)
+    return Check(name, frame, "ExpectCompoundColumnsToBeUnique", {"column_list": columns}, severity)
+
+
+def _rows(name: str, frame: str, low: int) -> Check:
+    return Check(name, frame, "ExpectTableRowCountToBeBetween", {"min_value": low})

@@ -1,0 +1,121 @@
+"""Whether a media file is whole, and what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+from PIL import Image
+
+from tasks.core.video.clip import Clip, VideoError
+from tasks.core.video.decode import decode_frames, plain, read_image
+
+_BOX_HEADER_BYTES = 8
+_ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
+
+
+class MediaInfo(NamedTuple):
+    """Facts of one media file."""
+
+    frames: int
+    fps: float
+    """0 for an image."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    codec: str
+
+
+def probe(path: Path, data_type: str) -> MediaInfo:
+    """Check that a file decodes and say what it holds.
+
+    A video must hold every byte its index promises, no packet may be damaged, and its first, middle and last frame must
+    decode: a file cut off in transfer often opens well and fails only near its end.
+
+    Raises:
+        VideoError: with the reason.
+    """
+    if data_type == "image":
+        return _probe_image(path)
+    codec = _check_container(path)
+    counted: list[int] = []
+
+    def ends(total: int, source_fps: float) -> list[int]:
+        if total < 2:
+            raise ValueError(f"{total} frames, at least 2 needed")
+        if not source_fps > 0:
+            raise ValueError(f"frame rate {source_fps}")
+        counted.append(total)
+        return [0, total // 2, total - 1] if total > 2 else [0, 1]
+
+    clip = decode_frames(path, ends)
+    return _info(clip, counted[-1], clip.source_fps, codec)
+
+
+def _probe_image(path: Path) -> MediaInfo:
+    clip = read_image(path)
+    with Image.open(path) as image:
+        codec = (image.format or "").lower()
+    return _info(clip, 1, 0.0, codec)
+
+
+def _info(clip: Clip, frames: int, fps: float, codec: str) -> MediaInfo:
+    _, height, width, _ = clip.frames.shape
+    return MediaInfo(frames, fps, width, height, codec)
+
+
+def _check_container(path: Path) -> str:
+    """Hold the file against its own index (where it has one) and look for damaged packets; return the codec."""
+    if not path.is_file():
+        raise VideoError(path, "no such file")
+    if path.stat().st_size == 0:
+        raise VideoError(path, "empty file")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise VideoError(path, "no video stream")
+            stream = container.streams.video[0]
+            codec = str(stream.codec_context.name)
+            # Only MP4's index holds sizes; edit lists make its packet count no measure, so bytes are compared.
+            ends = [entry.pos + entry.size for entry in stream.index_entries] if "mp4" in container.format.name else []
+            size = path.stat().st_size
+            whole = sum(end <= size for end in ends)
+            if whole < len(ends):
+                raise VideoError(path, f"truncated: {whole} of {len(ends)} frames are in the file")
+            damaged = sum(packet.is_corrupt for packet in container.demux(stream))
+    except (av.FFmpegError, OSError, EOFError) as error:
+        raise VideoError(path, _container_fault(path) or f"not a readable video: {plain(error)}") from error
+    if damaged:
+        raise VideoError(path, f"{damaged} damaged packets")
+    return codec
+
+
+def _container_fault(path: Path) -> str:
+    """What is wrong with the outermost boxes of an MP4 file; "" when they are in order or it is another format."""
+    if path.suffix.lower() not in _ISO_SUFFIXES:
+        return ""
+    size, start = path.stat().st_size, 0
+    names: list[bytes] = []
+    with path.open("rb") as file:
+        while start + _BOX_HEADER_BYTES <= size:
+            file.seek(start)
+            header = file.read(2 * _BOX_HEADER_BYTES)
+            length, name = int.from_bytes(header[:4], "big"), header[4:8]
+            if length == 1:
+                length = int.from_bytes(header[8:16], "big")
+            if length == 0:
+                length = size - start
+            if not names and name not in _FIRST_BOXES:
+                return "not an MP4 file"
+            if length < _BOX_HEADER_BYTES:
+                return f"damaged: a box of {length} bytes at byte {start}"
+            names.append(name)
+            if start + length > size:
+                end = start + length
+                lost = "" if b"moov" in names else ", no index (moov)"
+                return f"truncated: {name.decode('latin-1')} box ends at byte {end}, the file at {size}{lost}"
+            start += length
+    return "" if b"moov" in names else "no index (moov)"

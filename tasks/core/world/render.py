@@ -1,0 +1,72 @@
+"""Scenes to pixels, and pixels to files."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tasks.core.world.scene import COLOURS, DURATION_SECONDS, Figure, Scene
+
+CANVAS_PIXELS = 112
+SOURCE_FPS = 4
+
+
+def render_frames(scene: Scene, seconds: list[float]) -> np.ndarray:
+    """Frames of the scene at the given times. Returns uint8 (T, CANVAS_PIXELS, CANVAS_PIXELS, 3)."""
+    return np.stack([_frame(scene, second) for second in seconds])
+
+
+def render_image(scene: Scene) -> np.ndarray:
+    """The scene in its first second. Returns uint8 (CANVAS_PIXELS, CANVAS_PIXELS, 3)."""
+    return _frame(scene, 0.0)
+
+
+def write_clip(path: Path, frames: np.ndarray, fps: int = SOURCE_FPS) -> None:
+    """Encode (T, H, W, 3) uint8 as H.264 mp4; one thread and fixed settings, so equal frames give equal bytes."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "veryfast", "threads": "1"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, fps)
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def clip_seconds(fps: int = SOURCE_FPS) -> list[float]:
+    """Times of a whole clip's source frames."""
+    return [i / fps for i in range(DURATION_SECONDS * fps)]
+
+
+def _frame(scene: Scene, second: float) -> np.ndarray:
+    image = Image.new("RGB", (CANVAS_PIXELS, CANVAS_PIXELS), (scene.background,) * 3)
+    draw = ImageDraw.Draw(image)
+    if scene.word:
+        font = ImageFont.load_default(size=36)
+        draw.text((CANVAS_PIXELS / 2, CANVAS_PIXELS / 2), scene.word, font=font, fill=(255, 255, 255), anchor="mm")
+    for figure in scene.figures:
+        if int(second) in figure.seconds:
+            _draw(draw, figure, second)
+    return np.asarray(image)
+
+
+def _draw(draw: ImageDraw.ImageDraw, figure: Figure, second: float) -> None:
+    done = second / (DURATION_SECONDS - 1 / SOURCE_FPS)
+    x0, y0, x1, y1 = (value * CANVAS_PIXELS for value in figure.path)
+    x, y, r = x0 + (x1 - x0) * done, y0 + (y1 - y0) * done, figure.size * CANVAS_PIXELS
+    fill = COLOURS[figure.colour_at(second)]
+    if figure.shape == "circle":
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=fill)
+    elif figure.shape == "square":
+        draw.rectangle((x - r * 0.88, y - r * 0.88, x + r * 0.88, y + r * 0.88), fill=fill)
+    elif figure.shape == "triangle":
+        draw.polygon([(x, y - r), (x - r, y + r), (x + r, y + r)], fill=fill)
+    elif figure.shape == "cross":
+        draw.rectangle((x - r, y - r * 0.3, x + r, y + r * 0.3), fill=fill)
+        draw.rectangle((x - r * 0.3, y - r, x + r * 0.3, y + r), fill=fill)
+    else:
+        draw.rectangle((x - r * 1.1, y - r * 0.35, x + r * 1.1, y + r * 0.35), fill=fill)

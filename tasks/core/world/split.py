@@ -1,0 +1,76 @@
+"""A split of the mini world: media files and records in Video-R1's format."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from tasks.core.world.questions import ask
+from tasks.core.world.render import clip_seconds, render_frames, render_image, write_clip
+from tasks.core.world.scene import Scene, sample_scene
+
+# Row kinds and their shares; half of the video rows and more ask for frame order.
+MIX = (
+    ("video", "move", 0.22),
+    ("video", "order", 0.16),
+    ("video", "turn", 0.12),
+    ("video", "blink", 0.10),
+    ("video", "enter", 0.10),
+    ("video", "still", 0.08),
+    ("video", "sign", 0.03),
+    ("image", "still", 0.15),
+    ("image", "sign", 0.04),
+)
+
+
+def make_split(
+    out_dir: Path, rows: int, seed: int, shortcut_bias: float = 0.0, workers: int = 1, label: str = "world"
+) -> list[dict[str, Any]]:
+    """Render `rows` questions with their media under `out_dir`.
+
+    Every row has its own random stream derived from (seed, row), so the result depends on neither `workers` nor order.
+    Returns raw records; `path` is relative to `out_dir`.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    jobs = [(out_dir, row, seed, shortcut_bias) for row in range(rows)]
+    if workers == 1:
+        return [_row(job) for job in tqdm(jobs, desc=f"render {label}", unit="clip")]
+    with ProcessPoolExecutor(workers) as pool:
+        return list(tqdm(pool.map(_row, jobs, chunksize=16), total=rows, desc=f"render {label}", unit="clip"))
+
+
+def draw_row(rng: np.random.Generator, shortcut_bias: float = 0.0) -> tuple[str, Scene]:
+    """Medium and scene of one row."""
+    shares = np.array([share for _, _, share in MIX])
+    medium, kind, _ = MIX[int(rng.choice(len(MIX), p=shares / shares.sum()))]
+    return medium, sample_scene(kind, rng, shortcut_bias=shortcut_bias)
+
+
+def _row(job: tuple[Path, int, int, float]) -> dict[str, Any]:
+    out_dir, row, seed, shortcut_bias = job
+    rng = np.random.default_rng((seed, row))
+    medium, scene = draw_row(rng, shortcut_bias)
+    question = ask(scene, rng)
+    name = f"{seed}-{row:06d}.{'mp4' if medium == 'video' else 'png'}"
+    if medium == "video":
+        write_clip(out_dir / name, render_frames(scene, clip_seconds()))
+    else:
+        Image.fromarray(render_image(scene)).save(out_dir / name)
+    return {
+        "problem_id": row,
+        "problem": question.problem,
+        "data_type": medium,
+        "problem_type": question.problem_type,
+        "options": question.options,
+        "process": "",
+        "solution": f"<answer>{question.answer}</answer>",
+        "path": f"./{name}",
+        "data_source": f"world/{scene.kind}",
+        "temporal": question.temporal,
+        "skill": question.skill,
+    }

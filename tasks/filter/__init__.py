@@ -1,0 +1,1 @@
+"""Stage filter: rules keep the teacher answers worth learning from."""

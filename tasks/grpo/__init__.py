@@ -1,0 +1,1 @@
+"""T-GRPO: reinforcement learning on video that pays for using frame order."""

@@ -1,0 +1,73 @@
+"""`python -m tasks.grpo`: data/ingest/rl.parquet and models/sft to models/grpo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tasks import paths
+from tasks.core.io.atomic import write_json, write_text
+from tasks.core.io.cli import run_stage
+from tasks.core.io.errors import StageError
+from tasks.core.io.jsonl import append_jsonl, read_jsonl
+from tasks.core.io.tables import read_table
+from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
+from tasks.core.train.clips import ClipStore, media_reader
+from tasks.core.train.runs import clear, publish, work_key
+from tasks.params import ParamsError, load
+
+HERE = Path(__file__).parent
+CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "rewards", "train", "video"))]
+"""What a checkpoint depends on besides data and parameters."""
+
+
+def main() -> int:
+    """Train, then write model, rollouts, metrics and curve."""
+    params = load()
+    rows = read_table(paths.RL_RECORDS, RECORD_SCHEMA)
+    processor = load_processor(paths.SFT_MODEL)
+    # The trainer moves it to the device of its own process.
+    model = load_model(paths.SFT_MODEL, "float32", "cpu")
+    if not rows:
+        raise StageError(f"{paths.RL_RECORDS}: no rows to train on")
+
+    from tasks.grpo.data import render
+    from tasks.grpo.log import RolloutLog
+    from tasks.grpo.train import train
+
+    used = params.model_dump(include={"seed", "prompt", "video", "grpo"})
+    work = paths.WORK_MODELS / "grpo" / work_key(used, [paths.RL_RECORDS, paths.SFT_MODEL, *CODE])
+    skipped = work / "skipped.jsonl"
+
+    def skip(record: Record, reason: str) -> None:
+        append_jsonl(skipped, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
+        print(f"grpo: prompt left out: {record.path}: {reason}", file=sys.stderr)
+
+    result = train(
+        model,
+        processor,
+        render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump()),
+        clips=ClipStore(media_reader(**params.video.model_dump()), params.grpo.frame_cache_gb),
+        settings=params.grpo,
+        seed=params.seed,
+        work=work,
+        curve=paths.curve("grpo"),
+        on_skip=skip,
+    )
+    publish(result.trainer, work, paths.GRPO_MODEL, params.grpo.dtype)
+    if not result.trainer.is_world_process_zero():
+        return 0
+    answers = RolloutLog(work / "rollouts").join(paths.ROLLOUTS, params.grpo.steps)
+    lost = len({row["problem_id"] for row in read_jsonl(skipped)})
+    write_text(paths.curve("grpo"), result.curve)
+    write_json(paths.metrics("grpo"), {**result.metrics, "rollouts": answers, "skipped_prompts": lost})
+    clear(work)
+    print(
+        f"grpo: {params.grpo.steps} steps, {answers} rollouts, reward {result.metrics['reward']} -> {paths.GRPO_MODEL}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_stage(main, ParamsError, ModelError)

@@ -1,0 +1,93 @@
+"""RL prompts: their order over the run, and how each is shown."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tasks.core.io.seeds import derive_seed
+from tasks.core.models.inputs import prompt_text
+from tasks.core.prompts import messages
+from tasks.core.schemas.records import Record
+from tasks.core.train.clips import ClipStore
+from tasks.core.train.rows import EncodedPrompt, encode_prompt
+from tasks.core.video import VideoError, shuffle_clip, shuffle_order
+
+OnSkip = Callable[[Record, str], None]
+"""Told of a prompt that was left out, and why."""
+
+
+class Prompt(NamedTuple):
+    """One question, rendered."""
+
+    record: Record
+    text: str
+
+
+class View(NamedTuple):
+    """A prompt as shown: its frames in one order."""
+
+    key: str
+    """Names the view within a step."""
+    shuffled: bool
+    order: list[int]
+    """Sampled frames in the order shown; [0] for an image."""
+    encoded: EncodedPrompt
+
+
+class Views(NamedTuple):
+    """The two sides of a prompt's contrast."""
+
+    ordered: View
+    shuffled: View | None
+    """None: an image, a clip too short to shuffle, or no contrast asked for."""
+
+
+class Shuffling(NamedTuple):
+    """How frames are shuffled; a shuffle is fixed by (seed, step, problem) and is never the true order."""
+
+    seed: int
+    unit: str
+    """frame or temporal_patch."""
+
+
+def render(records: Sequence[Record], processor: Any, *, template: str, system: str) -> list[Prompt]:
+    """Render every record in the prompt that SFT and the benchmark use."""
+    return [Prompt(r, prompt_text(processor, messages(r, template=template, system=system))) for r in records]
+
+
+def schedule(prompts: int, draws: int, seed: int) -> list[int]:
+    """Indices of the prompts of a whole run: pass after pass over all of them, each pass in its own order.
+
+    The order is a function of the arguments alone, so that a resumed run needs only its step to go on.
+    """
+    order: list[int] = []
+    while len(order) < draws:
+        one_pass = list(range(prompts))
+        random.Random(derive_seed(seed, "order", len(order) // prompts)).shuffle(one_pass)
+        order += one_pass
+    return order[:draws]
+
+
+def open_views(
+    prompt: Prompt, step: int, *, clips: ClipStore, processor: Any, shuffling: Shuffling | None, on_skip: OnSkip
+) -> Views | None:
+    """Decode and encode a prompt's views for one step; None, told to `on_skip`, when its medium does not decode."""
+    record = prompt.record
+    try:
+        clip = clips.get(record.path, record.data_type)
+    except VideoError as error:
+        on_skip(record, error.reason)
+        return None
+    name = str(record.problem_id)
+    true_order = list(range(len(clip.frames)))
+    ordered = View(name, False, true_order, encode_prompt(processor, prompt.text, clip, record.data_type))
+    if shuffling is None or record.data_type != "video":
+        return Views(ordered, None)
+    seed = derive_seed(shuffling.seed, "shuffle", step, record.problem_id)
+    order = shuffle_order(len(clip.frames), seed, shuffling.unit)
+    if order == true_order:
+        return Views(ordered, None)
+    shuffled = encode_prompt(processor, prompt.text, shuffle_clip(clip, order), record.data_type)
+    return Views(ordered, View(f"{name} shuffled", True, order, shuffled))

@@ -1,0 +1,119 @@
+"""Vision features once per view, and sampled answers from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from transformers import DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pad_rows, pixels
+
+NAMES = {IMAGE: "image", VIDEO: "video"}
+
+
+class Answer(NamedTuple):
+    """One sampled answer."""
+
+    ids: list[int]
+    """Token ids, with the end token if it ended by itself."""
+    text: str
+    """Decoded without special tokens."""
+    truncated: bool
+    """Whether it was cut at the length limit."""
+
+
+def encode_media(model: Any, prompts: Sequence[EncodedPrompt]) -> list[torch.Tensor | None]:
+    """Vision features (tokens, hidden) of each prompt, None for text: one pass over images and one over videos."""
+    features: list[torch.Tensor | None] = [None] * len(prompts)
+    for kind, encode in ((IMAGE, model.get_image_features), (VIDEO, model.get_video_features)):
+        rows = [row for row, prompt in enumerate(prompts) if prompt.kind == kind]
+        if rows:
+            media = [prompts[row] for row in rows]
+            (values,), (grid, *_) = pixels(media).values(), grids(media).values()
+            pooled = encode(values.to(model.device), grid.to(model.device)).pooler_output
+            for row, tokens in zip(rows, pooled, strict=True):
+                features[row] = tokens
+    return features
+
+
+def encoder_outputs(prompts: Sequence[EncodedPrompt], features: Sequence[torch.Tensor | None]) -> dict[str, Any]:
+    """Features of the rows of a batch as the model's `mm_encoder_outputs`; rows may share a tensor."""
+    found: dict[str, Any] = {}
+    for kind, name in NAMES.items():
+        rows = [feature for prompt, feature in zip(prompts, features, strict=True) if prompt.kind == kind]
+        if rows:
+            found[name] = BaseModelOutputWithPooling(pooler_output=rows)
+    return found
+
+
+def sample(
+    model: Any,
+    prompts: Sequence[EncodedPrompt],
+    features: Sequence[torch.Tensor | None],
+    copies: Sequence[int],
+    config: Any,
+    share_prefix: bool = True,
+) -> list[list[list[int]]]:
+    """Sample `copies[i]` answers to prompt i, all in one batch.
+
+    Args:
+        model: policy, unwrapped.
+        prompts: P prompts.
+        features: their vision features.
+        copies: answers wanted of each.
+        config: generation settings; samples from torch's global random state.
+        share_prefix: read every prompt once and copy its keys and values to its answers, instead of reading it for
+            each.
+
+    Returns:
+        For each prompt its answers' token ids, up to and with the first end token.
+    """
+    inputs = {name: value.to(model.device) for name, value in padded(prompts, config.pad_token_id).items()}
+    positions = rope_positions(model, prompts, inputs)
+    owners = torch.tensor([row for row, count in enumerate(copies) for _ in range(count)], device=model.device)
+    expanded = {name: value[owners] for name, value in inputs.items()} | {"position_ids": positions[:, owners]}
+    if share_prefix:
+        cache = DynamicCache(config=model.config.get_text_config())
+        model(
+            **{name: value[:, :-1] for name, value in inputs.items()},
+            position_ids=positions[:, :, :-1],
+            mm_encoder_outputs=encoder_outputs(prompts, features),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache.batch_select_indices(owners)
+        expanded["past_key_values"] = cache
+    else:
+        rows = owners.tolist()
+        expanded["mm_encoder_outputs"] = encoder_outputs([prompts[i] for i in rows], [features[i] for i in rows])
+    output = model.generate(**expanded, generation_config=config)
+    answers: list[list[list[int]]] = [[] for _ in prompts]
+    for owner, tokens in zip(owners.tolist(), output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+        answers[owner].append(up_to_end(tokens, config.eos_token_id))
+    return answers
+
+
+def padded(prompts: Sequence[EncodedPrompt], pad: int) -> dict[str, torch.Tensor]:
+    """Ids, mask and token kinds (B, L) of prompts, padded on the left."""
+    return {
+        "input_ids": pad_rows([prompt.ids for prompt in prompts], pad, "left"),
+        "attention_mask": pad_rows([torch.ones_like(prompt.ids) for prompt in prompts], 0, "left"),
+        "mm_token_type_ids": pad_rows([prompt.kinds for prompt in prompts], 0, "left"),
+    }
+
+
+def rope_positions(model: Any, prompts: Sequence[EncodedPrompt], inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Positions (4, B, L) in the form `generate` continues from: text order, then M-RoPE's time, height and width."""
+    spatial, _ = model.model.get_rope_index(**inputs, **grids(prompts))
+    text = (inputs["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
+    return torch.cat([text.unsqueeze(0), spatial])
+
+
+def up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    """Tokens up to and with the first end token; all of them when there is none."""
+    end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[: end + 1]

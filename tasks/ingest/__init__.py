@@ -1,0 +1,1 @@
+"""Stage ingest: sources to record tables, media manifest and quarantine."""

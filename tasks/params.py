@@ -1,0 +1,328 @@
+"""Typed sections of params.yaml: one class per section, one section per stage.
+
+Configs stop at the door: a stage's `__main__` unpacks its section and passes plain arguments on.
+Unknown keys are refused with the nearest valid name. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks import paths
+
+
+class ParamsError(ValueError):
+    """params.yaml is missing, malformed or holds an unknown key; the text says which and what is valid."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Prompt(Section):
+    """One prompt for every stage: annotation, SFT, RL, benchmark and inference."""
+
+    template: Literal["video_r1", "brief"] = "brief"
+    """`video_r1`: the published wording. `brief`: the same contract in a sentence, for models of a few million weights."""
+    system: str = "You are a helpful assistant."
+    """System message."""
+
+
+class Video(Section):
+    """How a clip becomes pixels; the same for every stage."""
+
+    frames: int = Field(16, ge=2)
+    """Upper bound of frames per clip; even (one temporal patch holds two frames)."""
+    fps: float = Field(2.0, gt=0)
+    """Sampling rate aimed at before the bound applies."""
+    min_frames: int = Field(4, ge=2)
+    """Lower bound of frames per clip."""
+    min_pixels: int = Field(3136, ge=784)
+    """Frames and images are scaled up to at least this many pixels."""
+    max_pixels: int = Field(3136, ge=784)
+    """Frames and images are scaled down to at most this many pixels."""
+
+
+class Engine(Section):
+    """Where answers are generated (annotate, benchmark, ask)."""
+
+    backend: Literal["vllm", "transformers"] = "vllm"
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    max_model_len: int = Field(1024, ge=128)
+    """Prompt plus completion, tokens."""
+    gpu_memory_utilization: float = Field(0.8, gt=0, le=1)
+    kv_cache_gb: int = Field(1, ge=1)
+    """Key-value cache on a CPU build, GiB."""
+    tensor_parallel: int = Field(1, ge=1)
+    batch_size: int = Field(64, ge=1)
+    """Requests handed to the engine at once; also the unit of resume."""
+
+
+class Source(Section):
+    """One source of records."""
+
+    name: str
+    format: Literal["world", "video_r1"]
+    """`world`: rendered here. `video_r1`: a JSON array, JSONL or parquet file in Video-R1's record format."""
+    split: Literal["train", "rl", "test"]
+    """Which table the records go to: annotated by the teacher, used for RL, or held out."""
+    annotations: str | None = None
+    """`video_r1`: path of the record file."""
+    media_root: str | None = None
+    """`video_r1`: folder that record paths are relative to; nothing outside it is read."""
+    rows: int | None = Field(None, ge=1)
+    """`world`: how many rows to render. `video_r1`: at most this many rows, drawn by `seed`."""
+    seed: int = 0
+    """`world`: scene seed; splits must use different seeds."""
+    shortcut_bias: float = Field(0.0, ge=0, le=1)
+    """`world`: share of direction questions whose starting corner gives the answer away."""
+
+
+class Ingest(Section):
+    sources: list[Source] = Field(min_length=1)
+    video_share: float | None = Field(None, ge=0, le=1)
+    """Share of video rows in train and rl after mixing; null keeps what the sources hold."""
+    workers: int = Field(2, ge=1)
+    """Processes that render, decode and hash."""
+
+
+class Validate(Section):
+    max_quarantined_share: float = Field(0.5, ge=0, le=1)
+    """`records` fails above this share of quarantined rows."""
+    min_rows: int = Field(1, ge=1)
+    """Fewest rows a table may hold."""
+
+
+class Sampling(Section):
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(512, ge=1)
+
+
+class Annotate(Section):
+    sampling: Sampling = Sampling(temperature=1.0, top_p=0.95, max_tokens=512)
+
+
+class Filter(Section):
+    min_reward: float = Field(0.6, ge=0, le=1)
+    """A row is kept when its answer reward is greater than this."""
+    min_think_chars: int = Field(10, ge=0)
+    max_think_chars: int = Field(4000, ge=1)
+    max_repeat_share: float = Field(0.6, gt=0, le=1)
+    """Largest share of a reasoning's 4-grams that may be repeats of earlier ones."""
+    min_ascii_share: float = Field(0.9, ge=0, le=1)
+    """Language rule: smallest share of ASCII among the letters of a reasoning."""
+
+
+class Sft(Section):
+    epochs: float = Field(1.0, gt=0)
+    learning_rate: float = Field(1e-6, gt=0)
+    batch_size: int = Field(1, ge=1)
+    """Rows per device and step."""
+    gradient_accumulation: int = Field(1, ge=1)
+    warmup_ratio: float = Field(0.0, ge=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(5.0, gt=0)
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    group_by_length: bool = False
+    """Batches of rows of like length: less padding, less random order."""
+    train_vision: bool = True
+    """Whether the vision encoder's weights train."""
+    frame_cache_gb: float = Field(1.0, gt=0)
+    """Decoded frames kept in memory, GiB; what falls out is decoded again."""
+    save_steps: int = Field(1000, ge=1)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class Temporal(Section):
+    """The ordered/shuffled contrast of T-GRPO (paper section 3.3)."""
+
+    enabled: bool = True
+    mode: Literal["reward", "advantage"] = "reward"
+    """`reward`: the paper's bonus on correct ordered answers. `advantage`: added after normalisation, scaled by p - p~."""
+    shuffled: int = Field(4, ge=1)
+    """G~: answers on shuffled frames per prompt."""
+    alpha: float = Field(0.3, ge=0)
+    mu: float = Field(0.8, ge=0)
+    """The bonus is granted when p >= mu * p~."""
+    correct_above: float = Field(0.1, ge=0, le=1)
+    """An answer counts as correct when its accuracy reward is greater than this."""
+    shuffle_unit: Literal["frame", "temporal_patch"] = "frame"
+
+
+class Length(Section):
+    """Length reward (paper section 3.3): omega for correct answers inside the window."""
+
+    enabled: bool = True
+    omega: float = Field(0.2, ge=0)
+    min_tokens: int = Field(320, ge=0)
+    max_tokens: int = Field(512, ge=1)
+
+
+class Grpo(Section):
+    steps: int = Field(60, ge=1)
+    """Optimizer steps."""
+    prompts_per_step: int = Field(4, ge=1)
+    """Prompts per device and step; each gets `group` ordered answers."""
+    group: int = Field(8, ge=2)
+    """G: answers on ordered frames per prompt."""
+    learning_rate: float = Field(1e-6, gt=0)
+    scheduler: Literal["linear", "cosine", "constant"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(5.0, gt=0)
+    beta: float = Field(0.04, ge=0)
+    """Weight of the KL penalty against the SFT model."""
+    epsilon: float = Field(0.2, gt=0)
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = "grpo"
+    """TRL's losses; they differ in clipping and in what a token's weight is divided by."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    sampling: Sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=768)
+    temporal: Temporal = Temporal()
+    length: Length = Length()
+    reward_variant: Literal["strict", "robust"] = "robust"
+    format_weight: float = Field(1.0, ge=0)
+    train_vision: bool = True
+    """Whether the vision encoder's weights train."""
+    micro_batch: int | None = Field(None, ge=1)
+    """Rows per forward and backward; a divisor of prompts_per_step * group. null takes all rows of a step at once."""
+    encode_once: bool = True
+    """One vision pass per clip, shared by its rows; false gives every row its own, as needed under FSDP and ZeRO-3."""
+    share_prefix: bool = True
+    """Rollouts read each prompt once and copy its keys and values; false reads it for every answer."""
+    skip_zero_advantage: bool = True
+    """Leave rows without advantage out of the backward pass when beta is 0; the loss and its gradient stay the same."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    frame_cache_gb: float = Field(1.0, gt=0)
+    """Decoded frames kept in memory, GiB; what falls out is decoded again."""
+    save_steps: int = Field(100, ge=1)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class Benchmark(Section):
+    sampling: Sampling = Sampling(temperature=0.01, top_p=0.001, max_tokens=1024)
+    rows: int | None = Field(None, ge=1)
+    """At most this many test rows; null takes all."""
+    views: list[Literal["ordered", "shuffled", "no_video"]] = ["ordered", "shuffled", "no_video"]
+    """Ordered frames, and two controls: shuffled frames and a prompt without its medium."""
+    reward_variant: Literal["strict", "robust"] = "robust"
+
+
+class Report(Section):
+    examples: int = Field(8, ge=0)
+    """Clips shown as frame strips with the models' reasoning."""
+    strip_frames: int = Field(8, ge=1)
+    """Frames per strip."""
+
+
+class Skill(Section):
+    """One step of the curriculum that makes the mini base model and teacher."""
+
+    name: str
+    steps: int = Field(ge=1)
+    rows: int = Field(ge=1)
+    """Rows per step."""
+    mix: dict[str, float]
+    """Kind of row -> share."""
+    decay: bool = False
+    """Whether the learning rate decays (cosine to 5 %) instead of staying at its peak."""
+    save_as: str | None = None
+    """Model (key of `models`) published and scored after this skill."""
+
+
+class World(Section):
+    """The mini models (frozen stage): architecture and curriculum."""
+
+    hidden_size: int = 128
+    layers: int = 4
+    heads: int = 4
+    vision_layers: int = 2
+    vocabulary: int = 600
+    muon_lr: float = 0.02
+    adamw_lr: float = 0.003
+    curriculum: list[Skill] = []
+    eval_rows: int = 300
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = 0
+    data_root: str = "data/raw"
+    """Folder of the record files of `video_r1` sources; a change in it reruns ingest. Media may lie elsewhere."""
+    models: dict[str, str]
+    """Model name -> folder. `base` and `teacher` are inputs; every name is a row of the benchmark."""
+    prompt: Prompt = Prompt()
+    video: Video = Video()
+    engine: Engine = Engine()
+    world: World = World()
+    ingest: Ingest
+    validate_: Validate = Field(Validate(), alias="validate")
+    annotate: Annotate = Annotate()
+    filter: Filter = Filter()
+    sft: Sft = Sft()
+    grpo: Grpo = Grpo()
+    benchmark: Benchmark = Benchmark()
+    report: Report = Report()
+
+
+def load(path: Path = paths.PARAMS) -> Params:
+    """Read and check a params file.
+
+    Raises:
+        ParamsError: missing file, bad YAML, unknown key (with the nearest valid name) or bad value (with its place).
+    """
+    if not path.exists():
+        raise ParamsError(f"{path}: no such file; run from the project root, or `python -m tasks.profile mini` to make one")
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from error
+    try:
+        loaded = Params.model_validate(raw)
+    except ValidationError as error:
+        raise ParamsError("\n".join(_explain(path, item) for item in error.errors())) from error
+    for number, source in enumerate(loaded.ingest.sources):
+        if source.annotations is not None and not Path(source.annotations).is_relative_to(loaded.data_root):
+            place = f"ingest.sources.{number}.annotations: {source.annotations}"
+            reason = f"lies outside data_root ({loaded.data_root}); DVC would not see it change"
+            raise ParamsError(f"{path}: {place} {reason}")
+    return loaded
+
+
+def _explain(path: Path, item: Any) -> str:
+    place = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{path}: {place}: {item['msg']} (got {item['input']!r})"
+    *parents, key = [str(part) for part in item["loc"]]
+    near = difflib.get_close_matches(key, _fields(parents), n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; valid: {', '.join(sorted(_fields(parents)))}"
+    return f"{path}: unknown key '{place}'{hint}"
+
+
+def _fields(parents: list[str]) -> list[str]:
+    """Valid keys of the section at `parents` (list indices are skipped)."""
+    model: Any = Params
+    for part in parents:
+        if part.isdigit():
+            continue
+        fields = {(f.alias or n): f for n, f in model.model_fields.items()}
+        model = _section_of(fields[part].annotation)
+    return [f.alias or n for n, f in model.model_fields.items()]
+
+
+def _section_of(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _section_of(argument)) is not None:
+            return found
+    return None

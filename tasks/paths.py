@@ -1,0 +1,64 @@
+"""Every artifact path, once. Relative to the project root, which is the working directory of every command.
+
+`tests/pipeline/test_paths.py` holds these against the deps and outs of dvc.yaml.
+"""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+# Data, one folder per stage.
+INGEST = Path("data/ingest")
+MEDIA = INGEST / "media"
+TRAIN_RECORDS = INGEST / "train.parquet"
+RL_RECORDS = INGEST / "rl.parquet"
+TEST_RECORDS = INGEST / "test.parquet"
+MANIFEST = INGEST / "manifest.parquet"
+QUARANTINE = INGEST / "quarantine.parquet"
+
+VERDICTS = Path("data/verdicts")
+
+COT = Path("data/annotate/cot.parquet")
+
+SFT_ROWS = Path("data/filter/sft.parquet")
+REJECTED_ROWS = Path("data/filter/rejected.parquet")
+
+ROLLOUTS = Path("data/grpo/rollouts.parquet")
+
+PREDICTIONS = Path("data/benchmark")
+
+# Models.
+SFT_MODEL = Path("models/sft")
+GRPO_MODEL = Path("models/grpo")
+WORK_MODELS = Path("models/.work")
+WORK_DATA = Path("data/.work")
+
+# Reports, one folder per stage.
+REPORTS = Path("reports")
+REPORT_PAGE = REPORTS / "index.html"
+REPORT_TABLES = REPORTS / "benchmark.md"
+
+
+def verdict(suite: str) -> Path:
+    """One-word verdict file of a validation suite; the stage behind the gate depends on it."""
+    return VERDICTS / suite
+
+
+def validation_report(suite: str) -> Path:
+    """JSON report of a validation suite."""
+    return REPORTS / "validate" / f"{suite}.json"
+
+
+def predictions(model: str) -> Path:
+    """Per-sample benchmark log of one model (JSON lines)."""
+    return PREDICTIONS / f"{model}.jsonl"
+
+
+def metrics(stage: str, name: str = "metrics") -> Path:
+    """Metrics JSON of a stage; `name` tells the items of a matrix stage apart."""
+    return REPORTS / stage / f"{name}.json"
+
+
+def curve(stage: str, name: str = "curve") -> Path:
+    """Training curve of a stage (CSV, one row per logged step)."""
+    return REPORTS / stage / f"{name}.csv"

@@ -1,0 +1,72 @@
+"""Build the report, or print its main tables again: `python -m tasks.report [show]`."""
+
+from __future__ import annotations
+
+import sys
+
+from tasks import params, paths
+from tasks.core.io.atomic import write_text
+from tasks.core.io.cli import run_stage
+from tasks.core.io.jsonl import read_jsonl
+from tasks.report import page
+from tasks.report.clips import open_clip
+from tasks.report.controls import all_controls
+from tasks.report.inputs import read_inputs, read_summaries
+from tasks.report.render import html_page, markdown, terminal
+from tasks.report.summary import ReportError
+from tasks.report.tables import controls_table, main_table
+
+USAGE = "usage: python -m tasks.report [show]"
+
+
+def main() -> None:
+    """Build unless told to show; either way end with the benchmark tables and where the report lies."""
+    arguments = sys.argv[1:]
+    if arguments not in ([], ["show"]):
+        raise ReportError(f"unknown argument {' '.join(arguments)!r}; {USAGE}")
+    p = params.load()
+    if not arguments:
+        build(p)
+    elif not paths.REPORT_PAGE.exists():
+        raise ReportError(f"{paths.REPORT_PAGE}: no report yet; run `dvc repro report` first")
+    logs = {model: read_jsonl(paths.predictions(model)) for model in p.models}
+    print(terminal(main_table(read_summaries(), p.models), controls_table(all_controls(logs, list(p.models)))))
+    print(f"\nreport: {paths.REPORT_PAGE}\ntables: {paths.REPORT_TABLES}")
+
+
+def build(p: params.Params) -> None:
+    """Read every input, decode the clips that are shown, write both files."""
+    models = list(p.models)
+    inputs = read_inputs(models)
+    chosen = page.plan(inputs, models, p.report.examples)
+    pictures = open_clips(chosen, p)
+    context = page.context(inputs, models, chosen, pictures)
+    tables = context["tables"]
+    sections = {
+        "Results": [tables["main"], tables["types"], tables["skills"]],
+        "Controls": [tables["controls"]],
+        "Data": [*context["data_missing"], *context["data_tables"]],
+    }
+    write_text(paths.REPORT_TABLES, markdown(context["title"], context["subtitle"], context["findings"], sections))
+    write_text(paths.REPORT_PAGE, html_page(context))
+
+
+def open_clips(chosen: page.Plan, p: params.Params) -> dict[int, page.Pictures]:
+    """Frame strips of every record that is shown, by problem id."""
+    shuffled = chosen.shuffled["problem_id"] if chosen.shuffled else None
+    shown = {record["problem_id"]: record for record in [*chosen.shown, chosen.shuffled] if record}
+    return {
+        key: open_clip(
+            record,
+            p.report.strip_frames,
+            frames=p.video.frames,
+            fps=p.video.fps,
+            min_frames=p.video.min_frames,
+            shuffle_seed=p.seed if key == shuffled else None,
+        )
+        for key, record in shown.items()
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main, params.ParamsError)

@@ -1,0 +1,125 @@
+"""The training run: TRL's SFTTrainer over in-memory rows, resumed from the newest checkpoint of its work folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from tasks.core.train.callbacks import CurveWriter, show_progress
+from tasks.core.train.curve import curve_csv, mean_of_last
+from tasks.core.train.resume import ResumesWeights
+from tasks.core.train.runs import newest_checkpoint
+from tasks.params import Sft
+from tasks.sft.data import Collator, Example, lengths
+
+COLUMNS = {
+    "step": "step",
+    "loss": "loss",
+    "mean_token_accuracy": "token_accuracy",
+    "entropy": "entropy",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "epoch": "epoch",
+}
+"""Log key -> column of the curve."""
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""transformers' plain `constant` ignores warm-up."""
+CHECKPOINTS_KEPT = 2
+
+
+class Result(NamedTuple):
+    """What a run did; `trainer` holds the trained model."""
+
+    trainer: SFTTrainer
+    metrics: dict[str, float | int | None]
+    curve: str
+
+
+class ResumableSFTTrainer(ResumesWeights, SFTTrainer):
+    """TRL's trainer, resumed with its weights."""
+
+
+def train(
+    model: Any,
+    processor: Any,
+    rows: Sequence[Example],
+    collator: Collator,
+    *,
+    settings: Sft,
+    seed: int,
+    work: Path,
+    curve: Path,
+) -> Result:
+    """Train `model` in place.
+
+    Args:
+        model: Qwen2.5-VL, float32 weights whatever `settings.dtype`, which is what the forward computes in.
+        processor: its processor.
+        rows: training rows; `collator` holds the same.
+        collator: makes batches of row indices.
+        settings: the `sft` section.
+        seed: order of rows.
+        work: folder of checkpoints; a complete one found there is resumed from.
+        curve: CSV kept up to date while training.
+    """
+    model.model.visual.requires_grad_(settings.train_vision)
+    columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
+    if settings.group_by_length:
+        columns["length"] = lengths(rows, processor)
+    trainer = ResumableSFTTrainer(
+        model=model,
+        args=arguments(settings, seed, work),
+        train_dataset=Dataset.from_dict(columns),
+        data_collator=collator,
+        processing_class=processor,
+        callbacks=[CurveWriter(curve, COLUMNS)],
+    )
+    show_progress(trainer, ("loss", "mean_token_accuracy"))
+    start = time.monotonic()
+    checkpoint = newest_checkpoint(work)
+    if checkpoint is not None:
+        print(f"sft: resuming from {checkpoint}")
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    log = trainer.state.log_history
+    metrics = {
+        "loss": mean_of_last(log, "loss"),
+        "token_accuracy": mean_of_last(log, "mean_token_accuracy"),
+        "steps": trainer.state.global_step,
+        "rows": len(rows),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    return Result(trainer, metrics, curve_csv(log, COLUMNS))
+
+
+def arguments(settings: Sft, seed: int, work: Path) -> SFTConfig:
+    """The `sft` section in TRL's words."""
+    return SFTConfig(
+        output_dir=str(work),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=SCHEDULES[settings.scheduler],
+        # transformers reads a number below one as a share of all steps.
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
+        bf16=settings.dtype == "bfloat16",
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        logging_steps=1,
+        save_steps=settings.save_steps,
+        save_total_limit=CHECKPOINTS_KEPT,
+        seed=seed,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to="none",
+    )

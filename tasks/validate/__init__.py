@@ -1,0 +1,1 @@
+"""Stage validate: gates between stages, Great Expectations suites in code."""

@@ -1,0 +1,112 @@
+"""Reading the tables of each gate, and the verdict on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tasks import paths
+from tasks.core.io.jsonl import read_jsonl
+from tasks.core.io.tables import TableError, check_rows, read_table
+from tasks.core.schemas import frames, suites
+from tasks.core.schemas.records import (
+    COT_SCHEMA,
+    MANIFEST_SCHEMA,
+    PREDICTION_SCHEMA,
+    QUARANTINE_SCHEMA,
+    RECORD_SCHEMA,
+    SFT_SCHEMA,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.core.schemas.gx import CheckResult
+
+SUITES = ("records", "cot", "sft", "predictions")
+PASS, FAIL = "pass", "fail"
+
+
+class Gate(NamedTuple):
+    """What one suite looks at, and what it expects."""
+
+    frames: dict[str, pd.DataFrame]
+    checks: list[suites.Check]
+    keys: dict[str, str]
+    """For each frame, the column that names a row in the report."""
+
+
+def open_gate(suite: str, *, max_quarantined_share: float, min_rows: int) -> Gate:
+    """Read the tables of a suite.
+
+    Raises:
+        TableError: a table is missing or not of its schema.
+        KeyError: unknown suite.
+    """
+    openers = {"records": _records, "cot": _cot, "sft": _sft, "predictions": _predictions}
+    if suite == "records":
+        checks = suites.records_suite(max_quarantined_share=max_quarantined_share, min_rows=min_rows)
+    else:
+        checks = getattr(suites, f"{suite}_suite")(min_rows=min_rows)
+    tables, keys = openers[suite]()
+    return Gate(tables, checks, keys)
+
+
+def report_of(suite: str, gate: Gate, results: Sequence[CheckResult]) -> dict[str, Any]:
+    """JSON report: the same tables give the same report, so nothing in it tells one run from another."""
+    failed = [result for result in results if not result.success]
+    critical = [result.name for result in failed if result.severity == suites.CRITICAL]
+    return {
+        "suite": suite,
+        "verdict": FAIL if critical else PASS,
+        "rows": {name: len(frame) for name, frame in gate.frames.items()},
+        "checks": len(results),
+        "failed_critical": critical,
+        "failed_warning": [result.name for result in failed if result.severity == suites.WARNING],
+        "results": [
+            {
+                "check": result.name,
+                "frame": result.frame,
+                "severity": result.severity,
+                "success": result.success,
+                "observed": result.observed,
+                "first_failing": result.failing,
+            }
+            for result in results
+        ],
+    }
+
+
+def _records() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    tables = {
+        "train": read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA),
+        "rl": read_table(paths.RL_RECORDS, RECORD_SCHEMA),
+        "test": read_table(paths.TEST_RECORDS, RECORD_SCHEMA),
+    }
+    manifest = read_table(paths.MANIFEST, MANIFEST_SCHEMA)
+    quarantine = read_table(paths.QUARANTINE, QUARANTINE_SCHEMA)
+    keys = {"records": "row_name", "manifest": "path", "tables": "name"}
+    return frames.records_frames(tables, manifest, quarantine), keys
+
+
+def _cot() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    return frames.cot_frames(read_table(paths.COT, COT_SCHEMA)), {"cot": "problem_id"}
+
+
+def _sft() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    return frames.sft_frames(read_table(paths.SFT_ROWS, SFT_SCHEMA)), {"sft": "problem_id"}
+
+
+def _predictions() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    files = sorted(paths.PREDICTIONS.glob("*.jsonl"))
+    if not files:
+        raise TableError(f"{paths.PREDICTIONS}: no logs; run `dvc repro benchmark` first")
+    logs = {file.stem: _log(file) for file in files}
+    return frames.predictions_frames(logs), {"predictions": "row_name", "models": "model"}
+
+
+def _log(file: Path) -> list[dict[str, Any]]:
+    rows = read_jsonl(file)
+    check_rows(rows, PREDICTION_SCHEMA, str(file))
+    return rows

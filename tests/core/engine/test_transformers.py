@@ -1,0 +1,95 @@
+"""The transformers engine: seeded sampling that no neighbour disturbs, limits, bans, errors."""
+
+import pytest
+import torch
+
+from tasks.core.engine.base import open_engine
+from tasks.core.engine.transformers import SeededSampler, truncate
+from tasks.core.models import inputs
+from tasks.core.models.load import load_processor
+from tasks.core.models.visual_tokens import visual_token_ids
+
+SAMPLED = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model):
+    with open_engine("transformers", tiny_model, max_model_len=512, batch_size=3) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def requests(engine, make_requests):
+    return make_requests(engine)
+
+
+def test_bad_requests_cost_themselves_only(engine, requests):
+    results = engine.generate(requests, temperature=0.0, top_p=1.0, max_tokens=4)
+    assert [completion.finish_reason == "error" for [completion] in results] == [False] * 8 + [True] * 3
+    said = [completion.error for [completion] in results[8:]]
+    assert "max_model_len 512" in said[0]
+    assert "no medium" in said[1]
+    assert "0 video placeholders" in said[2]
+
+
+def test_an_answer_does_not_depend_on_its_batch(engine, requests):
+    together = engine.generate(requests, **SAMPLED)
+    backwards = engine.generate(requests[::-1], **SAMPLED)[::-1]
+    alone = [engine.generate([request], **SAMPLED)[0] for request in requests]
+    assert together == backwards == alone
+
+
+def test_copies_differ_and_the_first_is_the_single_answer(engine, requests):
+    several = engine.generate(requests[:3], **SAMPLED, n=3)
+    assert [len(answers) for answers in several] == [3, 3, 3]
+    assert all(answers[0].token_ids != answers[1].token_ids for answers in several)
+    assert [answers[0] for answers in several] == [answers[0] for answers in engine.generate(requests[:3], **SAMPLED)]
+
+
+def test_the_model_looks_at_the_picture(engine, requests):
+    first, last = engine.generate([requests[0], requests[7]], temperature=0.0, top_p=1.0, max_tokens=8)
+    assert requests[0].prompt == requests[7].prompt
+    assert first[0].token_ids != last[0].token_ids
+
+
+def test_answers_stop_at_the_model_length(tiny_model, requests):
+    prompts = [inputs.prompt_tokens(load_processor(tiny_model), r.prompt, r.clip) for r in (requests[3], requests[0])]
+    with open_engine("transformers", tiny_model, max_model_len=max(prompts) + 5) as engine:
+        results = engine.generate([requests[3], requests[0]], temperature=0.0, top_p=1.0, max_tokens=64)
+    lengths = [len(completion.token_ids) for [completion] in results]
+    assert lengths[1] <= 5
+    assert [completion.finish_reason for [completion] in results] == ["length"] * 2
+    assert lengths == [min(64, max(prompts) + 5 - length) for length in prompts]
+
+
+def test_visual_tokens_are_never_sampled(engine, tiny_model, requests, monkeypatch):
+    def sampled():
+        results = engine.generate(requests[:8], temperature=2.0, top_p=1.0, max_tokens=40)
+        return {token for [completion] in results for token in completion.token_ids}
+
+    banned = set(visual_token_ids(load_processor(tiny_model).tokenizer))
+    assert not banned & sampled()
+    monkeypatch.setattr(engine, "_banned", [])
+    assert banned & sampled(), "this model would have said them"
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"),
+    [
+        pytest.param(1.0, [0, 1, 2, 3], id="all"),
+        pytest.param(0.75, [1, 3], id="the token that crosses the bound stays"),
+        pytest.param(0.5, [1], id="reached exactly"),
+        pytest.param(0.001, [1], id="the best always stays"),
+    ],
+)
+def test_truncation_keeps_the_nucleus(top_p, kept):
+    scores = torch.tensor([[0.15, 0.5, 0.05, 0.3]]).log()
+    assert truncate(scores, top_p).isfinite()[0].nonzero()[:, 0].tolist() == kept
+
+
+def test_sampling_follows_the_distribution():
+    shares = torch.tensor([0.5, 0.3, 0.2, 0.0])
+    count = 4000
+    sampler = SeededSampler(range(count), banned=[], temperature=1.0, top_p=1.0)
+    drawn = sampler(None, shares.log().repeat(count, 1)).argmax(-1).bincount(minlength=4) / count
+    assert torch.allclose(drawn, shares, atol=0.03)

@@ -1,0 +1,166 @@
+"""Tables of (problem type, answer, truth, strict reward, robust reward); the reason is in the id."""
+
+import math
+
+import pytest
+
+from tasks.core.rewards import RULES, accuracy
+from tasks.core.schemas.records import PROBLEM_TYPES
+
+LETTERS = [
+    pytest.param("A", "A", 1, 1, id="equal"),
+    pytest.param("B", "A", 0, 0, id="wrong"),
+    pytest.param(" A\n", "A", 1, 1, id="space"),
+    pytest.param("(A)", "A", 0, 1, id="brackets"),
+    pytest.param("A.", "A", 0, 1, id="period"),
+    pytest.param("A) foo", "A", 0, 1, id="letter-and-text"),
+    pytest.param("A)foo", "A", 0, 1, id="letter-and-text-tight"),
+    pytest.param("(A) foo bar", "A", 0, 1, id="brackets-and-text"),
+    pytest.param("A. A man walks", "A", 0, 1, id="text-begins-with-a-letter"),
+    pytest.param("B. A man walks", "A", 0, 0, id="first-letter-of-the-text-is-no-choice"),
+    pytest.param("a", "A", 0, 1, id="lower-case"),
+    pytest.param("**A**", "A", 0, 1, id="markdown"),
+    pytest.param(r"\boxed{A}", "A", 0, 1, id="latex"),
+    pytest.param("Answer: A", "A", 0, 1, id="lead-in"),
+    pytest.param("The correct answer is (A).", "A", 0, 1, id="sentence"),
+    pytest.param("Option A", "A", 0, 1, id="option"),
+    pytest.param("A man walks", "A", 0, 0, id="letter-begins-a-word"),
+    pytest.param("Apple", "A", 0, 0, id="word"),
+    pytest.param("A or B", "A", 0, 0, id="two-letters"),
+    pytest.param("A, B", "A", 0, 0, id="list"),
+    pytest.param("(A) (B)", "A", 0, 0, id="two-in-brackets"),
+    pytest.param("A. or B.", "A", 0, 0, id="hedge-with-periods"),
+    pytest.param("ABCD", "A", 0, 0, id="all-of-them"),
+    pytest.param("", "A", 0, 0, id="empty"),
+    pytest.param("", "", 1, 0, id="empty-truth-and-answer"),
+]
+NUMBERS = [
+    pytest.param("42", "42", 1, 1, id="equal"),
+    pytest.param("42.0", "42", 0, 1, id="decimal-zero"),
+    pytest.param("1,000", "1000", 0, 1, id="thousands"),
+    pytest.param("7,243,000", "7,243,000", 1, 1, id="millions"),
+    pytest.param("12.974", "12.97", 1, 1, id="two-decimals"),
+    pytest.param("12.98", "12.97", 0, 0, id="second-decimal-differs"),
+    pytest.param("0.001", "0.004", 1, 0, id="small-numbers-round-to-the-same"),
+    pytest.param("0.05", "0.05", 1, 1, id="small-equal"),
+    pytest.param("0", "0", 1, 1, id="zero"),
+    pytest.param("-3", "3", 0, 0, id="sign"),
+    pytest.param("−3", "-3", 0, 1, id="unicode-minus"),
+    pytest.param("5 %", "5", 0, 1, id="percent"),
+    pytest.param("0.05", "5 %", 0, 0, id="percent-is-not-converted"),
+    pytest.param("$5", "5", 0, 1, id="currency"),
+    pytest.param("5 cm", "5", 0, 1, id="unit"),
+    pytest.param("5 m²", "5", 0, 1, id="unit-with-power"),
+    pytest.param("3/4", "0.75", 0, 1, id="fraction"),
+    pytest.param("1 1/2", "1.5", 0, 1, id="mixed-fraction"),
+    pytest.param(r"\frac{3}{4}", "0.75", 0, 1, id="latex-fraction"),
+    pytest.param(r"$\dfrac{-3}{4}$", "-0.75", 0, 1, id="latex-negative-fraction"),
+    pytest.param("1/0", "1", 0, 0, id="division-by-zero"),
+    pytest.param("1e3", "1000", 1, 1, id="exponent"),
+    pytest.param("1e999", "1e999", 1, 0, id="overflow-is-infinite"),
+    pytest.param("inf", "inf", 1, 0, id="infinity"),
+    pytest.param("nan", "nan", 0, 0, id="nan"),
+    pytest.param("1_000", "1000", 1, 0, id="underscore-is-python-only"),
+    pytest.param("3 or 4", "3", 0, 0, id="two-numbers"),
+    pytest.param("3, 4", "34", 0, 0, id="list-is-no-number"),
+    pytest.param("1,5", "15", 0, 0, id="comma-not-in-threes"),
+    pytest.param("three", "3", 0, 0, id="word"),
+    pytest.param("", "3", 0, 0, id="empty"),
+]
+REGRESSIONS = [
+    pytest.param("4", "4", 1, 1, id="equal"),
+    pytest.param("3", "4", 0.75, 0.75, id="a-quarter-off"),
+    pytest.param("9", "4", 0, 0, id="more-than-the-truth-off"),
+    pytest.param("-4", "4", 0, 0, id="sign"),
+    pytest.param("7,000", "7000", 1, 1, id="thousands"),
+    pytest.param("3 m", "4", 0, 0.75, id="unit"),
+    pytest.param("nan", "4", 1, 0, id="nan-is-rewarded-by-the-published-rule"),
+    pytest.param("inf", "4", 0, 0, id="infinity"),
+    pytest.param("0", "0", 0, 1, id="truth-zero-exact"),
+    pytest.param("0.25", "0", 0, 0.75, id="truth-zero-absolute-error"),
+    pytest.param("-5", "-4", 0.75, 0.75, id="negative-truth"),
+    pytest.param("about 3", "4", 0, 0.75, id="about"),
+    pytest.param("far", "4", 0, 0, id="word"),
+    pytest.param("", "4", 0, 0, id="empty"),
+]
+TRANSCRIPTIONS = [
+    pytest.param("stop here", "stop here", 1, 1, id="equal"),
+    pytest.param("stop  \n here", "stop here", 1, 1, id="white-space"),
+    pytest.param("stop there", "stop here", 0.5, 0.5, id="one-word-of-two"),
+    pytest.param("Stop here", "stop here", 0.5, 0.5, id="case-counts"),
+    pytest.param('"stop here"', "stop here", 0, 1, id="quoted"),
+    pytest.param("ｓｔｏｐ", "stop", 0, 1, id="full-width-letters"),
+    pytest.param("stop here now please yes", "stop", 0, 0, id="more-errors-than-words"),
+    pytest.param("", "stop", 0, 0, id="empty"),
+    pytest.param("", "", 1, 0, id="empty-truth-and-answer"),
+    pytest.param("stop", "", 0, 0, id="empty-truth"),
+]
+FREE_TEXTS = [
+    pytest.param("the red ball", "the red ball", 1, 1, id="equal"),
+    pytest.param("The red balls!", "the red ball", 1, 1, id="stem-case-and-punctuation"),
+    pytest.param("ball", "ball", 2 / 3, 1, id="one-word-has-no-pairs"),
+    pytest.param("red ball", "ball", (2 / 3 + 0 + 2 / 3) / 3, (2 / 3 + 0 + 2 / 3) / 3, id="two-words-for-one"),
+    pytest.param("blue cube", "red ball", 0, 0, id="nothing-shared"),
+    pytest.param("红色的球", "红色的球", 0, 1, id="chinese"),
+    pytest.param("красный шар", "красный шар", 0, 1, id="cyrillic"),
+    pytest.param("", "red", 0, 0, id="empty"),
+    pytest.param("", "", 0, 0, id="both-empty"),
+    pytest.param("!!", "!!", 0, 0, id="no-words"),
+]
+TABLE = {
+    "multiple choice": LETTERS,
+    "numerical": NUMBERS,
+    "regression": REGRESSIONS,
+    "OCR": TRANSCRIPTIONS,
+    "free-form": FREE_TEXTS,
+}
+CASES = [
+    pytest.param(kind, *case.values, id=f"{kind}-{case.id}".replace(" ", "-"))
+    for kind, cases in TABLE.items()
+    for case in cases
+]
+
+
+@pytest.mark.parametrize(("kind", "answer", "truth", "strict", "robust"), CASES)
+def test_accuracy(kind, answer, truth, strict, robust):
+    completion, solution = f"<think>so</think><answer>{answer}</answer>", f"<answer>{truth}</answer>"
+    for variant, expected in (("strict", strict), ("robust", robust)):
+        score = accuracy(kind, completion, solution, variant)
+        assert score.value == pytest.approx(expected, abs=1e-6), variant
+        assert score.extracted == answer.strip()
+        assert 0 <= score.value <= 1 and not math.isnan(score.value)
+        assert score.parsed or score.value == 0 or variant == "strict"
+
+
+def test_both_variants_know_every_type():
+    assert all(set(rules) == set(PROBLEM_TYPES) for rules in RULES.values())
+
+
+def test_equal_answer_and_truth_always_reach_one_in_robust():
+    assert all(case.values[3] == 1 for cases in TABLE.values() for case in cases if case.id == "equal")
+
+
+@pytest.mark.parametrize(
+    ("completion", "extracted", "robust"),
+    [
+        pytest.param("B", "", 0, id="no-block-whole-text-is-not-the-answer"),
+        pytest.param("<answer>B", "", 0, id="unclosed-block"),
+        pytest.param("<answer>A</answer><answer>B</answer>", "A", 0, id="first-block-counts"),
+        pytest.param("<answer>B</answer><answer>A</answer>", "B", 1, id="first-block-counts-when-right"),
+    ],
+)
+def test_extraction(completion, extracted, robust):
+    score = accuracy("multiple choice", completion, "<answer>B</answer>")
+    assert (score.extracted, score.value) == (extracted, robust)
+
+
+def test_unparsed_is_told_from_wrong():
+    assert accuracy("numerical", "<answer>7</answer>", "<answer>3</answer>") == (0.0, "7", True, "number")
+    assert accuracy("numerical", "<answer>x</answer>", "<answer>3</answer>") == (0.0, "x", False, "not a number")
+    assert accuracy("numerical", "7", "<answer>3</answer>") == (0.0, "", False, "no answer block")
+
+
+@pytest.mark.parametrize(("kind", "variant"), [("ocr", "robust"), ("OCR", "lenient")])
+def test_unknown_names_are_refused(kind, variant):
+    with pytest.raises(ValueError, match="no rule"):
+        accuracy(kind, "", "", variant)

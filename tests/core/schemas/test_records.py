@@ -1,0 +1,116 @@
+import dataclasses
+import math
+
+import pytest
+
+from tasks.core.io.tables import read_table, write_table
+from tasks.core.schemas.records import (
+    COT_SCHEMA,
+    RECORD_SCHEMA,
+    CotRow,
+    Record,
+    RecordError,
+    cot_from_row,
+    parse_record,
+    record_from_row,
+    truth_of,
+)
+
+RAW = {
+    "problem_id": 7,
+    "problem": "Which way?",
+    "data_type": "video",
+    "problem_type": "multiple choice",
+    "options": ["A. left", "B. right"],
+    "process": "",
+    "solution": "<answer>B</answer>",
+    "path": "./clip.mp4",
+    "data_source": "",
+}
+OPEN = {"problem_type": "numerical", "options": [], "solution": "<answer>3</answer>"}
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "expected"),
+    [
+        pytest.param({}, "problem_id", 7, id="the-published-format"),
+        pytest.param({"original_question_type": "mc"}, "skill", "", id="unknown-keys-are-left-out"),
+        pytest.param({"problem_id": 7.0}, "problem_id", 7, id="parquet-from-pandas-has-float-ids"),
+        pytest.param({"process": None, "data_source": None}, "process", "", id="null-text-is-empty"),
+        pytest.param({**OPEN, "options": None}, "options", [], id="eval-files-have-null-options"),
+        pytest.param({"temporal": True, "skill": "direction"}, "temporal", True, id="own-fields"),
+        pytest.param({}, "temporal", None, id="temporal-is-unknown-unless-said"),
+        pytest.param(
+            {"solution": " <answer> B </answer>\n"}, "solution", "<answer> B </answer>", id="outer-space-goes"
+        ),
+    ],
+)
+def test_parse_record(change, field, expected):
+    assert getattr(parse_record({**RAW, **change}, "here"), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "reason"),
+    [
+        pytest.param({"problem_id": None}, "problem_id", "missing", id="no-id"),
+        pytest.param({"problem_id": True}, "problem_id", "not an integer", id="bool-is-an-int-to-python"),
+        pytest.param({"problem_id": "7"}, "problem_id", "not an integer", id="text-id"),
+        pytest.param({"problem_id": 7.5}, "problem_id", "not an integer", id="fractional-id"),
+        pytest.param({"problem_id": math.nan}, "problem_id", "not an integer", id="nan-id"),
+        pytest.param({"problem_id": math.inf}, "problem_id", "not an integer", id="infinite-id"),
+        pytest.param({"problem_id": 2**63}, "problem_id", "64 bits", id="id-beyond-parquet"),
+        pytest.param({"problem": "  "}, "problem", "empty", id="blank-problem"),
+        pytest.param({"problem": ["q"]}, "problem", "not text but list", id="problem-is-a-list"),
+        pytest.param({"problem": "\ud800"}, "problem", "not valid Unicode", id="half-surrogate-cannot-be-written"),
+        pytest.param({"options": ["A. \udc00", "B. x"]}, "options", "not valid Unicode", id="half-surrogate-in-option"),
+        pytest.param({"data_type": "Video"}, "data_type", "unknown 'Video'", id="case-matters"),
+        pytest.param({"problem_type": "ocr"}, "problem_type", "one of multiple choice", id="ocr-is-OCR"),
+        pytest.param({"options": "A. left"}, "options", "not a list", id="options-are-text"),
+        pytest.param({"options": ["A. left"]}, "options", "with 1 options", id="one-option-is-no-choice"),
+        pytest.param({"options": None}, "options", "with 0 options", id="choice-without-options"),
+        pytest.param({"solution": "B"}, "solution", "not <answer>..</answer>: 'B'", id="bare-truth"),
+        pytest.param({"solution": "<answer> </answer>"}, "solution", "empty answer", id="empty-truth"),
+        pytest.param(
+            {"solution": "<answer>C</answer>"}, "solution", "none of the 2 options", id="letter-beyond-options"
+        ),
+        pytest.param(
+            {"solution": "<answer>left</answer>"}, "solution", "none of the 2 options", id="truth-is-the-text"
+        ),
+        pytest.param({"path": ""}, "path", "empty", id="no-path"),
+        pytest.param({"temporal": "yes"}, "temporal", "'yes'", id="temporal-is-text"),
+    ],
+)
+def test_parse_record_refuses(change, field, reason):
+    with pytest.raises(RecordError) as caught:
+        parse_record({**RAW, **change}, "file.json row 3")
+    assert caught.value.field == field
+    assert reason in caught.value.reason
+    assert str(caught.value).startswith(f"file.json row 3: {field}: ")
+
+
+@pytest.mark.parametrize("value", [None, [], "row", 3])
+def test_a_row_that_is_no_object_is_one_bad_row(value):
+    with pytest.raises(RecordError, match="not an object"):
+        parse_record(value, "here")
+
+
+def test_records_survive_parquet(tmp_path):
+    record = parse_record({**RAW, "temporal": False}, "here")
+    cot = CotRow(
+        **dataclasses.asdict(record), completion="<think>x</think>", answer="B", reward=0.5, finish_reason="stop"
+    )
+    write_table(tmp_path / "a.parquet", [dataclasses.asdict(record)], RECORD_SCHEMA)
+    write_table(tmp_path / "b.parquet", [dataclasses.asdict(cot)], COT_SCHEMA)
+    assert record_from_row(read_table(tmp_path / "a.parquet", RECORD_SCHEMA)[0]) == record
+    assert cot_from_row(read_table(tmp_path / "b.parquet", COT_SCHEMA)[0]) == cot
+    assert record_from_row(dataclasses.asdict(cot)) == record
+
+
+def test_schemas_hold_the_fields_of_their_records():
+    assert RECORD_SCHEMA.names == [field.name for field in dataclasses.fields(Record)]
+    assert COT_SCHEMA.names == [field.name for field in dataclasses.fields(CotRow)]
+
+
+def test_truth_of():
+    assert truth_of("<answer> B\n</answer>") == "B"
+    assert truth_of("B") == ""

@@ -1,0 +1,47 @@
+import pytest
+
+from tasks.core.text import answer_of, is_well_formed, think_of
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        pytest.param("<answer>B</answer>", "B", id="plain"),
+        pytest.param("<answer>\n B \n</answer>", "B", id="space-goes"),
+        pytest.param("<answer>A</answer> no, <answer>B</answer>", "A", id="first-block-counts"),
+        pytest.param("<answer>two\nlines</answer>", "two\nlines", id="over-lines"),
+        pytest.param("<answer></answer>", "", id="empty-is-not-missing"),
+        pytest.param("<answer>B", None, id="unclosed"),
+        pytest.param("B", None, id="no-tags"),
+        pytest.param("<ANSWER>B</ANSWER>", None, id="case-matters"),
+    ],
+)
+def test_answer_of(text, answer):
+    assert answer_of(text) == answer
+
+
+def test_think_of():
+    assert think_of("<think> a\nb </think><think>c</think>") == "a\nb"
+    assert think_of("<think>a") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        pytest.param("<think>a</think><answer>B</answer>", True, id="tight"),
+        pytest.param("\n<think>a</think>\n\n<answer>B</answer>\n", True, id="space-around-and-between"),
+        pytest.param("<think>a</think> so <answer>B</answer>", False, id="text-between"),
+        pytest.param("Well, <think>a</think><answer>B</answer>", False, id="text-before"),
+        pytest.param("<think>a</think><answer>B</answer>.", False, id="text-after"),
+        pytest.param("<think>a</think><answer>B</answer><answer>C</answer>", False, id="two-answers"),
+        pytest.param("<think>a</think>b</think><answer>B</answer>", False, id="think-closed-twice"),
+        pytest.param("<think><think>a</think><answer>B</answer>", False, id="think-opened-twice"),
+        pytest.param("<think><answer>B</answer></think><answer>B</answer>", False, id="answer-inside-think"),
+        pytest.param("<answer>B</answer><think>a</think>", False, id="wrong-order"),
+        pytest.param("<think> </think><answer>B</answer>", False, id="empty-think"),
+        pytest.param("<think>a</think><answer>\n</answer>", False, id="empty-answer"),
+        pytest.param("", False, id="nothing"),
+    ],
+)
+def test_is_well_formed(text, good):
+    assert is_well_formed(text) is good

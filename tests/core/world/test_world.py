@@ -1,0 +1,82 @@
+"""The mini world: scenes, questions, files."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from tasks.core.world import make_split
+from tasks.core.world.questions import ask, skills
+from tasks.core.world.render import clip_seconds, render_frames
+from tasks.core.world.scene import DURATION_SECONDS, VIDEO_KINDS, sample_scene
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_split_is_the_same_whatever_the_number_of_workers(tmp_path):
+    alone = make_split(tmp_path / "one", 24, seed=5, workers=1)
+    together = make_split(tmp_path / "two", 24, seed=5, workers=2)
+    assert alone == together
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+def test_other_seed_gives_other_rows(tmp_path):
+    first = make_split(tmp_path / "a", 12, seed=1)
+    second = make_split(tmp_path / "b", 12, seed=2)
+    assert [row["problem"] for row in first] != [row["problem"] for row in second]
+
+
+@pytest.mark.parametrize("kind", VIDEO_KINDS)
+def test_reasoning_ends_in_the_answer(kind):
+    rng = np.random.default_rng(0)
+    for skill in skills(kind):
+        for _ in range(20):
+            question = ask(sample_scene(kind, rng), rng, skill)
+            if question.problem_type == "multiple choice":
+                value = {option[0]: option[3:] for option in question.options}[question.answer]
+                assert question.reasoning.endswith(f" So {value} {question.answer}.")
+                assert len({option[3:] for option in question.options}) == 4
+            elif question.problem_type in ("numerical", "regression", "OCR"):
+                assert question.reasoning.rstrip(".").endswith(question.answer)
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in VIDEO_KINDS if k not in ("still", "sign")], ids=lambda k: f"{k}-needs-frame-order"
+)
+def test_temporal_scenes_change_and_static_scenes_do_not(kind):
+    rng = np.random.default_rng(1)
+    scene = sample_scene(kind, rng)
+    frames = render_frames(scene, clip_seconds())
+    assert any((frames[0] != frame).any() for frame in frames)
+    assert all(ask(scene, rng, skill).temporal for skill in skills(kind))
+
+
+@pytest.mark.parametrize("kind", ["still", "sign"])
+def test_static_scenes_do_not_change(kind):
+    rng = np.random.default_rng(1)
+    scene = sample_scene(kind, rng)
+    frames = render_frames(scene, clip_seconds())
+    assert all((frames[0] == frame).all() for frame in frames)
+    assert not any(ask(scene, rng, skill).temporal for skill in skills(kind))
+
+
+def test_blinks_never_touch():
+    for seed in range(200):
+        seconds = sample_scene("blink", np.random.default_rng(seed)).figures[0].seconds
+        assert all(later - earlier > 1 for earlier, later in zip(seconds, seconds[1:], strict=False))
+        assert 0 <= seconds[0] and seconds[-1] < DURATION_SECONDS
+
+
+@pytest.mark.parametrize(("bias", "low", "high"), [(0.0, 0.35, 0.65), (0.8, 0.82, 0.98), (1.0, 1.0, 1.0)])
+def test_shortcut_bias_lets_the_starting_side_give_the_direction_away(bias, low, high):
+    """Unbiased, the side is a coin; biased by b it agrees in b + (1 - b) / 2 of the clips."""
+    side_of = {"right": "low", "up": "low", "left": "high", "down": "high"}
+    agree = []
+    for seed in range(300):
+        scene = sample_scene("move", np.random.default_rng((seed, 7)), shortcut_bias=bias)
+        x, y, _, _ = scene.figures[0].path
+        across = y if scene.direction in ("left", "right") else x
+        agree.append(("low" if across < 0.5 else "high") == side_of[scene.direction])
+    assert low <= np.mean(agree) <= high

@@ -1,0 +1,140 @@
+"""One stage in a child process: what it returns, how it fails, and that nothing is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from flows.plan import Policy
+from flows.repro import CHILDREN, StageError, WorkspaceBusyError, run_stage, sole_driver
+from tests.flows.toy_project import ran
+
+ROOT = Path(__file__).parents[2]
+SLEEPER = 'python -c \'import subprocess, time; subprocess.Popen(["sleep", "61"]); time.sleep(60)\''
+
+
+@pytest.fixture(autouse=True)
+def open_for_children():
+    CHILDREN.reopen()
+
+
+def set_stage(name: str, **values) -> None:
+    path = Path("dvc.yaml")
+    graph = yaml.safe_load(path.read_text())
+    graph["stages"][name].update(values)
+    path.write_text(yaml.safe_dump(graph, sort_keys=False))
+
+
+def processes_in(folder: Path) -> list[list[str]]:
+    """Command lines of living processes that work in `folder`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.pid != os.getpid()
+                and Path(process.cwd()) == folder
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
+                found.append(process.cmdline())
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_results_tell_ran_unchanged_and_restored_apart(toy):
+    lines: list[str] = []
+    assert run_stage("rows", Policy(), False, lines.append).result == "ran"
+    assert any("Running stage 'rows'" in line for line in lines)
+    assert run_stage("rows", Policy(), False, lines.append).result == "unchanged"
+    Path("data/rows.txt").unlink()
+    assert run_stage("rows", Policy(), False, lines.append).result == "restored"
+    assert run_stage("rows", Policy(), True, lines.append).result == "ran", "force"
+    assert ran(toy) == ["rows", "rows"]
+
+
+def test_a_failing_stage_is_an_error_with_its_name_and_exit_code(toy):
+    set_stage("rows", cmd="python -c 'raise SystemExit(3)'")
+    with pytest.raises(StageError, match=r"^rows: failed with exit code \d+: .*rows"):
+        run_stage("rows", Policy(), False, lambda line: None)
+
+
+def test_the_time_limit_ends_the_stage_and_its_children(toy):
+    set_stage("rows", cmd=SLEEPER)
+    started = time.monotonic()
+    with pytest.raises(StageError, match="rows: stopped at its time limit of 4 s"):
+        run_stage("rows", Policy(timeout_seconds=4), False, lambda line: None)
+    assert time.monotonic() - started < 20
+    assert processes_in(toy) == []
+
+
+def test_after_a_reap_nothing_starts_so_that_a_retry_cannot_outlive_its_flow(toy):
+    CHILDREN.reap()
+    with pytest.raises(StageError, match="rows: not started"):
+        run_stage("rows", Policy(), False, lambda line: None)
+
+
+def test_a_second_driver_in_the_workspace_is_refused(toy):
+    with sole_driver(), pytest.raises(WorkspaceBusyError, match="another run of the flow works in"), sole_driver():
+        pass
+
+
+def flow(folder: Path, home: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `python -m flows.video_r1` in a project, with a Prefect database of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home)}
+    command = [sys.executable, "-m", "flows.video_r1", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.server
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["terminated", "interrupted at the terminal"])
+def test_a_signal_to_the_flow_leaves_no_process(toy, tmp_path, number):
+    set_stage("rows", cmd=f"touch started && {SLEEPER}")
+    child = flow(toy, tmp_path / "prefect", "--targets", "rows")
+    deadline = time.monotonic() + 120
+    while not Path("started").exists():
+        assert child.poll() is None and time.monotonic() < deadline, child.communicate()[0]
+        time.sleep(0.2)
+    child.send_signal(number)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode != 0, output
+    for _ in range(50):  # the temporary server takes a moment to go
+        if not (left := processes_in(toy)):
+            break
+        time.sleep(0.2)
+    assert left == [], output
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_the_command_runs_without_a_server_and_says_so(toy, tmp_path):
+    child = flow(toy, tmp_path / "prefect", "--targets", "train")
+    output, _ = child.communicate(timeout=180)
+    assert child.returncode == 0, output
+    assert "No PREFECT_API_URL: this run uses a temporary server" in output
+    assert ran(toy) == ["rows", "train", "validate@rows"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        pytest.param(
+            ["--targets", "trian"], "video-r1: unknown stage 'trian'; did you mean 'train'?", id="unknown target"
+        ),
+        pytest.param(["--downstream"], "--downstream needs --targets", id="downstream of nothing"),
+    ],
+)
+def test_wrong_commands_give_one_line_and_fail(toy, tmp_path, arguments, text):
+    child = flow(toy, tmp_path / "prefect", *arguments)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode != 0
+    assert output.strip().splitlines()[-1].endswith(text)

@@ -1,0 +1,60 @@
+"""DVC sees only what dvc.yaml names: every first-party file that a stage may import must be one of its deps."""
+
+import ast
+
+import pytest
+
+from tests.pipeline.graph import ROOT, covers, reached, sections_read, stages
+
+# What a stage imports and need not depend on. Their content that decides a result reaches DVC in another way, and as deps
+# they would rerun everything at every edit.
+SPINE = {
+    "tasks/__init__.py": "environment defaults: offline, quiet",
+    "tasks/core/__init__.py": "a docstring",
+    "tasks/core/schemas/__init__.py": "a docstring; the modules beside it are deps one by one",
+    "tasks/params.py": "the values a stage reads are its params deps",
+    "tasks/paths.py": "the paths a stage reads and writes are its deps and outs (test_paths.py)",
+    "tasks/launch.py": "where a stage runs is not what it computes",
+}
+# Sections that reach a stage as the paths of its deps.
+BY_PATH = {"models", "data_root"}
+NAMES = sorted(stages())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_deps_cover_every_import(name):
+    stage = stages()[name]
+    files = {path for path in reached(stage.package) if path not in SPINE}
+    assert f"tasks/{stage.package}/__main__.py" in files, "the stage has an entry point"
+    missing = sorted(path for path in files if not any(covers(dep, path) for dep in stage.deps))
+    assert missing == [], f"dvc.yaml: {name}: imported, but no dep holds it"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_code_dep_is_idle(name):
+    stage = stages()[name]
+    files = reached(stage.package)
+    code = {dep for dep in stage.deps if dep.startswith(("tasks/", "flows/"))}
+    idle = sorted(dep for dep in code if not any(covers(dep, path) for path in files))
+    assert idle == [], f"dvc.yaml: {name}: nothing in it is imported"
+    assert all((ROOT / dep).exists() for dep in code)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_params_are_the_sections_that_the_stage_reads(name):
+    stage = stages()[name]
+    assert stage.params - BY_PATH == sections_read(stage.package) - BY_PATH
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("validate@")])
+def test_a_suite_edit_reruns_gates_only(name):
+    deps = stages()[name].deps
+    assert not [
+        dep for dep in deps if covers(dep, "tasks/core/schemas/suites.py") or covers(dep, "tasks/core/schemas/gx.py")
+    ]
+
+
+@pytest.mark.parametrize("path", [path for path, why in SPINE.items() if why.startswith("a docstring")])
+def test_what_is_left_out_as_a_docstring_is_one(path):
+    [only] = ast.parse((ROOT / path).read_text()).body
+    assert isinstance(only, ast.Expr) and isinstance(only.value, ast.Constant)

@@ -1,0 +1,152 @@
+"""Every params file loads; what is wrong with one is told by file, place and the nearest valid name."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks import params, profile
+from tests.pipeline.graph import ROOT, raw_graph
+
+FILES = sorted(
+    [ROOT / "params.yaml", *(ROOT / "profiles").glob("*.yaml"), *(ROOT / "tests/fixtures").glob("params*.yaml")]
+)
+
+
+def section_names() -> set[str]:
+    return {field.alias or name for name, field in params.Params.model_fields.items()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_params_file_loads_and_is_whole(path):
+    params.load(path)
+    assert set(yaml.safe_load(path.read_text())) == section_names(), "a profile names every section"
+
+
+def test_params_yaml_is_the_mini_profile():
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "profiles/mini.yaml").read_text()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_profile_says_every_value_of_a_stage_section(path):
+    raw = yaml.safe_load(path.read_text())
+    if path.parent.name != "profiles":
+        pytest.skip("params.yaml equals a profile; a fixture may lean on defaults")
+    for name in raw_graph():
+        if name in ("world", "ingest", "validate"):
+            continue
+        fields = set(params.Params.model_fields[name].annotation.model_fields)
+        assert fields - set(raw[name]) == set(), f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles/accelerate").glob("*.yaml")), ids=lambda path: path.name)
+def test_accelerate_configurations_are_valid(path):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(path))
+    assert config.num_processes == int(path.stem.partition("_")[2].removesuffix("gpu"))
+
+
+MINIMAL = {"models": {"base": "b"}, "ingest": {"sources": [{"name": "w", "format": "world", "split": "train"}]}}
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        pytest.param({"grpoo": {}}, "unknown key 'grpoo'; did you mean 'grpo'?", id="a section misspelt"),
+        pytest.param({"grpo": {"betta": 1}}, "unknown key 'grpo.betta'; did you mean 'beta'?", id="a field misspelt"),
+        pytest.param(
+            {"grpo": {"temporal": {"alhpa": 1}}},
+            "unknown key 'grpo.temporal.alhpa'; did you mean 'alpha'?",
+            id="a nested field misspelt",
+        ),
+        pytest.param(
+            {"validate": {"xyz": 1}},
+            "unknown key 'validate.xyz'; valid: max_quarantined_share, min_rows",
+            id="nothing near lists all",
+        ),
+        pytest.param(
+            {"grpo": {"beta": -1}}, "grpo.beta: Input should be greater than or equal to 0 (got -1)", id="out of range"
+        ),
+        pytest.param({"ingest": {"sources": []}}, "ingest.sources: List should have at least 1 item", id="no source"),
+        pytest.param(
+            {
+                "ingest": {
+                    "sources": [{"name": "x", "format": "video_r1", "split": "rl", "annotations": "elsewhere/x.json"}]
+                }
+            },
+            "ingest.sources.0.annotations: elsewhere/x.json lies outside data_root (data/raw)",
+            id="a record file that DVC would not see",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(tmp_path, edit, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL | edit))
+    with pytest.raises(params.ParamsError) as caught:
+        params.load(path)
+    assert text in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_says_how_to_get_one(tmp_path):
+    with pytest.raises(
+        params.ParamsError, match="no such file; run from the project root, or `python -m tasks.profile mini`"
+    ):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_broken_yaml_is_told(tmp_path):
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(params.ParamsError, match="not valid YAML"):
+        params.load(tmp_path / "params.yaml")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A folder with the profiles and an old params.yaml."""
+    (tmp_path / "profiles").mkdir()
+    for path in (ROOT / "profiles").glob("*.yaml"):
+        (tmp_path / "profiles" / path.name).write_text(path.read_text())
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_profile_is_laid_over_params_and_the_changes_are_told(project, capsys):
+    assert profile.main(["video_r1_7b"]) == 0
+    assert (project / "params.yaml").read_text() == (ROOT / "profiles/video_r1_7b.yaml").read_text()
+    told = capsys.readouterr().out
+    assert "prompt.template: brief -> video_r1\n" in told
+    assert "models.base: models/world/base -> models/qwen2.5-vl-7b-instruct\n" in told
+    assert "models.sft" not in told, "what stays is not told"
+
+
+def test_the_same_profile_changes_nothing(project, capsys):
+    assert profile.main(["mini"]) == 0
+    assert capsys.readouterr().out == "params.yaml is now profiles/mini.yaml (0 values changed)\n"
+
+
+def test_an_unknown_profile_is_refused_with_the_list(project, capsys):
+    before = (project / "params.yaml").read_text()
+    assert profile.main(["maxi"]) == 1
+    assert capsys.readouterr().err == "no profile 'maxi'; profiles: mini, video_r1_7b\n"
+    assert (project / "params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param({"a": 1}, {"a": 1}, [], id="equal"),
+        pytest.param({"a": {"b": 1}}, {"a": {"b": 2}}, [("a.b", "1", "2")], id="nested"),
+        pytest.param({"a": 1}, {"b": 1}, [("b", "(none)", "1"), ("a", "1", "(none)")], id="gone and new"),
+        pytest.param({"a": [1]}, {"a": [1, 2]}, [("a", "[1]", "[1, 2]")], id="a list is one value"),
+        pytest.param({"a": "1"}, {"a": 1}, [("a", "'1'", "1")], id="text is not a number"),
+        pytest.param(
+            {"a": {}}, {"a": {"b": None}}, [("a.b", "(none)", "null"), ("a", "{}", "(none)")], id="an empty section"
+        ),
+    ],
+)
+def test_changes(old, new, expected):
+    assert profile.changes(old, new) == expected

@@ -1,0 +1,501 @@
+"""T-GRPO on a tiny random model: contrast, views, rollouts, rows in the loss, literal losses, exact resume."""
+
+import inspect
+import json
+import math
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import GenerationConfig
+from trl import GRPOTrainer
+
+from tasks.core.io.errors import StageError
+from tasks.core.models.load import load_model, load_processor
+from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.schemas.records import Record
+from tasks.core.train.clips import ClipStore
+from tasks.core.video import VideoError
+from tasks.grpo import trainer as trainer_module
+from tasks.grpo.batch import normaliser_share, rows_with_gradient
+from tasks.grpo.data import Shuffling, open_views, render, schedule
+from tasks.grpo.log import ROLLOUT_SCHEMA, RolloutLog
+from tasks.grpo.rollout import Answer, encode_media, sample, up_to_end
+from tasks.grpo.scoring import GroupScore, advantages, score_group
+from tasks.grpo.temporal import contrast
+from tasks.grpo.train import arguments, train
+from tasks.params import Grpo
+from tests.stages.training_project import project  # noqa: F401 (a fixture)
+
+PAPER = {"alpha": 0.3, "mu": 0.8, "correct_above": 0.1}
+STEPS = [(0.0, 5.63859), (0.00807221, 5.61677), (0.0124144, 4.25192), (0.0238871, 4.34608)]
+"""Loss and gradient norm of each step."""
+
+
+def settings(**changes):
+    base = {
+        "steps": 4,
+        "prompts_per_step": 2,
+        "group": 4,
+        "learning_rate": 3e-3,
+        "beta": 0.0,
+        "save_steps": 2,
+        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 6},
+        "temporal": {"shuffled": 2},
+        "length": {"enabled": False},
+    }
+    return Grpo(**{**base, **changes})
+
+
+def record(number, data_type="video", path=None):
+    return Record(
+        problem_id=number,
+        problem="Which way does the red ball move?" + " Look well." * number,
+        data_type=data_type,
+        problem_type="multiple choice",
+        options=["A. left", "B. right"],
+        process="",
+        solution="<answer>B</answer>",
+        path=path or f"clip {number}",
+    )
+
+
+RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image")]
+
+
+class Stage:
+    """A policy and what it needs to train; `stop_at` interrupts when that many clips were asked for."""
+
+    def __init__(self, folder, make_clip, records=RECORDS, stop_at=None):
+        self.processor = load_processor(folder)
+        self.model = load_model(folder, "float32", "cpu")
+        self.prompts = render(records, self.processor, template="brief", system="You are a helpful assistant.")
+        self.skipped = []
+        self.asked = 0
+
+        def read(path, data_type):
+            self.asked += 1
+            if stop_at is not None and self.asked > stop_at:
+                raise KeyboardInterrupt
+            if path == "broken":
+                raise VideoError(path, "torn")
+            seed = sum(path.encode())
+            return make_clip(frames=1, fps=0, seed=seed) if data_type == "image" else make_clip(frames=4, seed=seed)
+
+        # Room for no second clip, so that every step asks for its own.
+        self.clips = ClipStore(read, 1e-9)
+
+    def skip(self, row, reason):
+        self.skipped.append((row.path, reason))
+
+    def views(self, row, step=1, unit="frame"):
+        return open_views(
+            self.prompts[row],
+            step,
+            clips=self.clips,
+            processor=self.processor,
+            shuffling=Shuffling(3, unit),
+            on_skip=self.skip,
+        )
+
+    def train(self, work, values):
+        return train(
+            self.model,
+            self.processor,
+            self.prompts,
+            clips=self.clips,
+            settings=values,
+            seed=3,
+            work=work,
+            curve=work / "curve.csv",
+            on_skip=self.skip,
+        )
+
+
+@pytest.fixture
+def stage(tiny_model, make_clip):
+    return Stage(tiny_model, make_clip)
+
+
+@pytest.fixture
+def scored_by_parity(monkeypatch):
+    """Accuracy that a random model can earn: 1 for an ordered answer whose tokens add up to an even number."""
+
+    def score(record, answers, shuffled, values):
+        right = [float(sum(answer.ids) % 2 == 0) for answer in answers]
+        wrong = [0.0] * len(shuffled)
+        compared = contrast(right, wrong, mode="reward", **PAPER) if shuffled else None
+        none = [0.0] * len(right)
+        return GroupScore(right, none, none, compared, wrong, wrong, right, none)
+
+    monkeypatch.setattr(trainer_module, "score_group", score)
+
+
+# The contrast.
+
+
+@pytest.mark.parametrize(
+    ("mode", "ordered", "shuffled", "expected"),
+    [
+        pytest.param("reward", [1, 0, 1, 0], [0, 0], [0.3, 0, 0.3, 0], id="correct answers are paid"),
+        pytest.param("reward", [1, 0, 0, 0, 0], [0, 0, 0, 1], [0.3, 0, 0, 0, 0], id="p = 0.8 p~ is enough"),
+        pytest.param("reward", [1, 0, 0, 0], [1, 0], [0, 0, 0, 0], id="p under 0.8 p~ pays nobody"),
+        pytest.param("reward", [0, 0], [0, 0], [0, 0], id="p = p~ = 0 pays nobody"),
+        pytest.param("reward", [0.1, 0.2], [0, 0], [0, 0.3], id="0.1 is not above 0.1"),
+        pytest.param("advantage", [1, 0, 1, 0], [0, 0], [0.15, 0, 0.15, 0], id="scaled by the gap"),
+        pytest.param("advantage", [1, 0], [1, 1], [0, 0], id="no fine for a negative gap"),
+        pytest.param("advantage", [1, 1], [0, 1], [0.15, 0.15], id="survives without variance"),
+    ],
+)
+def test_contrast(mode, ordered, shuffled, expected):
+    assert contrast(ordered, shuffled, mode=mode, **PAPER).bonus == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ordered", "shuffled"),
+    [("paper", [1], [1]), ("reward", [], [1]), ("reward", [1], [])],
+    ids=["unknown mode", "no ordered answers", "no shuffled answers"],
+)
+def test_contrast_refuses(mode, ordered, shuffled):
+    with pytest.raises(ValueError):
+        contrast(ordered, shuffled, mode=mode, **PAPER)
+
+
+def answers(letters, tokens=3):
+    return [Answer([1] * tokens, f"<think>so</think><answer>{letter}</answer>", False) for letter in letters]
+
+
+def advantages_of(score):
+    return advantages(torch.tensor([score.total]), "group")[0] + torch.tensor(score.after)
+
+
+def test_binary_rewards_hide_the_published_bonus_and_not_the_advantage_term():
+    """The blind spot: an affine change of a two-valued vector is undone by group normalisation."""
+    group, other = answers("BBBAAAAA"), answers("AAAA")
+
+    def scored(**temporal):
+        return advantages_of(score_group(RECORDS[0], group, other, settings(temporal=temporal)))
+
+    plain = advantages_of(score_group(RECORDS[0], group, [], settings()))
+    torch.testing.assert_close(scored(mode="reward"), plain, rtol=1e-3, atol=1e-3)
+    assert plain.tolist() == pytest.approx([1.2074] * 3 + [-0.7244] * 5, abs=1e-3)
+    torch.testing.assert_close(scored(mode="advantage")[:3], plain[:3] + 0.3 * 3 / 8)
+
+
+def test_score_parts_add_up():
+    values = settings(length={"omega": 0.2, "min_tokens": 3, "max_tokens": 4}, format_weight=0.5)
+    score = score_group(
+        RECORDS[0], [*answers("BB"), *answers("B", tokens=5), Answer([1] * 3, "B", False)], answers("AA"), values
+    )
+    assert score.accuracy == [1, 1, 1, 0]
+    assert score.format == [1, 1, 1, 0]
+    assert score.length == [0.2, 0.2, 0, 0]
+    assert score.total == pytest.approx([1 + 0.5 + 0.2 + 0.3] * 2 + [1 + 0.5 + 0.3, 0])
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [("group", [0.7071, -0.7071, 0.0, 0.0]), ("batch", [1.2247, -1.2247, 0.0, 0.0]), ("none", [2.0, -2.0, 0.0, 0.0])],
+)
+def test_advantages(scale, expected):
+    """Groups with and without variance, and a lost prompt, which counts nowhere."""
+    rewards = torch.tensor([[2.0, -2.0], [0.0, 0.0], [torch.nan, torch.nan]])
+    found = advantages(rewards, scale)
+    torch.testing.assert_close(found, torch.tensor([*expected, 0.0, 0.0]).view(3, 2), rtol=1e-3, atol=1e-3)
+
+
+# Prompts and views.
+
+
+def test_schedule_is_passes_over_all_prompts_and_a_prefix_of_longer_ones():
+    order = schedule(5, 12, seed=1)
+    assert sorted(order[:5]) == sorted(order[5:10]) == list(range(5))
+    assert order[:5] != order[5:10]
+    assert schedule(5, 7, seed=1) == order[:7]
+    assert schedule(5, 12, seed=2) != order
+
+
+@pytest.mark.parametrize("unit", ["frame", "temporal_patch"])
+def test_a_shuffle_is_new_each_step_and_never_the_true_order(stage, unit):
+    orders = [stage.views(0, step, unit).shuffled.order for step in range(1, 40)]
+    assert [0, 1, 2, 3] not in orders
+    assert orders == [stage.views(0, step, unit).shuffled.order for step in range(1, 40)]
+    assert len({tuple(order) for order in orders}) > (1 if unit == "frame" else 0)
+
+
+def test_views_differ_in_pixels_alone(stage):
+    ordered, shuffled = stage.views(0)
+    assert torch.equal(ordered.encoded.ids, shuffled.encoded.ids)
+    assert torch.equal(ordered.encoded.seconds_per_grid, shuffled.encoded.seconds_per_grid)
+    assert not torch.equal(ordered.encoded.pixels, shuffled.encoded.pixels)
+    assert stage.views(1).shuffled is None, "an image has no order"
+
+
+# Rollouts.
+
+
+def generation(stage, **changes):
+    tokenizer = stage.processor.tokenizer
+    return GenerationConfig(
+        max_new_tokens=6,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=[tokenizer.eos_token_id],
+        suppress_tokens=visual_token_ids(tokenizer),
+        **changes,
+    )
+
+
+def some_views(stage):
+    return [view.encoded for row in (0, 1, 3) for view in stage.views(row) if view is not None]
+
+
+@torch.no_grad()
+def test_a_shared_prefix_changes_no_answer(stage):
+    views = some_views(stage)
+    features = encode_media(stage.model, views)
+    copies = [2, 1, 3, 1, 2]
+    shared = sample(stage.model, views, features, copies, generation(stage), True)
+    assert shared == sample(stage.model, views, features, copies, generation(stage), False)
+    assert [len(group) for group in shared] == copies
+    assert len({tuple(group[0]) for group in shared}) > 1, "the answers compared are not all the same"
+
+
+@torch.no_grad()
+def test_visual_tokens_are_never_sampled(stage):
+    """With weights of the output layer turned towards them, they would be."""
+    banned = visual_token_ids(stage.processor.tokenizer)
+    stage.model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(stage.model.lm_head.weight))
+    views = some_views(stage)
+    features = encode_media(stage.model, views)
+    config = generation(stage)
+    config.do_sample = True
+    drawn = {
+        t for group in sample(stage.model, views, features, [64] * len(views), config) for ids in group for t in ids
+    }
+    assert drawn.isdisjoint(banned) and len(drawn) > 100
+
+
+def test_up_to_end():
+    assert up_to_end([5, 2, 0, 0], [2]) == [5, 2]
+    assert up_to_end([5, 6], [2]) == [5, 6]
+
+
+# Rows in the loss.
+
+
+def test_overridden_methods_keep_their_signatures():
+    """What TRL 1.16 calls, and what it calls it with."""
+    expected = {
+        "_generate_and_score_completions": ["self", "inputs"],
+        "_compute_loss": ["self", "model", "inputs"],
+        "_get_per_token_logps_and_entropies": [
+            *["self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy"],
+            *["compute_aux_loss", "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask"],
+            *[
+                "spatial_shapes",
+                "num_tiles",
+                "image_sizes",
+                "token_type_ids",
+                "mm_token_type_ids",
+                "image_position_ids",
+            ],
+        ],
+    }
+    for name, parameters in expected.items():
+        assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters, name
+    ours = inspect.signature(trainer_module.VideoGRPOTrainer._get_per_token_logps_and_entropies)
+    assert list(ours.parameters)[:-1] == expected["_get_per_token_logps_and_entropies"][:8]
+
+
+def opened(stage, work, **changes):
+    """A trainer after its first rollouts, and their buffer."""
+    values = settings(**changes)
+    made = {}
+    original = trainer_module.VideoGRPOTrainer.train
+    try:
+        trainer_module.VideoGRPOTrainer.train = lambda self, **_: made.update(trainer=self)
+        stage.train(work, values)
+    finally:
+        trainer_module.VideoGRPOTrainer.train = original
+    trainer = made["trainer"]
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    rows = [trainer.train_dataset[i // values.group] for i in range(values.group * values.prompts_per_step)]
+    return trainer, trainer._generate_and_score_completions(rows)
+
+
+@pytest.mark.parametrize("encode_once", [True, False])
+def test_logps_of_a_padded_mixed_batch_equal_each_row_alone(stage, tmp_path, encode_once):
+    trainer, batch = opened(stage, tmp_path, encode_once=encode_once, prompts_per_step=3)
+    with torch.no_grad(), trainer._rows(batch["view"]):
+        logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
+            trainer.model,
+            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
+            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
+            batch["completion_ids"].size(1),
+            batch_size=5,
+            compute_entropy=True,
+        )
+        for row, key in enumerate(batch["view"]):
+            encoded = trainer._encoded[key]
+            ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+            names = (
+                ("pixel_values", "image_grid_thw") if encoded.kind == 1 else ("pixel_values_videos", "video_grid_thw")
+            )
+            plain = (
+                trainer.model(
+                    input_ids=torch.cat([encoded.ids, ids])[None],
+                    mm_token_type_ids=torch.cat([encoded.kinds, torch.zeros_like(ids)])[None],
+                    second_per_grid_ts=encoded.seconds_per_grid,
+                    **dict(zip(names, (encoded.pixels, encoded.grid), strict=True)),
+                )
+                .logits[0]
+                .log_softmax(-1)[len(encoded.ids) - 1 : -1]
+            )
+            torch.testing.assert_close(
+                logps[row, : len(ids)], plain.gather(-1, ids[:, None])[:, 0], rtol=1e-3, atol=1e-3
+            )
+            torch.testing.assert_close(entropies[row, : len(ids)], -(plain.exp() * plain).sum(-1), rtol=1e-3, atol=1e-3)
+
+
+def test_shuffled_answers_reach_neither_rows_nor_normaliser(stage, tmp_path):
+    trainer, batch = opened(stage, tmp_path, prompts_per_step=3)
+    assert len(batch["prompt_ids"]) == 3 * 4
+    assert int(batch["num_items_in_batch"]) == int(batch["completion_mask"].sum())
+    assert not any("shuffled" in key for key in batch["view"])
+    logged = pq.read_table(tmp_path / "rollouts" / "00000001.parquet", schema=ROLLOUT_SCHEMA).to_pylist()
+    videos = {row["problem_id"] for row in logged if row["data_type"] == "video"}
+    assert sum(row["shuffled"] for row in logged) == 2 * len(videos) > 0
+    assert all((row["advantage"] is None) == row["shuffled"] for row in logged)
+    assert all(row["frame_order"] != [0, 1, 2, 3] for row in logged if row["shuffled"])
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"])
+def test_leaving_out_rows_without_advantage_changes_no_gradient(stage, tmp_path, loss_type):
+    trainer, batch = opened(stage, tmp_path, loss_type=loss_type, prompts_per_step=3)
+    batch["advantages"] = torch.tensor([0.0] * 4 + [1.0, -1.0, 0.5, -0.5] + [0.0] * 4)
+
+    def gradient(skip):
+        trainer._settings = settings(skip_zero_advantage=skip)
+        trainer.model.zero_grad()
+        trainer._compute_loss(trainer.model, dict(batch)).backward()
+        return {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+    plain, skipping = gradient(False), gradient(True)
+    assert max(float(value.abs().max()) for value in plain.values()) > 0
+    for name, value in plain.items():
+        torch.testing.assert_close(skipping[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("valid", "values", "skip", "expected"),
+    [
+        ([1, 1, 1], [0.0, 1.0, -1.0], True, [1, 2]),
+        ([1, 1, 1], [0.0, 1.0, -1.0], False, [0, 1, 2]),
+        ([0, 1, 1], [0.0, 0.0, 0.0], False, [1, 2]),
+        ([1, 1, 1], [0.0, 0.0, 0.0], True, [0]),
+        ([0, 0, 0], [0.0, 0.0, 0.0], True, [0]),
+    ],
+    ids=["zero left out", "penalty keeps it", "lost rows never", "one stays for backward", "all lost"],
+)
+def test_rows_with_gradient(valid, values, skip, expected):
+    assert rows_with_gradient(torch.tensor(valid).bool(), torch.tensor(values), skip).tolist() == expected
+
+
+def test_normaliser_share():
+    kept, valid = torch.tensor([0]), torch.tensor([True, True, False])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 0, 0]])
+    assert normaliser_share("grpo", kept, valid, mask) == 0.5
+    assert normaliser_share("bnpo", kept, valid, mask) == pytest.approx(0.4)
+    assert normaliser_share("dapo", kept, valid, mask) == 1.0
+
+
+# Runs.
+
+
+def weights(stage):
+    return {name: value.clone() for name, value in stage.model.state_dict().items()}
+
+
+def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path, scored_by_parity):
+    """Stopped and started again = never stopped, to the bit, with the penalty and two micro-batches a step."""
+    values = settings(beta=0.04, micro_batch=4, loss_type="dapo")
+    straight = Stage(tiny_model, make_clip)
+    whole = straight.train(tmp_path / "whole", values)
+    seen = [(entry["loss"], entry["grad_norm"]) for entry in whole.trainer.state.log_history if "loss" in entry]
+    torch.testing.assert_close(torch.tensor(seen), torch.tensor(STEPS), rtol=2e-3, atol=1e-5, msg=str(seen))
+
+    with pytest.raises(KeyboardInterrupt):
+        Stage(tiny_model, make_clip, stop_at=7).train(tmp_path / "parts", values)
+    resumed = Stage(tiny_model, make_clip)
+    parts = resumed.train(tmp_path / "parts", values)
+    assert resumed.asked < straight.asked
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, straight.model.state_dict()[name]), name
+    without_time = [[cell for cell in line.split(",")[:-1]] for line in parts.curve.splitlines()]
+    assert without_time == [line.split(",")[:-1] for line in whole.curve.splitlines()]
+    for work in ("whole", "parts"):
+        RolloutLog(tmp_path / work / "rollouts").join(tmp_path / f"{work}.parquet", 4)
+    assert pq.read_table(tmp_path / "parts.parquet").equals(pq.read_table(tmp_path / "whole.parquet"))
+
+
+def test_a_lost_clip_costs_its_prompt(tiny_model, make_clip, tmp_path, scored_by_parity):
+    stage = Stage(tiny_model, make_clip, [RECORDS[0], record(9, path="broken")])
+    result = stage.train(tmp_path, settings(steps=2))
+    assert ("broken", "torn") in stage.skipped
+    assert [entry["skipped"] for entry in result.trainer.state.log_history if "loss" in entry] == [0.5, 0.5]
+    assert all(math.isfinite(entry["loss"]) for entry in result.trainer.state.log_history if "loss" in entry)
+
+
+def test_all_clips_lost_trains_nothing(tiny_model, make_clip, tmp_path):
+    stage = Stage(tiny_model, make_clip, [record(8, path="broken"), record(9, path="broken")])
+    before = weights(stage)
+    stage.train(tmp_path, settings(steps=1, weight_decay=0.0))
+    assert all(torch.equal(value, before[name]) for name, value in stage.model.state_dict().items())
+
+
+def test_no_signal_trains_nothing(stage, tmp_path):
+    """A random model answers nothing right: every group is without variance, counted and skipped."""
+    before = weights(stage)
+    result = stage.train(tmp_path, settings(steps=2, weight_decay=0.0))
+    entries = [entry for entry in result.trainer.state.log_history if "loss" in entry]
+    assert [entry["zero_variance"] for entry in entries] == [1.0, 1.0]
+    assert all(torch.equal(value, before[name]) for name, value in stage.model.state_dict().items())
+
+
+def test_a_frozen_encoder_stays(stage, tmp_path, scored_by_parity):
+    before = weights(stage)
+    stage.train(tmp_path, settings(steps=2, train_vision=False, gradient_checkpointing=True))
+    moved = {name for name, value in stage.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and not any(".visual." in name for name in moved)
+
+
+def test_the_stage_from_files_to_files(project, tmp_path, capsys):
+    """`python -m tasks.grpo` with one video, one image and one clip that does not decode."""
+    from tasks.grpo.__main__ import main
+
+    rows = [record(0, path="clip.mp4"), record(1, "image", "still.png"), record(2, path="torn.mp4")]
+    project(rl=rows)
+    assert main() == 0
+    metrics = json.loads((tmp_path / "reports/grpo/metrics.json").read_text())
+    assert (metrics["steps"], metrics["skipped_prompts"]) == (2, 1)
+    assert (tmp_path / "reports/grpo/curve.csv").read_text().count("\n") == 3
+    assert pq.read_table(tmp_path / "data/grpo/rollouts.parquet").num_rows == metrics["rollouts"]
+    assert load_model(tmp_path / "models/grpo").config.model_type == "qwen2_5_vl"
+    assert load_processor(tmp_path / "models/grpo").chat_template
+    assert not list((tmp_path / "models/.work/grpo").iterdir()), "work in progress is removed when done"
+    assert "models/grpo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"micro_batch": 3}, "grpo.micro_batch: 3 does not divide prompts_per_step . group = 8"),
+        ({"sampling": {"temperature": 0.0}}, "grpo.sampling.temperature"),
+    ],
+    ids=["micro-batch", "greedy"],
+)
+def test_contradictions_are_named(changes, says, tmp_path):
+    with pytest.raises(StageError, match=says):
+        arguments(settings(**changes), 0, tmp_path, [])

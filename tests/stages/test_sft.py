@@ -1,0 +1,201 @@
+"""SFT on a tiny random model: which tokens carry loss, what a lost clip costs, literal losses, exact resume."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from tasks.core.io.errors import StageError
+from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.schemas.records import Record
+from tasks.core.train.clips import ClipStore
+from tasks.core.video import VideoError
+from tasks.params import Sft
+from tasks.sft.data import Collator, examples
+from tasks.sft.train import train
+from tests.stages.training_project import project  # noqa: F401 (a fixture)
+
+SETTINGS = Sft(epochs=2, learning_rate=3e-3, batch_size=3, save_steps=3)
+LOSSES = [6.5676, 5.1241]
+
+
+def record(number, data_type="video", path=None):
+    return Record(
+        problem_id=number,
+        problem="Which way does the red ball move?",
+        data_type=data_type,
+        problem_type="multiple choice",
+        options=["A. left", "B. right"],
+        process=f"<think>{'The red ball ends right. ' * (1 + number % 3)}</think>",
+        solution="<answer>B</answer>",
+        path=path or f"clip {number}",
+    )
+
+
+RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image"), record(5), record(6)]
+
+
+class Stage:
+    """A collator and what it needs; `rows` are RECORDS unless given."""
+
+    def __init__(self, folder, make_clip, records=RECORDS, stop_after=None):
+        self.processor = load_processor(folder)
+        self.model = load_model(folder, "float32", "cpu")
+        self.rows = examples(records, self.processor, template="brief", system="You are a helpful assistant.")
+        self.skipped = []
+        self.batches = 0
+        self._stop_after = stop_after
+
+        def read(path, data_type):
+            if path == "broken":
+                raise VideoError(path, "torn")
+            seed = sum(path.encode())
+            return make_clip(frames=1, fps=0, seed=seed) if data_type == "image" else make_clip(frames=4, seed=seed)
+
+        self._collate = Collator(
+            self.rows, self.processor, ClipStore(read, 1.0), lambda row, reason: self.skipped.append((row.path, reason))
+        )
+
+    def __call__(self, batch):
+        self.batches += 1
+        if self._stop_after is not None and self.batches > self._stop_after:
+            raise KeyboardInterrupt
+        return self._collate(batch)
+
+    def train(self, work, settings=SETTINGS):
+        return train(
+            self.model, self.processor, self.rows, self, settings=settings, seed=5, work=work, curve=work / "curve.csv"
+        )
+
+
+@pytest.fixture
+def stage(tiny_model, make_clip):
+    return Stage(tiny_model, make_clip)
+
+
+def indices(*rows):
+    return [{"index": row} for row in rows]
+
+
+@pytest.mark.parametrize(
+    "rows", [(0,), (1,), (0, 1), (1, 4), (4, 2, 1, 0)], ids=["video", "image", "both", "images", "interleaved"]
+)
+def test_loss_on_the_answer_and_its_end_only(stage, rows):
+    batch = stage(indices(*rows))
+    tokenizer = stage.processor.tokenizer
+    for row, labels, ids, mask in zip(rows, batch["labels"], batch["input_ids"], batch["attention_mask"], strict=True):
+        learned = labels[labels != -100]
+        assert tokenizer.decode(learned) == stage.rows[row].target + "<|im_end|>"
+        first = int((labels != -100).nonzero()[0])
+        assert tokenizer.decode(ids[:first]).endswith("<|im_start|>assistant\n")
+        assert bool((ids[labels != -100] == learned).all())
+        assert int(mask.sum()) == first + len(learned), "padding is on the right and masked"
+
+
+def test_a_visual_token_in_an_answer_carries_no_loss(tiny_model, make_clip):
+    odd = Record(
+        **{**{f: getattr(RECORDS[0], f) for f in RECORDS[0].__slots__}, "process": "<think><|video_pad|></think>"}
+    )
+    stage = Stage(tiny_model, make_clip, [odd])
+    labels = stage(indices(0))["labels"]
+    assert stage.model.config.video_token_id not in labels
+
+
+def test_a_batch_gives_each_row_its_own_pixels(stage):
+    """Log-probabilities in a mixed, padded batch equal those of each row alone."""
+
+    def answer_logps(batch):
+        labels = batch.pop("labels")
+        logps = stage.model(**batch).logits.log_softmax(-1)[:, :-1]
+        picked = logps.gather(-1, labels[:, 1:].clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        return [row[kept] for row, kept in zip(picked, labels[:, 1:] != -100, strict=True)]
+
+    with torch.no_grad():
+        together = answer_logps(stage(indices(4, 2, 1, 0)))
+        for row, seen in zip((4, 2, 1, 0), together, strict=True):
+            (alone,) = answer_logps(stage(indices(row)))
+            torch.testing.assert_close(seen, alone, rtol=1e-3, atol=1e-3)
+
+
+def test_a_broken_clip_costs_its_row(tiny_model, make_clip):
+    stage = Stage(tiny_model, make_clip, [RECORDS[0], record(9, path="broken")])
+    assert len(stage(indices(0, 1))["input_ids"]) == 1
+    assert stage.skipped == [("broken", "torn")]
+
+
+def test_a_batch_of_broken_clips_trains_nothing(tiny_model, make_clip, tmp_path):
+    stage = Stage(tiny_model, make_clip, [record(9, path="broken")])
+    before = {name: value.clone() for name, value in stage.model.state_dict().items()}
+    result = stage.train(tmp_path, Sft(epochs=1, learning_rate=1e-2, batch_size=1))
+    assert result.metrics["loss"] == 0
+    for name, value in stage.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path):
+    """Stopped in its second epoch and started again = never stopped, to the bit."""
+    straight = Stage(tiny_model, make_clip)
+    whole = straight.train(tmp_path / "whole")
+    steps = [entry["loss"] for entry in whole.trainer.state.log_history if "loss" in entry]
+    assert whole.metrics["steps"] == 6 and len(steps) == 6
+    assert math.isclose(steps[0], LOSSES[0], rel_tol=1e-3), steps
+    assert math.isclose(steps[1], LOSSES[1], rel_tol=1e-3), steps
+
+    stopped = Stage(tiny_model, make_clip, stop_after=5)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(tmp_path / "parts")
+    resumed = Stage(tiny_model, make_clip)
+    parts = resumed.train(tmp_path / "parts")
+    assert resumed.batches < straight.batches
+    assert parts.curve == whole.curve
+    for (name, ours), theirs in zip(
+        resumed.model.state_dict().items(), straight.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+
+
+def test_a_frozen_encoder_stays(stage, tmp_path):
+    before = {name: value.clone() for name, value in stage.model.state_dict().items()}
+    stage.train(tmp_path, Sft(epochs=1, learning_rate=1e-2, batch_size=4, train_vision=False))
+    moved = {name for name, value in stage.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and not any(".visual." in name for name in moved)
+
+
+@pytest.mark.parametrize("group_by_length", [False, True])
+def test_gradient_checkpointing_and_accumulation(stage, tmp_path, group_by_length):
+    settings = Sft(
+        epochs=1, batch_size=2, gradient_accumulation=2, gradient_checkpointing=True, group_by_length=group_by_length
+    )
+    assert stage.train(tmp_path, settings).metrics["steps"] == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_stage_from_files_to_files(project, tmp_path, capsys, dtype):
+    """`python -m tasks.sft` with one video, one image and one clip that does not decode."""
+    from tasks.sft.__main__ import main
+
+    project(sft=[record(0, path="clip.mp4"), record(1, "image", "still.png"), record(2, path="torn.mp4")], dtype=dtype)
+    assert main() == 0
+    metrics = json.loads((tmp_path / "reports/sft/metrics.json").read_text())
+    assert (metrics["steps"], metrics["rows"], metrics["skipped_rows"]) == (2, 3, 1)
+    assert (tmp_path / "reports/sft/curve.csv").read_text().count("\n") == 3
+    assert str(load_model(tmp_path / "models/sft", "auto").dtype) == f"torch.{dtype}"
+    assert load_processor(tmp_path / "models/sft").chat_template
+    assert not list((tmp_path / "models/sft").glob("*.bin"))
+    assert not list((tmp_path / "models/.work/sft").iterdir()), "work in progress is removed when done"
+    assert "models/sft" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [("model", "no such model folder"), ("rows", "no rows to train on"), ("table", "no such table")],
+)
+def test_one_clear_error(project, tmp_path, broken, says):
+    from tasks.sft.__main__ import main
+
+    project(sft=[] if broken == "rows" else [record(0)], base="nowhere" if broken == "model" else None)
+    if broken == "table":
+        (tmp_path / "data/filter/sft.parquet").unlink()
+    with pytest.raises((StageError, ModelError), match=says):
+        main()

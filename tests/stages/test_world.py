@@ -1,0 +1,87 @@
+"""The frozen stage that makes the mini models."""
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.core.world.model import build_model, build_processor
+from tasks.world.__main__ import corpus
+from tasks.world.batches import RowBatches, patchify, scene_frames
+from tasks.world.muon import orthogonalise
+from tasks.world.pretrain import learning_rate_share, train_skill
+from tasks.world.rows import KINDS, draw
+
+PROMPT = {"template": "brief", "system": "You are a helpful assistant."}
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return build_processor(corpus(PROMPT, 0)[:500], 400)
+
+
+def test_patches_equal_the_processors(processor):
+    rng = np.random.default_rng(0)
+    scene = None
+    while scene is None:
+        scene = draw("caption", rng, **PROMPT).scene
+    frames = scene_frames(scene, "video", rng).round().astype(np.uint8)
+    metadata = {"fps": 2.0, "total_num_frames": 16, "frames_indices": list(range(16)), "duration": 8.0}
+    inputs = processor.video_processor(
+        videos=[frames], do_sample_frames=False, video_metadata=[metadata], return_tensors="pt"
+    )
+    np.testing.assert_allclose(patchify(frames.astype(np.float32)), inputs["pixel_values_videos"].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_wanted_part_of_a_row_is_learned(processor, kind):
+    batch = RowBatches(processor, {kind: 1.0}, 4, 0, PROMPT).batch(0)
+    for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+        learned = labels != -100
+        assert (ids[learned] == labels[learned]).all()
+        text = processor.tokenizer.decode(ids[learned])
+        assert "<|im_start|>" not in text and "_pad|>" not in text
+        if kind == "lookup":
+            assert sorted(text.replace(" ", "")) == ["A", "B", "C", "D"]
+        else:
+            assert text.endswith("<|im_end|>")
+
+
+def test_a_batch_depends_on_seed_and_index_alone(processor):
+    mix = {"caption": 0.5, "lookup": 0.5}
+    one, two = (RowBatches(processor, mix, 6, 3, PROMPT).batch(2) for _ in range(2))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    other = RowBatches(processor, mix, 6, 4, PROMPT).batch(2)
+    assert not torch.equal(one["input_ids"][:, :40], other["input_ids"][:, :40]) or not torch.equal(
+        one["labels"][:, -5:], other["labels"][:, -5:]
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 24), (3, 24, 8), (2, 16, 16)], ids=["wide", "tall", "square"])
+def test_muon_updates_are_nearly_orthogonal(shape):
+    torch.manual_seed(0)
+    singular = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+    assert ((singular > 0.5) & (singular < 1.3)).all()
+
+
+@pytest.mark.parametrize(
+    ("step", "decay", "share"),
+    [(0, False, 1 / 30), (29, False, 1.0), (900, False, 1.0), (1000, True, 0.05)],
+    ids=["warms up", "reaches the peak", "stays there", "decays to a twentieth"],
+)
+def test_learning_rate(step, decay, share):
+    assert learning_rate_share(step, 1000, decay) == pytest.approx(share)
+
+
+def test_pretraining_repeats_itself_and_learns(processor):
+    def losses():
+        model = build_model(processor, hidden_size=64, layers=2, heads=2, vision_layers=1, seed=0)
+        steps = []
+        train_skill(
+            model, processor, name="captions", mix={"caption": 1.0}, steps=6, rows=4, decay=False,
+            muon_lr=0.02, adamw_lr=0.003, seed=1, prompt=PROMPT, log=steps.append, log_every=1,
+        )  # fmt: skip
+        return [step.loss["caption"] for step in steps]
+
+    first = losses()
+    assert losses() == first
+    assert first[-1] < first[0]
