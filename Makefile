@@ -29,9 +29,7 @@ test: setup ## The tests; ARGS goes to pytest, e.g. ARGS="-m 'not slow'"
 
 run: setup ## The pipeline of params.yaml; only what changed runs
 	dvc repro $(ARGS)
-	@cat reports/benchmark.md
-	@echo
-	@echo "Report: $(CURDIR)/reports/index.html"
+	@python -m tasks.report show
 
 clean: ## Remove outputs, work in progress and tool caches; keeps .venv, raw data, shipped weights and DVC's cache
 	rm -rf data/ingest data/verdicts data/annotate data/filter data/grpo data/benchmark data/.work

@@ -183,7 +183,7 @@ def follow(child: subprocess.Popen[str], log: Callable[[str], None]) -> tuple[Re
 
 
 def child_environment() -> dict[str, str]:
-    """This environment with the running interpreter's folder first, so that `python` in a stage's cmd is this Python."""
+    """This environment with the interpreter's folder first, so that `python` in a stage's cmd is this Python."""
     folder = str(Path(sys.executable).parent)
     return {**os.environ, "PATH": folder + os.pathsep + os.environ.get("PATH", os.defpath), "PYTHONUNBUFFERED": "1"}
 

@@ -140,7 +140,7 @@ def install_torch(flavour: str) -> str:
 
 
 def install_rest(flavour: str) -> str:
-    """Install the whole list with uv, which takes seconds where pip takes minutes; with pip where uv cannot be had or fails."""
+    """Install the whole list: with uv, which takes seconds where pip takes minutes, or else with pip."""
     listed = ["--no-deps", "-r", str(requirements(flavour))]
     try:
         pip(pin(flavour, "uv"))

@@ -1,7 +1,7 @@
 """The pipeline's stages, one package each, and `core`, the library they share.
 
-Importing it sets environment defaults that keep every run offline and quiet: nothing calls home and no library reaches for
-a model hub. A variable that is already set wins.
+Importing it sets environment defaults that keep every run offline and quiet: nothing calls home and no library reaches
+for a model hub. A variable that is already set wins.
 """
 
 import os

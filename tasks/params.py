@@ -28,7 +28,7 @@ class Prompt(Section):
     """One prompt for every stage: annotation, SFT, RL, benchmark and inference."""
 
     template: Literal["video_r1", "brief"] = "brief"
-    """`video_r1`: the published wording. `brief`: the same contract in a sentence, for models of a few million weights."""
+    """`video_r1`: the published wording. `brief`: the same contract in a sentence, for models of few weights."""
     system: str = "You are a helpful assistant."
     """System message."""
 
@@ -146,7 +146,7 @@ class Temporal(Section):
 
     enabled: bool = True
     mode: Literal["reward", "advantage"] = "reward"
-    """`reward`: the paper's bonus on correct ordered answers. `advantage`: added after normalisation, scaled by p - p~."""
+    """`reward`: the paper's bonus on correct ordered answers. `advantage`: added after normalisation, times p - p~."""
     shuffled: int = Field(4, ge=1)
     """G~: answers on shuffled frames per prompt."""
     alpha: float = Field(0.3, ge=0)
@@ -281,7 +281,9 @@ def load(path: Path = paths.PARAMS) -> Params:
         ParamsError: missing file, bad YAML, unknown key (with the nearest valid name) or bad value (with its place).
     """
     if not path.exists():
-        raise ParamsError(f"{path}: no such file; run from the project root, or `python -m tasks.profile mini` to make one")
+        raise ParamsError(
+            f"{path}: no such file; run from the project root, or `python -m tasks.profile mini` to make one"
+        )
     try:
         raw = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:

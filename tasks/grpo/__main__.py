@@ -18,7 +18,7 @@ from tasks.core.train.runs import clear, publish, work_key
 from tasks.params import ParamsError, load
 
 HERE = Path(__file__).parent
-CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "rewards", "train", "video"))]
+CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "rewards", "text", "train", "video"))]
 """What a checkpoint depends on besides data and parameters."""
 
 

@@ -150,6 +150,7 @@ def arguments(settings: Grpo, seed: int, work: Path, never_sampled: list[int]) -
         save_steps=settings.save_steps,
         save_total_limit=CHECKPOINTS_KEPT,
         seed=seed,
+        use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to="none",
     )

@@ -120,6 +120,7 @@ def arguments(settings: Sft, seed: int, work: Path) -> SFTConfig:
         save_steps=settings.save_steps,
         save_total_limit=CHECKPOINTS_KEPT,
         seed=seed,
+        use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to="none",
     )

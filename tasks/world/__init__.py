@@ -1,0 +1,1 @@
+"""The frozen stage that makes the mini base model and teacher."""

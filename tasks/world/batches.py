@@ -39,14 +39,13 @@ class RowBatches(torch.utils.data.IterableDataset):
             index += stride
 
     def batch(self, index: int) -> dict[str, torch.Tensor]:
+        """The batch with this number."""
         rng = np.random.default_rng((self.seed, index))
         kinds = rng.choice(list(self.mix), size=self.rows, p=np.array(list(self.mix.values())) / sum(self.mix.values()))
         return collate([draw(str(kind), rng, **self.prompt) for kind in kinds], self.processor, rng)
 
 
-def collate(
-    rows: list[Row], processor: Any, rng: np.random.Generator, *, end: bool = True
-) -> dict[str, torch.Tensor]:
+def collate(rows: list[Row], processor: Any, rng: np.random.Generator, *, end: bool = True) -> dict[str, torch.Tensor]:
     """Right-padded model inputs with labels, plus `kind` (row -> index into rows.KINDS).
 
     `end` closes the assistant's turn; without it the batch is ready to generate from.
@@ -67,7 +66,7 @@ def collate(
         ("image", "pixel_values", "image_grid_thw"),
         ("video", "pixel_values_videos", "video_grid_thw"),
     ):
-        scenes = [row.scene for row in rows if row.medium == medium and row.scene is not None]
+        scenes = [row.scene for row in rows if row.medium == medium]
         if scenes:
             patches = [patchify(scene_frames(scene, medium, rng)) for scene in scenes]
             side = SIDE // PATCH_PIXELS
@@ -112,12 +111,7 @@ def _encode(row: Row, processor: Any, end: bool) -> tuple[list[int], list[int]]:
         pad = f"<|{medium}_pad|>"
         prompt = prompt.replace(pad, pad * (temporal_patches * (SIDE // (2 * PATCH_PIXELS)) ** 2))
     head = processor.tokenizer(prompt).input_ids
-    tail = processor.tokenizer(row.target, return_offsets_mapping=True)
-    ids, labels = list(tail.input_ids), []
-    for token, (start, end) in zip(tail.input_ids, tail.offset_mapping, strict=True):
-        learned = any(start >= a and end <= b for a, b in row.learned)
-        labels.append(token if learned else -100)
-    if end and row.kind != "lookup":
-        end_of_turn = processor.tokenizer.eos_token_id
-        ids, labels = [*ids, end_of_turn], [*labels, end_of_turn]
-    return head + ids, [-100] * len(head) + labels
+    tail = list(processor.tokenizer(row.target).input_ids)
+    if end:
+        tail.append(processor.tokenizer.eos_token_id)
+    return head + tail, [-100] * len(head) + tail

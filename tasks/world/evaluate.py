@@ -43,7 +43,7 @@ def evaluate(model: Any, processor: Any, *, rows: int, seed: int, temperature: f
 def _answers(model: Any, processor: Any, rows: list[Row], temperature: float, rng: np.random.Generator) -> list[str]:
     model.eval()
     processor.tokenizer.padding_side = "left"
-    batch = _left_pad(collate([row._replace(target="", learned=[]) for row in rows], processor, rng, end=False), processor)
+    batch = _left_pad(collate([row._replace(target="") for row in rows], processor, rng, end=False), processor)
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
     out = model.generate(**batch, max_new_tokens=MAX_NEW_TOKENS, **sampling)
     return processor.tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -19,8 +19,8 @@ from tasks.core.video.clip import Clip
 from tasks.core.world.model import build_model, build_processor
 from tasks.core.world.split import make_split
 
-ANSWER = "<think>I look at all of it and take the first.</think>\n<answer>A</answer>"
-STEPS = 60
+ANSWER = "<think>I look at all of it and take the second.</think>\n<answer>B</answer>"
+STEPS = 120
 ROWS = 8
 SYSTEM = "You are a helpful assistant."
 
@@ -49,6 +49,7 @@ def main(folder: Path) -> None:
     length = len(processor.tokenizer(ANSWER + end)["input_ids"])
     rng = np.random.default_rng(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
         drawn = [int(number) for number in rng.integers(0, len(records), ROWS)]
         kinds = [records[number].data_type for number in drawn]
@@ -58,6 +59,7 @@ def main(folder: Path) -> None:
         loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch["input_ids"][:, -length:])
         loss.backward()
         optimizer.step()
+        schedule.step()
         optimizer.zero_grad()
     save_model(model, processor, folder / "teacher")
     print(f"smoke models: teacher loss {loss.item():.4f} -> {folder}")

@@ -6,8 +6,8 @@ import pytest
 
 from tests.pipeline.graph import ROOT, covers, reached, sections_read, stages
 
-# What a stage imports and need not depend on. Their content that decides a result reaches DVC in another way, and as deps
-# they would rerun everything at every edit.
+# What a stage imports and need not depend on. What of it decides a result reaches DVC in another way, and as deps these
+# files would rerun everything at every edit.
 SPINE = {
     "tasks/__init__.py": "environment defaults: offline, quiet",
     "tasks/core/__init__.py": "a docstring",

@@ -25,7 +25,7 @@ from tasks.grpo.scoring import GroupScore, advantages, score_group
 from tasks.grpo.temporal import contrast
 from tasks.grpo.train import arguments, train
 from tasks.params import Grpo
-from tests.stages.training_project import project  # noqa: F401 (a fixture)
+from tests.stages.training_project import make_project
 
 PAPER = {"alpha": 0.3, "mu": 0.8, "correct_above": 0.1}
 STEPS = [(0.0, 5.63859), (0.00807221, 5.61677), (0.0124144, 4.25192), (0.0238871, 4.34608)]
@@ -471,12 +471,13 @@ def test_a_frozen_encoder_stays(stage, tmp_path, scored_by_parity):
     assert moved and not any(".visual." in name for name in moved)
 
 
-def test_the_stage_from_files_to_files(project, tmp_path, capsys):
+def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys):
     """`python -m tasks.grpo` with one video, one image and one clip that does not decode."""
     from tasks.grpo.__main__ import main
 
     rows = [record(0, path="clip.mp4"), record(1, "image", "still.png"), record(2, path="torn.mp4")]
-    project(rl=rows)
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model, rl=rows)
     assert main() == 0
     metrics = json.loads((tmp_path / "reports/grpo/metrics.json").read_text())
     assert (metrics["steps"], metrics["skipped_prompts"]) == (2, 1)

@@ -14,7 +14,7 @@ from tasks.core.video import VideoError
 from tasks.params import Sft
 from tasks.sft.data import Collator, examples
 from tasks.sft.train import train
-from tests.stages.training_project import project  # noqa: F401 (a fixture)
+from tests.stages.training_project import make_project
 
 SETTINGS = Sft(epochs=2, learning_rate=3e-3, batch_size=3, save_steps=3)
 LOSSES = [6.5676, 5.1241]
@@ -171,11 +171,17 @@ def test_gradient_checkpointing_and_accumulation(stage, tmp_path, group_by_lengt
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_stage_from_files_to_files(project, tmp_path, capsys, dtype):
+def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys, dtype):
     """`python -m tasks.sft` with one video, one image and one clip that does not decode."""
     from tasks.sft.__main__ import main
 
-    project(sft=[record(0, path="clip.mp4"), record(1, "image", "still.png"), record(2, path="torn.mp4")], dtype=dtype)
+    monkeypatch.chdir(tmp_path)
+    make_project(
+        tmp_path,
+        tiny_model,
+        sft=[record(0, path="clip.mp4"), record(1, "image", "still.png"), record(2, path="torn.mp4")],
+        dtype=dtype,
+    )
     assert main() == 0
     metrics = json.loads((tmp_path / "reports/sft/metrics.json").read_text())
     assert (metrics["steps"], metrics["rows"], metrics["skipped_rows"]) == (2, 3, 1)
@@ -191,10 +197,13 @@ def test_the_stage_from_files_to_files(project, tmp_path, capsys, dtype):
     ("broken", "says"),
     [("model", "no such model folder"), ("rows", "no rows to train on"), ("table", "no such table")],
 )
-def test_one_clear_error(project, tmp_path, broken, says):
+def test_one_clear_error(tiny_model, tmp_path, monkeypatch, broken, says):
     from tasks.sft.__main__ import main
 
-    project(sft=[] if broken == "rows" else [record(0)], base="nowhere" if broken == "model" else None)
+    monkeypatch.chdir(tmp_path)
+    make_project(
+        tmp_path, tiny_model, sft=[] if broken == "rows" else [record(0)], base="nowhere" if broken == "model" else None
+    )
     if broken == "table":
         (tmp_path / "data/filter/sft.parquet").unlink()
     with pytest.raises((StageError, ModelError), match=says):

@@ -10,13 +10,13 @@ from tasks.core.models.load import load_model
 class ResumesWeights:
     """Mixin before a transformers `Trainer`: restores a checkpoint's weights through the model's own loader.
 
-    transformers 5.19 writes checkpoints under the published parameter names but reads them back under the module's, so that
-    every weight counts as missing: the run warns, goes on from the weights it started with and pairs them with the
+    transformers 5.19 writes checkpoints under the published parameter names but reads them back under the module's, so
+    that every weight counts as missing: the run warns, goes on from the weights it started with and pairs them with the
     checkpoint's optimizer state.
     """
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load the weights of a checkpoint folder; sharded checkpoints have their own format and go to the trainer."""
+        """Load the weights of a checkpoint folder; a sharded one has its own format and is left to the trainer."""
         trainer: Any = self
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]

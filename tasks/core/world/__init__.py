@@ -1,4 +1,4 @@
-"""The mini world: rendered clips and images whose questions are answered by looking, some of them only by looking in order."""
+"""The mini world: rendered clips and images, with questions that looking answers, some only looking in order."""
 
 from tasks.core.world.split import make_split
 

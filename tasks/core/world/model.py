@@ -32,7 +32,7 @@ ROPE_THETA = 30.0
 
 
 def build_processor(corpus: Iterable[str], vocabulary: int = 600) -> Qwen2_5_VLProcessor:
-    """Processor whose tokenizer is trained on `corpus`: at most `vocabulary` tokens, any text encodable (byte level)."""
+    """Processor with a tokenizer trained on `corpus`: at most `vocabulary` tokens, any text encodable (byte level)."""
     from transformers import Qwen2_5_VLProcessor, Qwen2Tokenizer, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     vocab, merges = _train_bpe(corpus, vocabulary - len(SPECIAL_TOKENS) - len(TAGS))

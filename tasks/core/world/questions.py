@@ -1,11 +1,13 @@
 """Questions about scenes, with the reasoning that answers them, in Video-R1's record format.
 
-Reasoning ends by naming the option's letter right beside its value ("So up B."): that binding is what small models
-find hardest, and it is easy only when the two stand together.
+Options stand in one fixed order, so that a value has one letter. Looking the letter of a value up among shuffled
+options is a skill of its own; models of two million weights learn it late, unreliably, and lose it when they learn to
+see.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +15,12 @@ import numpy as np
 from tasks.core.world.scene import COLOURS, DIRECTIONS, SHAPES, Scene
 
 LETTERS = "ABCD"
+PLACES = ("first", "second", "last")
 
 
 class Question(NamedTuple):
+    """A question about a scene, its answer, and the reasoning that leads there."""
+
     problem: str
     problem_type: str
     options: list[str]
@@ -29,6 +34,24 @@ class Question(NamedTuple):
 def caption(scene: Scene) -> str:
     """Every attribute of the scene in one sentence; what the mini models learn to see with."""
     return _see(scene)
+
+
+def facts(scene: Scene) -> list[str]:
+    """Sentences that follow from the caption by reading it again; empty where the caption says all."""
+    if scene.kind == "order":
+        shapes = [figure.shape for figure in scene.figures]
+        places = [f"The {word} is {shape}." for word, shape in zip(PLACES, shapes, strict=True)]
+        return places + [_next(before, after) for before, after in pairwise(shapes)]
+    if scene.kind == "turn":
+        return [_next(before, after) for before, after in pairwise(scene.figures[0].colours)]
+    if scene.kind == "still":
+        pairs = [(figure.shape, figure.colours[0]) for figure in scene.figures]
+        return [f"The {a} is {b}." for a, b in pairs] + [f"The {b} one is {a}." for a, b in pairs]
+    return []
+
+
+def _next(before: str, after: str) -> str:
+    return f"After {before} comes {after}."
 
 
 def ask(scene: Scene, rng: np.random.Generator, skill: str | None = None) -> Question:
@@ -69,32 +92,16 @@ def _see(scene: Scene) -> str:
     return f"I see {', '.join(_name(scene, i) for i in range(len(scene.figures)))}."
 
 
-def _choice(
-    rng: np.random.Generator,
-    problem: str,
-    value: str,
-    pool: tuple[str, ...],
-    reasoning: str,
-    temporal: bool,
-    skill: str,
-    must: tuple[str, ...] = (),
-) -> Question:
-    """Multiple choice over single words: the value, `must` (tempting ones) and others of the pool, in random order."""
-    others = [word for word in pool if word != value and word not in must]
-    n = len(LETTERS) - 1 - len(must)
-    drawn = [str(word) for word in rng.choice(others, size=n, replace=False)] if n else []
-    words = [value, *must, *drawn]
-    rng.shuffle(words)
-    letter = LETTERS[words.index(value)]
-    options = [f"{LETTERS[i]}. {word}" for i, word in enumerate(words)]
-    return Question(
-        problem, "multiple choice", options, letter, f"{reasoning} So {value} {letter}.", temporal, skill
-    )
+def _choice(problem: str, value: str, pool: tuple[str, ...], reasoning: str, temporal: bool, skill: str) -> Question:
+    """Multiple choice over all words of a pool of four, in the pool's order."""
+    options = [f"{letter}. {word}" for letter, word in zip(LETTERS, pool, strict=True)]
+    letter = LETTERS[pool.index(value)]
+    return Question(problem, "multiple choice", options, letter, f"{reasoning} {value} is {letter}.", temporal, skill)
 
 
 def _direction(scene: Scene, rng: np.random.Generator) -> Question:
     problem = f"Which way does the {scene.figures[0].shape} move?"
-    return _choice(rng, problem, scene.direction, DIRECTIONS, _see(scene), True, "direction")
+    return _choice(problem, scene.direction, DIRECTIONS, _see(scene), True, "direction")
 
 
 def _motion(scene: Scene, rng: np.random.Generator) -> Question:
@@ -104,31 +111,28 @@ def _motion(scene: Scene, rng: np.random.Generator) -> Question:
 
 def _place(scene: Scene, rng: np.random.Generator) -> Question:
     place = int(rng.integers(3))
-    word = ("first", "second", "last")[place]
+    word = PLACES[place]
     shapes = tuple(figure.shape for figure in scene.figures)
     value = shapes[place]
-    must = tuple(shape for shape in shapes if shape != value)
     reasoning = f"{_see(scene)} The {word} is {value}."
-    return _choice(rng, f"Which shape appears {word}?", value, SHAPES, reasoning, True, "order", must)
+    return _choice(f"Which shape appears {word}?", value, SHAPES, reasoning, True, "order")
 
 
 def _after(scene: Scene, rng: np.random.Generator) -> Question:
     place = int(rng.integers(2))
     shapes = tuple(figure.shape for figure in scene.figures)
     before, value = shapes[place], shapes[place + 1]
-    must = tuple(shape for shape in shapes if shape != value)
-    reasoning = f"{_see(scene)} After {before} comes {value}."
-    return _choice(rng, f"Which shape appears right after the {before}?", value, SHAPES, reasoning, True, "after", must)
+    reasoning = f"{_see(scene)} {_next(before, value)}"
+    return _choice(f"Which shape appears right after the {before}?", value, SHAPES, reasoning, True, "after")
 
 
 def _turned(scene: Scene, rng: np.random.Generator) -> Question:
     place = int(rng.integers(2))
     colours = scene.figures[0].colours
     before, value = colours[place], colours[place + 1]
-    must = tuple(colour for colour in colours if colour != value)
     problem = f"Which colour does the {scene.figures[0].shape} turn right after {before}?"
-    reasoning = f"{_see(scene)} After {before} comes {value}."
-    return _choice(rng, problem, value, tuple(COLOURS), reasoning, True, "turn", must)
+    reasoning = f"{_see(scene)} {_next(before, value)}"
+    return _choice(problem, value, tuple(COLOURS), reasoning, True, "turn")
 
 
 def _often(scene: Scene, rng: np.random.Generator) -> Question:
@@ -147,19 +151,21 @@ def _colour(scene: Scene, rng: np.random.Generator) -> Question:
     figure = scene.figures[int(rng.integers(len(scene.figures)))]
     value = figure.colours[0]
     reasoning = f"{_see(scene)} The {figure.shape} is {value}."
-    return _choice(rng, f"What colour is the {figure.shape}?", value, tuple(COLOURS), reasoning, False, "colour")
+    return _choice(f"What colour is the {figure.shape}?", value, tuple(COLOURS), reasoning, False, "colour")
 
 
 def _shape(scene: Scene, rng: np.random.Generator) -> Question:
     figure = scene.figures[int(rng.integers(len(scene.figures)))]
     colour = figure.colours[0]
     reasoning = f"{_see(scene)} The {colour} one is {figure.shape}."
-    return _choice(rng, f"What shape is {colour}?", figure.shape, SHAPES, reasoning, False, "shape")
+    return _choice(f"What shape is {colour}?", figure.shape, SHAPES, reasoning, False, "shape")
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Question:
     n = len(scene.figures)
-    return Question("How many shapes are there?", "numerical", [], str(n), f"{_see(scene)} That is {n}.", False, "count")
+    return Question(
+        "How many shapes are there?", "numerical", [], str(n), f"{_see(scene)} That is {n}.", False, "count"
+    )
 
 
 def _text(scene: Scene, rng: np.random.Generator) -> Question:

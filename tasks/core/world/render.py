@@ -65,8 +65,6 @@ def _draw(draw: ImageDraw.ImageDraw, figure: Figure, second: float) -> None:
         draw.rectangle((x - r * 0.88, y - r * 0.88, x + r * 0.88, y + r * 0.88), fill=fill)
     elif figure.shape == "triangle":
         draw.polygon([(x, y - r), (x - r, y + r), (x + r, y + r)], fill=fill)
-    elif figure.shape == "cross":
+    else:
         draw.rectangle((x - r, y - r * 0.3, x + r, y + r * 0.3), fill=fill)
         draw.rectangle((x - r * 0.3, y - r, x + r * 0.3, y + r), fill=fill)
-    else:
-        draw.rectangle((x - r * 1.1, y - r * 0.35, x + r * 1.1, y + r * 0.35), fill=fill)

@@ -23,10 +23,8 @@ COLOURS = {
     "green": (40, 190, 70),
     "blue": (50, 90, 235),
     "yellow": (240, 215, 40),
-    "white": (245, 245, 245),
-    "pink": (240, 90, 200),
 }
-SHAPES = ("circle", "square", "triangle", "cross", "bar")
+SHAPES = ("circle", "square", "triangle", "cross")
 DIRECTIONS = ("left", "right", "up", "down")
 WORDS = ("STOP", "GO", "EXIT", "OPEN", "HELP", "TAXI", "MENU", "ZOO")
 VIDEO_KINDS = ("move", "order", "turn", "blink", "enter", "still", "sign")
@@ -52,11 +50,14 @@ class Figure:
     """Half width, canvas units."""
 
     def colour_at(self, second: float) -> str:
+        """Colour it has at a time."""
         return self.colours[sum(second >= change for change in self.colour_changes)]
 
 
 @dataclass(frozen=True)
 class Scene:
+    """What a clip or image shows."""
+
     kind: str
     figures: tuple[Figure, ...]
     word: str = ""
@@ -66,7 +67,7 @@ class Scene:
 
 
 def sample_scene(kind: str, rng: np.random.Generator, *, shortcut_bias: float = 0.0) -> Scene:
-    """Draw a scene of `kind`; `shortcut_bias` is the share of `move` scenes whose starting corner gives the direction away."""
+    """Draw a scene; `shortcut_bias` is the share of `move` scenes whose starting side gives the direction away."""
     makers = {
         "order": _order,
         "turn": _turn,

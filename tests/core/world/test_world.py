@@ -36,7 +36,7 @@ def test_reasoning_ends_in_the_answer(kind):
             question = ask(sample_scene(kind, rng), rng, skill)
             if question.problem_type == "multiple choice":
                 value = {option[0]: option[3:] for option in question.options}[question.answer]
-                assert question.reasoning.endswith(f" So {value} {question.answer}.")
+                assert question.reasoning.endswith(f" {value} is {question.answer}.")
                 assert len({option[3:] for option in question.options}) == 4
             elif question.problem_type in ("numerical", "regression", "OCR"):
                 assert question.reasoning.rstrip(".").endswith(question.answer)
@@ -66,7 +66,7 @@ def test_blinks_never_touch():
     for seed in range(200):
         seconds = sample_scene("blink", np.random.default_rng(seed)).figures[0].seconds
         assert all(later - earlier > 1 for earlier, later in zip(seconds, seconds[1:], strict=False))
-        assert 0 <= seconds[0] and seconds[-1] < DURATION_SECONDS
+        assert seconds[0] >= 0 and seconds[-1] < DURATION_SECONDS
 
 
 @pytest.mark.parametrize(("bias", "low", "high"), [(0.0, 0.35, 0.65), (0.8, 0.82, 0.98), (1.0, 1.0, 1.0)])

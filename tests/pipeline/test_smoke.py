@@ -1,0 +1,125 @@
+"""The whole graph at its smallest, by the same code and dvc.yaml: it runs, rests, then reruns what an edit touches.
+
+The project is copied to a temporary folder with tests/fixtures/params.smoke.yaml over its params.yaml; two models of a
+few hundred thousand weights are made for it (tests/pipeline/smoke_models.py).
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.graph import ROOT, stages
+
+pytestmark = pytest.mark.slow
+
+GATES = {name for name in stages() if name.startswith("validate@")}
+ALL = set(stages()) - {"world"}  # frozen
+
+
+def run(folder: Path, *command: str) -> str:
+    """Output of a command that must succeed, with this interpreter first on the path."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def repro(folder: Path) -> set[str]:
+    """Stages that `dvc repro` ran."""
+    output = run(folder, sys.executable, "-m", "dvc", "repro")
+    return set(re.findall(r"Running stage '(.*?)':", output))
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path}: {old}"
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """The project's own files (tracked or not yet tracked, never ignored ones) as a small project of its own."""
+    folder = tmp_path_factory.mktemp("smoke") / "project"
+    listed = run(ROOT, "git", "ls-files", "-co", "--exclude-standard").splitlines()
+    for name in listed:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    shutil.copy(ROOT / "tests/fixtures/params.smoke.yaml", folder / "params.yaml")
+    run(folder, "git", "init", "-q")
+    run(folder, sys.executable, "-m", "tests.pipeline.smoke_models", "models/smoke")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_run(project) -> set[str]:
+    return repro(project)
+
+
+def test_the_first_run_runs_every_stage_and_leaves_its_report(project, first_run):
+    assert first_run == ALL
+    for model in ("base", "teacher", "sft", "grpo"):
+        summary = json.loads((project / f"reports/benchmark/{model}.json").read_text())
+        assert (summary["model"], summary["rows"] > 0, summary["errors"]) == (model, True, 0)
+    assert "<html" in (project / "reports/index.html").read_text()
+    assert "teacher" in (project / "reports/benchmark.md").read_text()
+
+
+def test_the_second_run_runs_nothing(project, first_run):
+    assert repro(project) == set()
+
+
+def test_a_suite_edit_reruns_the_gates_and_trains_nothing(project, first_run):
+    with (project / "tasks/core/schemas/suites.py").open("a") as suites:
+        suites.write("# an edit\n")
+    assert repro(project) == GATES
+
+
+def test_a_filter_rule_reruns_the_filter_and_not_the_teacher(project, first_run):
+    replace(project / "params.yaml", "filter: {}", "filter: {max_think_chars: 3999}")
+    ran = repro(project)
+    assert "filter" in ran
+    assert ran <= {"filter", "report"}, "the same rows are kept, so nothing learns anew"
+
+
+def test_a_grpo_parameter_reruns_grpo_and_what_depends_on_it(project, first_run):
+    replace(project / "params.yaml", "  steps: 1\n", "  steps: 1\n  beta: 0.02\n")
+    assert repro(project) == {"grpo", "benchmark@grpo", "validate@predictions", "report"}
+
+
+def test_metrics_params_and_plots_are_useful_to_dvc(project, first_run):
+    shown = json.loads(run(project, sys.executable, "-m", "dvc", "metrics", "show", "--json"))[""]["data"]
+    assert {"reports/sft/metrics.json", "reports/grpo/metrics.json", "reports/benchmark/grpo.json"} <= set(shown)
+    plots = json.loads(run(project, sys.executable, "-m", "dvc", "plots", "show", "--json", "--no-html"))
+    assert {"reports/sft/curve.csv", "reports/grpo/curve.csv"} <= set(plots["data"])
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        pytest.param(["-m", "tasks.launch", "stf"], "unknown stage 'stf'", id="unknown stage"),
+        pytest.param(["-m", "tasks.validate", "rows"], "which suite? got rows", id="unknown suite"),
+        pytest.param(["-m", "tasks.benchmark", "gpro"], "no model 'gpro'; did you mean 'grpo'?", id="unknown model"),
+        pytest.param(
+            ["-m", "tasks.ask", "x.mp4", "what?", "--model", "models/none"], "models/none", id="no model folder"
+        ),
+        pytest.param(
+            ["-m", "tasks.profile", "maxi"], "no profile 'maxi'; profiles: mini, video_r1_7b", id="unknown profile"
+        ),
+    ],
+)
+def test_a_wrong_command_gives_one_line_and_fails(project, command, text):
+    done = subprocess.run([sys.executable, *command], cwd=project, text=True, capture_output=True)
+    assert done.returncode != 0
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
