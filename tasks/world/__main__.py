@@ -18,14 +18,13 @@ import numpy as np
 from tasks import params, paths
 from tasks.core.io.atomic import replacing, write_json
 from tasks.core.io.cli import run_stage
-from tasks.core.models.load import load_model
+from tasks.core.models.load import load_model, load_processor
 from tasks.core.world.model import build_model, build_processor
 from tasks.world.evaluate import evaluate
 from tasks.world.pretrain import Step, train_skill
 from tasks.world.rows import KINDS, draw
 
 CORPUS_ROWS = 4000
-CORPUS_KINDS = ("caption", "direct", "reason")
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
     p = params.load()
     prompt = {"template": p.prompt.template, "system": p.prompt.system}
     processor = build_processor(corpus(prompt, p.seed), p.world.vocabulary)
-    model, start, steps = resume(p, processor, prompt)
+    model, processor, start, steps = resume(p, processor)
     report: dict[str, Any] = {"weights": sum(weight.numel() for weight in model.parameters())}
     for number, skill in enumerate(p.world.curriculum):
         if number >= start:
@@ -68,14 +67,14 @@ def work_folder(p: params.Params, skills: int) -> Path:
     return paths.WORK_MODELS / "world" / hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
-def resume(p: params.Params, processor: Any, prompt: dict[str, str]) -> tuple[Any, int, list[Step]]:
-    """The model after the longest finished part of the curriculum, how many skills that is, and their log."""
+def resume(p: params.Params, processor: Any) -> tuple[Any, Any, int, list[Step]]:
+    """Model and processor after the longest finished part of the curriculum, how many skills that is, and their log."""
     for skills in range(len(p.world.curriculum), 0, -1):
         folder = work_folder(p, skills)
         if (folder / "steps.json").exists():
             print(f"world: going on after {p.world.curriculum[skills - 1].name}", flush=True)
             steps = [Step(*entry) for entry in json.loads((folder / "steps.json").read_text())]
-            return load_model(str(folder), dtype="float32"), skills, steps
+            return load_model(str(folder), dtype="float32"), load_processor(str(folder)), skills, steps
     w = p.world
     model = build_model(
         processor,
@@ -85,7 +84,7 @@ def resume(p: params.Params, processor: Any, prompt: dict[str, str]) -> tuple[An
         vision_layers=w.vision_layers,
         seed=p.seed,
     )
-    return model, 0, []
+    return model, processor, 0, []
 
 
 def save(model: Any, processor: Any, folder: Path, steps: list[Step]) -> None:
@@ -114,7 +113,7 @@ def score(model: Any, processor: Any, name: str, rows: int, seed: int, prompt: d
 def corpus(prompt: dict[str, str], seed: int) -> list[str]:
     """Text the tokenizer is trained on."""
     rng = np.random.default_rng((seed, CORPUS_ROWS))
-    rows = [draw(str(rng.choice(CORPUS_KINDS)), rng, **prompt) for _ in range(CORPUS_ROWS)]
+    rows = [draw(str(rng.choice(KINDS)), rng, **prompt) for _ in range(CORPUS_ROWS)]
     return ["\n".join([*(part["text"] for m in row.messages for part in m["content"] if "text" in part), row.target])
             for row in rows]  # fmt: skip
 

@@ -33,7 +33,8 @@ class Step(NamedTuple):
 
 def make_optimizers(model: torch.nn.Module, muon_lr: float, adamw_lr: float) -> list[torch.optim.Optimizer]:
     """Muon for hidden matrices; AdamW for embeddings, patch embedding, norms and biases."""
-    hidden, rest = [], []
+    hidden: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for name, weight in model.named_parameters():
         matrix = weight.ndim == 2 and "embed" not in name and "lm_head" not in name
         (hidden if matrix else rest).append(weight)

@@ -1,7 +1,6 @@
 """Kinds of pretraining row: what is shown, what is asked, and what is to be said.
 
 caption  a scene; one sentence that names every attribute
-recall   a scene; the caption, then all that follows from reading it again
 direct   a question; the bare answer
 reason   a question; reasoning, then the answer
 """
@@ -14,13 +13,12 @@ import numpy as np
 
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record
-from tasks.core.world.questions import Question, ask, caption, facts
+from tasks.core.world.questions import Question, ask, caption
 from tasks.core.world.scene import Scene
 from tasks.core.world.split import draw_row
 
 CAPTION_PROMPT = "Describe everything."
-COMPARE_PROMPT = "Describe and compare everything."
-KINDS = ("caption", "recall", "direct", "reason")
+KINDS = ("caption", "direct", "reason")
 
 
 class Row(NamedTuple):
@@ -39,14 +37,11 @@ class Row(NamedTuple):
 def draw(kind: str, rng: np.random.Generator, *, template: str, system: str) -> Row:
     """Draw a row of `kind` in the prompt wording that every later stage uses."""
     medium, scene = draw_row(rng)
-    while kind == "recall" and not facts(scene):
-        medium, scene = draw_row(rng)
-    if kind in ("caption", "recall"):
-        # Sentence order is random, so that each has to be read off the caption.
-        text = " ".join([caption(scene), *(rng.permutation(facts(scene)) if kind == "recall" else [])])
+    if kind == "caption":
+        text = caption(scene)
         record = _record(Question(CAPTION_PROMPT, "free-form", [], "", "", False, ""), medium)
         chat = messages(record, template=template, system=system)
-        chat[-1]["content"][-1]["text"] = CAPTION_PROMPT if kind == "caption" else COMPARE_PROMPT
+        chat[-1]["content"][-1]["text"] = CAPTION_PROMPT
         return Row(kind, chat, text, medium, scene)
     question = ask(scene, rng)
     record = _record(question, medium)

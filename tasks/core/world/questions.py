@@ -1,13 +1,12 @@
 """Questions about scenes, with the reasoning that answers them, in Video-R1's record format.
 
-Options stand in one fixed order, so that a value has one letter. Looking the letter of a value up among shuffled
-options is a skill of its own; models of two million weights learn it late, unreliably, and lose it when they learn to
-see.
+Two limits keep them answerable by a model of two million weights, whose training does not reliably grow the circuit
+that looks a word up in what was said before. Options stand in one fixed order, so that a value has one letter; and
+reasoning is the scene's description read up to the value asked for, never a search through it.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -36,34 +35,17 @@ def caption(scene: Scene) -> str:
     return _see(scene)
 
 
-def facts(scene: Scene) -> list[str]:
-    """Sentences that follow from the caption by reading it again; empty where the caption says all."""
-    if scene.kind == "order":
-        shapes = [figure.shape for figure in scene.figures]
-        places = [f"The {word} is {shape}." for word, shape in zip(PLACES, shapes, strict=True)]
-        return places + [_next(before, after) for before, after in pairwise(shapes)]
-    if scene.kind == "turn":
-        return [_next(before, after) for before, after in pairwise(scene.figures[0].colours)]
-    if scene.kind == "still":
-        pairs = [(figure.shape, figure.colours[0]) for figure in scene.figures]
-        return [f"The {a} is {b}." for a, b in pairs] + [f"The {b} one is {a}." for a, b in pairs]
-    return []
-
-
-def _next(before: str, after: str) -> str:
-    return f"After {before} comes {after}."
-
-
 def ask(scene: Scene, rng: np.random.Generator, skill: str | None = None) -> Question:
     """Draw one of the scene's questions (or the one named by `skill`)."""
-    makers = _QUESTIONS[scene.kind]
-    chosen = skill if skill is not None else str(rng.choice(list(makers)))
-    return makers[chosen](scene, rng)
+    chosen = skill if skill is not None else str(rng.choice(skills(scene)))
+    return _QUESTIONS[chosen](scene, rng)
 
 
-def skills(kind: str) -> tuple[str, ...]:
-    """Names of the questions a kind of scene can be asked."""
-    return tuple(_QUESTIONS[kind])
+def skills(scene: Scene) -> tuple[str, ...]:
+    """Names of the questions a scene can be asked; colour and shape need a lone figure."""
+    if scene.kind == "still":
+        return ("count", "describe") if len(scene.figures) > 1 else ("colour", "shape", "count")
+    return _SKILLS[scene.kind]
 
 
 def _name(scene: Scene, i: int = 0) -> str:
@@ -110,29 +92,27 @@ def _motion(scene: Scene, rng: np.random.Generator) -> Question:
 
 
 def _place(scene: Scene, rng: np.random.Generator) -> Question:
-    place = int(rng.integers(3))
-    word = PLACES[place]
-    shapes = tuple(figure.shape for figure in scene.figures)
-    value = shapes[place]
-    reasoning = f"{_see(scene)} The {word} is {value}."
-    return _choice(f"Which shape appears {word}?", value, SHAPES, reasoning, True, "order")
+    place = int(rng.choice([0, 2]))
+    problem = f"Which shape appears {PLACES[place]}?"
+    return _choice(problem, scene.figures[place].shape, SHAPES, _see_until(scene, place), True, "order")
 
 
 def _after(scene: Scene, rng: np.random.Generator) -> Question:
-    place = int(rng.integers(2))
-    shapes = tuple(figure.shape for figure in scene.figures)
-    before, value = shapes[place], shapes[place + 1]
-    reasoning = f"{_see(scene)} {_next(before, value)}"
-    return _choice(f"Which shape appears right after the {before}?", value, SHAPES, reasoning, True, "after")
+    problem = "Which shape appears after the first one?"
+    return _choice(problem, scene.figures[1].shape, SHAPES, _see_until(scene, 1), True, "after")
 
 
 def _turned(scene: Scene, rng: np.random.Generator) -> Question:
-    place = int(rng.integers(2))
-    colours = scene.figures[0].colours
-    before, value = colours[place], colours[place + 1]
-    problem = f"Which colour does the {scene.figures[0].shape} turn right after {before}?"
-    reasoning = f"{_see(scene)} {_next(before, value)}"
-    return _choice(problem, value, tuple(COLOURS), reasoning, True, "turn")
+    place = int(rng.integers(3))
+    figure = scene.figures[0]
+    when = ("at the start", "after the first change", "at the end")[place]
+    problem = f"Which colour is the {figure.shape} {when}?"
+    return _choice(problem, figure.colours[place], tuple(COLOURS), _see_until(scene, place), True, "turn")
+
+
+def _see_until(scene: Scene, place: int) -> str:
+    """The caption of a sequence, read up to the part asked for."""
+    return ", then ".join(_see(scene).rstrip(".").split(", then ")[: place + 1]) + "."
 
 
 def _often(scene: Scene, rng: np.random.Generator) -> Question:
@@ -148,17 +128,12 @@ def _when(scene: Scene, rng: np.random.Generator) -> Question:
 
 
 def _colour(scene: Scene, rng: np.random.Generator) -> Question:
-    figure = scene.figures[int(rng.integers(len(scene.figures)))]
-    value = figure.colours[0]
-    reasoning = f"{_see(scene)} The {figure.shape} is {value}."
-    return _choice(f"What colour is the {figure.shape}?", value, tuple(COLOURS), reasoning, False, "colour")
+    value = scene.figures[0].colours[0]
+    return _choice("What colour is the figure?", value, tuple(COLOURS), f"I see {value}.", False, "colour")
 
 
 def _shape(scene: Scene, rng: np.random.Generator) -> Question:
-    figure = scene.figures[int(rng.integers(len(scene.figures)))]
-    colour = figure.colours[0]
-    reasoning = f"{_see(scene)} The {colour} one is {figure.shape}."
-    return _choice(f"What shape is {colour}?", figure.shape, SHAPES, reasoning, False, "shape")
+    return _choice("What shape is the figure?", scene.figures[0].shape, SHAPES, _see(scene), False, "shape")
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Question:
@@ -177,12 +152,25 @@ def _describe(scene: Scene, rng: np.random.Generator) -> Question:
     return Question("Describe what you see.", "free-form", [], answer, _see(scene), False, "describe")
 
 
+_SKILLS = {
+    "move": ("direction", "motion"),
+    "order": ("order", "after"),
+    "turn": ("turn",),
+    "blink": ("often",),
+    "enter": ("when",),
+    "sign": ("text",),
+}
 _QUESTIONS = {
-    "move": {"direction": _direction, "motion": _motion},
-    "order": {"order": _place, "after": _after},
-    "turn": {"turn": _turned},
-    "blink": {"often": _often},
-    "enter": {"when": _when},
-    "still": {"colour": _colour, "shape": _shape, "count": _count, "describe": _describe},
-    "sign": {"text": _text},
+    "direction": _direction,
+    "motion": _motion,
+    "order": _place,
+    "after": _after,
+    "turn": _turned,
+    "often": _often,
+    "when": _when,
+    "colour": _colour,
+    "shape": _shape,
+    "count": _count,
+    "describe": _describe,
+    "text": _text,
 }
