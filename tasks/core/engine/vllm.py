@@ -15,6 +15,7 @@ from tasks.core.models import inputs, load
 from tasks.core.models.visual_tokens import VISUAL_TOKENS
 
 GIB = 1 << 30
+CPU_BATCHED_TOKENS = 4096
 ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
@@ -56,7 +57,7 @@ class VllmEngine:
             dtype=dtype,
             max_model_len=max_model_len,
             max_num_seqs=batch_size,
-            **device_options(gpu_memory_utilization, kv_cache_gb),
+            **device_options(gpu_memory_utilization, kv_cache_gb, max_model_len),
         )
 
     def __enter__(self) -> Self:
@@ -126,13 +127,19 @@ def prompt(request: Request) -> dict[str, Any]:
     return {"prompt": request.prompt, "multi_modal_data": {"video": [(request.clip.frames, metadata)]}}
 
 
-def device_options(gpu_memory_utilization: float, kv_cache_gb: int) -> dict[str, Any]:
+def device_options(gpu_memory_utilization: float, kv_cache_gb: int, max_model_len: int) -> dict[str, Any]:
     """Memory options of `vllm.LLM` for the build of torch at hand; compiled graphs only on a GPU."""
     import torch
 
     if torch.cuda.is_available():
         return {"gpu_memory_utilization": gpu_memory_utilization}
-    return {"kv_cache_memory_bytes": kv_cache_gb * GIB, "enforce_eager": True}
+    # A prompt read in chunks rewinds its request's random stream, which vLLM can do for GPU generators only.
+    return {
+        "kv_cache_memory_bytes": kv_cache_gb * GIB,
+        "enforce_eager": True,
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(max_model_len, CPU_BATCHED_TOKENS),
+    }
 
 
 def set_environment(tensor_parallel: int) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.core.world.scene import COLOURS, DIRECTIONS, SHAPES, Scene
+from tasks.core.world.scene import COLOURS, DIRECTIONS, Scene
 
 LETTERS = "ABCD"
 PLACES = ("first", "second", "last")
@@ -42,9 +42,9 @@ def ask(scene: Scene, rng: np.random.Generator, skill: str | None = None) -> Que
 
 
 def skills(scene: Scene) -> tuple[str, ...]:
-    """Names of the questions a scene can be asked; colour and shape need a lone figure."""
+    """Names of the questions a scene can be asked; colour needs a lone figure."""
     if scene.kind == "still":
-        return ("count", "describe") if len(scene.figures) > 1 else ("colour", "shape", "count")
+        return ("count", "describe") if len(scene.figures) > 1 else ("colour", "count")
     return _SKILLS[scene.kind]
 
 
@@ -93,13 +93,16 @@ def _motion(scene: Scene, rng: np.random.Generator) -> Question:
 
 def _place(scene: Scene, rng: np.random.Generator) -> Question:
     place = int(rng.choice([0, 2]))
-    problem = f"Which shape appears {PLACES[place]}?"
-    return _choice(problem, scene.figures[place].shape, SHAPES, _see_until(scene, place), True, "order")
+    return _in_order(scene, place, f"Which colour appears {PLACES[place]}?", "order")
 
 
 def _after(scene: Scene, rng: np.random.Generator) -> Question:
-    problem = "Which shape appears after the first one?"
-    return _choice(problem, scene.figures[1].shape, SHAPES, _see_until(scene, 1), True, "after")
+    return _in_order(scene, 1, "Which colour appears after the first one?", "after")
+
+
+def _in_order(scene: Scene, place: int, problem: str, skill: str) -> Question:
+    colours = [figure.colours[0] for figure in scene.figures[: place + 1]]
+    return _choice(problem, colours[-1], tuple(COLOURS), f"First {', then '.join(colours)}.", True, skill)
 
 
 def _turned(scene: Scene, rng: np.random.Generator) -> Question:
@@ -130,10 +133,6 @@ def _when(scene: Scene, rng: np.random.Generator) -> Question:
 def _colour(scene: Scene, rng: np.random.Generator) -> Question:
     value = scene.figures[0].colours[0]
     return _choice("What colour is the figure?", value, tuple(COLOURS), f"I see {value}.", False, "colour")
-
-
-def _shape(scene: Scene, rng: np.random.Generator) -> Question:
-    return _choice("What shape is the figure?", scene.figures[0].shape, SHAPES, _see(scene), False, "shape")
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Question:
@@ -169,7 +168,6 @@ _QUESTIONS = {
     "often": _often,
     "when": _when,
     "colour": _colour,
-    "shape": _shape,
     "count": _count,
     "describe": _describe,
     "text": _text,

@@ -14,7 +14,7 @@ from tasks.core.world.questions import ask
 from tasks.core.world.render import clip_seconds, render_frames, render_image, write_clip
 from tasks.core.world.scene import Scene, sample_scene
 
-# Row kinds and their shares; half of the video rows and more ask for frame order.
+# Row kinds and their shares; most video rows ask for frame order.
 MIX = (
     ("video", "move", 0.22),
     ("video", "order", 0.16),
