@@ -94,7 +94,9 @@ def test_a_filter_rule_reruns_the_filter_and_not_the_teacher(project, first_run)
 
 def test_a_grpo_parameter_reruns_grpo_and_what_depends_on_it(project, first_run):
     replace(project / "params.yaml", "grpo:\n", "grpo:\n  beta: 0.0\n")
-    assert repro(project) == {"grpo", "benchmark@grpo", "validate@predictions", "report"}
+    ran = repro(project)
+    assert ran >= {"grpo", "benchmark@grpo", "report"}
+    assert ran <= {"grpo", "benchmark@grpo", "validate@predictions", "report"}, "the gate rests if no answer changed"
 
 
 def test_metrics_params_and_plots_are_useful_to_dvc(project, first_run):
