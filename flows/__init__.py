@@ -9,3 +9,5 @@ import tasks  # noqa: F401  (for its environment defaults)
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "true")
+# Prefect allows its temporary server 20 s; a first start on a cold, busy machine takes longer.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")

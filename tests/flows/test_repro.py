@@ -100,7 +100,7 @@ def flow(folder: Path, home: Path, *arguments: str) -> subprocess.Popen[str]:
 def test_a_signal_to_the_flow_leaves_no_process(toy, tmp_path, number):
     set_stage("rows", cmd=f"touch started && {SLEEPER}")
     child = flow(toy, tmp_path / "prefect", "--targets", "rows")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not Path("started").exists():
         assert child.poll() is None and time.monotonic() < deadline, child.communicate()[0]
         time.sleep(0.2)
@@ -118,7 +118,7 @@ def test_a_signal_to_the_flow_leaves_no_process(toy, tmp_path, number):
 @pytest.mark.server
 def test_the_command_runs_without_a_server_and_says_so(toy, tmp_path):
     child = flow(toy, tmp_path / "prefect", "--targets", "train")
-    output, _ = child.communicate(timeout=180)
+    output, _ = child.communicate(timeout=300)
     assert child.returncode == 0, output
     assert "No PREFECT_API_URL: this run uses a temporary server" in output
     assert ran(toy) == ["rows", "train", "validate@rows"]
