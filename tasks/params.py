@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks import paths
 
@@ -145,11 +145,14 @@ class Temporal(Section):
     """The ordered/shuffled contrast of T-GRPO (paper section 3.3)."""
 
     enabled: bool = True
-    mode: Literal["reward", "advantage"] = "reward"
-    """`reward`: the paper's bonus on correct ordered answers. `advantage`: added after normalisation, times p - p~."""
+    mode: Literal["reward", "advantage", "logprob"] = "reward"
+    """`reward`: the paper's bonus on correct ordered answers. `advantage`: added after normalisation, times p - p~.
+    `logprob`: added after normalisation, times how much likelier the answer is on ordered than on shuffled frames."""
     shuffled: int = Field(4, ge=1)
-    """G~: answers on shuffled frames per prompt."""
+    """G~: answers on shuffled frames per prompt; `logprob` needs none."""
     alpha: float = Field(0.3, ge=0)
+    nats: float = Field(1.0, gt=0)
+    """`logprob`: the log-probability lost to shuffling, summed over an answer, at which 63 % of alpha is paid."""
     mu: float = Field(0.8, ge=0)
     """The bonus is granted when p >= mu * p~."""
     correct_above: float = Field(0.1, ge=0, le=1)
@@ -166,13 +169,61 @@ class Length(Section):
     max_tokens: int = Field(512, ge=1)
 
 
+class Lora(Section):
+    """Low-rank adapters in place of all weights."""
+
+    rank: int = Field(0, ge=0)
+    """0 trains all weights."""
+    alpha: int = Field(32, ge=1)
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "group": 8,
+        "beta": 0.04,
+        "loss_type": "grpo",
+        "importance_level": "token",
+        "scale_rewards": "group",
+        "temporal": {
+            **{"enabled": True, "mode": "reward", "shuffled": 4, "alpha": 0.3, "mu": 0.8},
+            **{"correct_above": 0.1, "shuffle_unit": "frame"},
+        },
+        "length": {"enabled": True, "omega": 0.2, "min_tokens": 320, "max_tokens": 512},
+        "reward_variant": "strict",
+        "format_weight": 1.0,
+        "refill": 0,
+    },
+    "tuned": {
+        "group": 8,
+        "beta": 0.0,
+        "loss_type": "grpo",
+        "importance_level": "token",
+        "scale_rewards": "group",
+        "temporal": {"enabled": True, "mode": "advantage", "shuffled": 4, "alpha": 0.3, "correct_above": 0.1},
+        "length": {"enabled": False},
+        "reward_variant": "robust",
+        "format_weight": 1.0,
+    },
+}
+"""`grpo.preset`: what is rewarded and optimised, by name. `paper` is the published objective (arXiv 2503.21776 and its
+code); the sources of its values are in profiles/video_r1_7b.yaml."""
+
+
 class Grpo(Section):
+    preset: Literal["paper", "tuned"] | None = None
+    """A named objective (PRESETS): its values replace those written beside it. null takes the values as written."""
     steps: int = Field(60, ge=1)
     """Optimizer steps."""
     prompts_per_step: int = Field(4, ge=1)
-    """Prompts per device and step; each gets `group` ordered answers."""
+    """Prompts per device (per team of `group_ranks` devices) and step; each gets `group` ordered answers."""
     group: int = Field(8, ge=2)
     """G: answers on ordered frames per prompt."""
+    group_ranks: int = Field(1, ge=1)
+    """Devices that share the rows of `prompts_per_step` prompts; above 1 a group may lie on several devices."""
+    refill: int = Field(0, ge=0)
+    """Dynamic sampling: how often a prompt whose answers teach nothing is replaced by another within its step."""
     learning_rate: float = Field(1e-6, gt=0)
     scheduler: Literal["linear", "cosine", "constant"] = "constant"
     warmup_steps: int = Field(0, ge=0)
@@ -181,6 +232,10 @@ class Grpo(Section):
     beta: float = Field(0.04, ge=0)
     """Weight of the KL penalty against the SFT model."""
     epsilon: float = Field(0.2, gt=0)
+    epsilon_high: float | None = Field(None, gt=0)
+    """Upper clipping distance (`cispo`: upper bound of the ratio); null is `epsilon`."""
+    importance_level: Literal["token", "sequence"] = "token"
+    """What a probability ratio is taken over; `sequence` makes GSPO of `grpo` and goes with `luspo`."""
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = "grpo"
     """TRL's losses; they differ in clipping and in what a token's weight is divided by."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
@@ -201,10 +256,30 @@ class Grpo(Section):
     """Leave rows without advantage out of the backward pass when beta is 0; the loss and its gradient stay the same."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
+    lora: Lora = Lora()
+    rollout_engine: Literal["transformers", "vllm"] = "transformers"
+    """Who samples the answers: the policy itself, or vLLM beside it in the same process (one process only)."""
+    rollout_gpu_share: float = Field(0.3, gt=0, lt=1)
+    """vLLM: share of the GPU's memory for its weights and cache."""
+    rollout_max_len: int = Field(1024, ge=128)
+    """vLLM: prompt plus answer, tokens."""
     frame_cache_gb: float = Field(1.0, gt=0)
     """Decoded frames kept in memory, GiB; what falls out is decoded again."""
     save_steps: int = Field(100, ge=1)
+    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    """Trackers that get every metric beside the files; each wants its own package installed."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_preset(cls, values: Any) -> Any:
+        name = values.get("preset") if isinstance(values, dict) else None
+        if name not in PRESETS:
+            return values
+        laid = dict(values)
+        for key, value in PRESETS[name].items():
+            laid[key] = {**laid.get(key, {}), **value} if isinstance(value, dict) else value
+        return laid
 
 
 class Benchmark(Section):

@@ -24,6 +24,7 @@ SFT_ROWS = Path("data/filter/sft.parquet")
 REJECTED_ROWS = Path("data/filter/rejected.parquet")
 
 ROLLOUTS = Path("data/grpo/rollouts.parquet")
+GRPO_STEPS = Path("data/grpo/steps.jsonl")
 
 PREDICTIONS = Path("data/benchmark")
 

@@ -18,7 +18,10 @@ from tasks.core.train.runs import clear, publish, work_key
 from tasks.params import ParamsError, load
 
 HERE = Path(__file__).parent
-CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "rewards", "text", "train", "video"))]
+CODE = [
+    HERE,
+    *(HERE.parent / "core" / name for name in ("engine", "models", "prompts", "rewards", "text", "train", "video")),
+]
 """What a checkpoint depends on besides data and parameters."""
 
 
@@ -34,7 +37,8 @@ def main() -> int:
 
     from tasks.grpo.data import render
     from tasks.grpo.log import RolloutLog
-    from tasks.grpo.train import train
+    from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
+    from tasks.grpo.train import STEPS, train
 
     used = params.model_dump(include={"seed", "prompt", "video", "grpo"})
     work = paths.WORK_MODELS / "grpo" / work_key(used, [paths.RL_RECORDS, paths.SFT_MODEL, *CODE])
@@ -44,23 +48,30 @@ def main() -> int:
         append_jsonl(skipped, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
         print(f"grpo: prompt left out: {record.path}: {reason}", file=sys.stderr)
 
-    result = train(
-        model,
-        processor,
-        render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump()),
-        clips=ClipStore(media_reader(**params.video.model_dump()), params.grpo.frame_cache_gb),
-        settings=params.grpo,
-        seed=params.seed,
-        work=work,
-        curve=paths.curve("grpo"),
-        on_skip=skip,
-    )
+    with StopRequest() as stop:
+        try:
+            result = train(
+                model,
+                processor,
+                render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump()),
+                clips=ClipStore(media_reader(**params.video.model_dump()), params.grpo.frame_cache_gb),
+                settings=params.grpo,
+                seed=params.seed,
+                work=work,
+                curve=paths.curve("grpo"),
+                on_skip=skip,
+                stop=stop,
+            )
+        except StoppedError as error:
+            print(f"grpo: {error}; the same command goes on from it", file=sys.stderr)
+            return EXIT_CODE
     publish(result.trainer, work, paths.GRPO_MODEL, params.grpo.dtype)
     if not result.trainer.is_world_process_zero():
         return 0
     answers = RolloutLog(work / "rollouts").join(paths.ROLLOUTS, params.grpo.steps)
     lost = len({row["problem_id"] for row in read_jsonl(skipped)})
     write_text(paths.curve("grpo"), result.curve)
+    write_text(paths.GRPO_STEPS, (work / STEPS).read_text())
     write_json(paths.metrics("grpo"), {**result.metrics, "rollouts": answers, "skipped_prompts": lost})
     clear(work)
     print(

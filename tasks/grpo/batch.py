@@ -1,17 +1,16 @@
-"""A step's groups as rows: TRL's buffer, metrics, rollouts."""
+"""A process's part of the groups as rows: TRL's buffer, and what of it has a gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from tasks.core.train.rows import EncodedPrompt, pad_rows, text_only
-from tasks.grpo.data import Prompt, Views
-from tasks.grpo.log import group_metrics, rollout_rows
+from tasks.core.train.rows import EncodedPrompt, pad_rows
+from tasks.grpo.groups import Group, Held
 from tasks.grpo.rollout import Answer
-from tasks.grpo.scoring import GroupScore
 
 LOST = "lost"
 """Key of rows whose medium did not decode."""
@@ -19,25 +18,10 @@ PER_ROW = ("grpo", "sapo", "luspo", "dr_grpo")
 """Losses divided by the rows of a micro-batch. `bnpo` divides by its tokens, the others by the tokens of all ranks."""
 
 
-class Answered(NamedTuple):
-    """A prompt of this step with its answers."""
-
-    prompt: Prompt
-    views: Views
-    answers: list[Answer]
-    """G, on ordered frames."""
-    shuffled: list[Answer]
-    """G~, on shuffled frames; empty without contrast."""
-    score: GroupScore
-
-
-Group = Answered | None
-"""None: the prompt's medium did not decode."""
-
-
-def encoded_views(groups: Sequence[Group], end: int) -> dict[str, EncodedPrompt]:
-    """Encoded ordered views by key, and the one-token row (`end`) that stands for a lost prompt."""
-    return {group.views.ordered.key: group.views.ordered.encoded for group in groups if group} | {LOST: text_only(end)}
+def encoded_views(held: Sequence[Held], lost: EncodedPrompt) -> dict[str, EncodedPrompt]:
+    """Encoded views by key, and the row that stands for a lost prompt."""
+    views = [view for each in held if each.views for view in each.views if view is not None]
+    return {view.key: view.encoded for view in views} | {LOST: lost}
 
 
 def totals(groups: Sequence[Group], size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,36 +32,58 @@ def totals(groups: Sequence[Group], size: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def training_rows(
-    groups: Sequence[Group], advantages: torch.Tensor, encoded: Mapping[str, EncodedPrompt], pad: int
-) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Ordered answers as padded rows, G for each prompt; a lost prompt keeps its place as rows without loss.
+    held: Sequence[Held],
+    groups: Mapping[int, Group],
+    advantages: Mapping[int, Sequence[float]],
+    encoded: Mapping[str, EncodedPrompt],
+    pad: int,
+) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
+    """Ordered answers as padded rows, in the order of `held`; a lost prompt keeps its place as rows without loss.
 
     Args:
-        groups: P prompts.
-        advantages: (P, G).
-        encoded: `encoded_views(groups)`.
+        held: this process's places.
+        groups: whole groups by slot.
+        advantages: G values by slot.
+        encoded: see `encoded_views`.
         pad: padding token.
 
     Returns:
-        prompt_ids, prompt_mask (left-padded), completion_ids, completion_mask (right-padded), advantages and valid
-        (P * G,); and each row's view key.
+        `padded_answers` of the rows with advantages and valid (rows,), and rollout_logps (rows, C) if the rollout
+        engine gave log-probabilities; each row's view key; each row's problem type.
     """
-    size = advantages.shape[1]
-    keys = [group.views.ordered.key if group else LOST for group in groups for _ in range(size)]
-    nothing = [Answer([pad], "", truncated=False)] * size
-    ids = [torch.tensor(answer.ids) for group in groups for answer in (group.answers if group else nothing)]
-    prompts = [encoded[key].ids for key in keys]
+    keys: list[str] = []
+    answers: list[Answer] = []
+    values: list[float] = []
+    types: list[str] = []
+    for place, views, sampled in held:
+        group = groups[place.slot]
+        known = group is not None and views is not None
+        keys += [views.ordered.key if known and views else LOST] * len(place.ordered)
+        answers += sampled if known else [Answer([pad], "", truncated=False)] * len(place.ordered)
+        values += [advantages[place.slot][copy] for copy in place.ordered]
+        types += [group.prompt.record.problem_type if group else ""] * len(place.ordered)
     lost = torch.tensor([key == LOST for key in keys])
-    answered = pad_rows([torch.ones_like(row) for row in ids], 0, "right")
-    rows = {
+    rows = padded_answers(keys, answers, encoded, pad)
+    rows["completion_mask"] = rows["completion_mask"].masked_fill(lost.unsqueeze(1), 0)
+    rows |= {"advantages": torch.tensor(values), "valid": ~lost}
+    if any(answer.logps is not None for answer in answers):
+        logps = [torch.tensor(answer.logps or [torch.nan] * len(answer.ids)) for answer in answers]
+        rows["rollout_logps"] = pad_sequence(logps, batch_first=True, padding_value=torch.nan)
+    return rows, keys, types
+
+
+def padded_answers(
+    keys: Sequence[str], answers: Sequence[Answer], encoded: Mapping[str, EncodedPrompt], pad: int
+) -> dict[str, torch.Tensor]:
+    """prompt_ids, prompt_mask (B, L; left-padded), completion_ids, completion_mask (B, C; right-padded) of rows."""
+    prompts = [encoded[key].ids for key in keys]
+    ids = [torch.tensor(answer.ids) for answer in answers]
+    return {
         "prompt_ids": pad_rows(prompts, pad, "left"),
         "prompt_mask": pad_rows([torch.ones_like(row) for row in prompts], 0, "left"),
         "completion_ids": pad_rows(ids, pad, "right"),
-        "completion_mask": answered.masked_fill(lost.unsqueeze(1), 0),
-        "advantages": advantages.flatten().float(),
-        "valid": ~lost,
+        "completion_mask": pad_rows([torch.ones_like(row) for row in ids], 0, "right"),
     }
-    return rows, keys
 
 
 def rows_with_gradient(valid: torch.Tensor, advantages: torch.Tensor, skip_zero: bool) -> torch.Tensor:
@@ -102,22 +108,3 @@ def take(value: Any, rows: torch.Tensor) -> Any:
     if isinstance(value, list):
         return [value[row] for row in rows.tolist()]
     return value[rows] if value.ndim else value
-
-
-def step_metrics(groups: Sequence[Group]) -> list[dict[str, float]]:
-    """Metrics of each prompt."""
-    return [group_metrics(group.score, group.answers) if group else {"skipped": 1.0} for group in groups]
-
-
-def averaged(entries: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each metric over the prompts that have it."""
-    names = sorted({name for entry in entries for name in entry})
-    known = {name: [entry[name] for entry in entries if name in entry] for name in names}
-    return {name: sum(values) / len(values) for name, values in known.items()}
-
-
-def step_rollouts(groups: Sequence[Group], advantages: torch.Tensor, step: int) -> Iterable[dict[str, Any]]:
-    """Rows of the rollout table."""
-    for group, values in zip(groups, advantages.tolist(), strict=True):
-        if group:
-            yield from rollout_rows(group.prompt, group.views, group.answers, group.shuffled, group.score, values, step)

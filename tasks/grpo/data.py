@@ -6,13 +6,15 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt, encode_prompt
-from tasks.core.video import VideoError, shuffle_clip, shuffle_order
+from tasks.core.video import Clip, VideoError, shuffle_clip, shuffle_order
 
 OnSkip = Callable[[Record, str], None]
 """Told of a prompt that was left out, and why."""
@@ -34,6 +36,8 @@ class View(NamedTuple):
     order: list[int]
     """Sampled frames in the order shown; [0] for an image."""
     encoded: EncodedPrompt
+    clip: Clip
+    """Its frames, in that order."""
 
 
 class Views(NamedTuple):
@@ -70,6 +74,21 @@ def schedule(prompts: int, draws: int, seed: int) -> list[int]:
     return order[:draws]
 
 
+def substitute(prompts: int, tried: set[int], seed: int, step: int, slot: int, attempt: int) -> int | None:
+    """Index of a prompt to try in place of one that taught nothing; None when all were tried in this step.
+
+    Args:
+        prompts: how many there are.
+        tried: indices used in this step so far.
+        seed: of the run.
+        step: 1-based.
+        slot: place of the prompt in the step, over all processes.
+        attempt: 1 for the first replacement.
+    """
+    left = [index for index in range(prompts) if index not in tried]
+    return random.Random(derive_seed(seed, "refill", step, slot, attempt)).choice(left) if left else None
+
+
 def open_views(
     prompt: Prompt, step: int, *, clips: ClipStore, processor: Any, shuffling: Shuffling | None, on_skip: OnSkip
 ) -> Views | None:
@@ -82,12 +101,20 @@ def open_views(
         return None
     name = str(record.problem_id)
     true_order = list(range(len(clip.frames)))
-    ordered = View(name, False, true_order, encode_prompt(processor, prompt.text, clip, record.data_type))
+    ordered = View(name, False, true_order, encode_prompt(processor, prompt.text, clip, record.data_type), clip)
     if shuffling is None or record.data_type != "video":
         return Views(ordered, None)
     seed = derive_seed(shuffling.seed, "shuffle", step, record.problem_id)
     order = shuffle_order(len(clip.frames), seed, shuffling.unit)
     if order == true_order:
         return Views(ordered, None)
-    shuffled = encode_prompt(processor, prompt.text, shuffle_clip(clip, order), record.data_type)
-    return Views(ordered, View(f"{name} shuffled", True, order, shuffled))
+    mixed = shuffle_clip(clip, order)
+    shuffled = encode_prompt(processor, prompt.text, mixed, record.data_type)
+    return Views(ordered, View(f"{name} shuffled", True, order, shuffled, mixed))
+
+
+def black_picture(processor: Any) -> EncodedPrompt:
+    """A prompt of nothing but the smallest image, to stand for one that is lost."""
+    side = processor.image_processor.patch_size * processor.image_processor.merge_size
+    clip = Clip(np.zeros((1, side, side, 3), np.uint8), [0], 0.0, 0.0, 0.0)
+    return encode_prompt(processor, "<|vision_start|><|image_pad|><|vision_end|>", clip, "image")

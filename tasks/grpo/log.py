@@ -1,23 +1,30 @@
-"""What a run says: metrics per step, and every rollout."""
+"""What a run says: metrics per step and problem type, and every rollout."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from transformers import TrainerCallback
 
-from tasks.core.io.atomic import replacing
+from tasks.core.io.atomic import replacing, write_text
 from tasks.core.io.tables import write_table
-from tasks.grpo.data import Prompt, View, Views
+from tasks.core.rewards.robust import parse_letter
+from tasks.core.text.tags import answer_of
+from tasks.grpo.groups import Answered, Group
 from tasks.grpo.rollout import Answer
-from tasks.grpo.scoring import GroupScore
+from tasks.grpo.temporal import order_share
 
 ROLLOUT_SCHEMA = pa.schema(
     [
         pa.field("step", pa.int64(), nullable=False),
+        pa.field("attempt", pa.int64(), nullable=False),
         pa.field("problem_id", pa.int64(), nullable=False),
         pa.field("problem_type", pa.string(), nullable=False),
         pa.field("data_type", pa.string(), nullable=False),
@@ -25,18 +32,22 @@ ROLLOUT_SCHEMA = pa.schema(
         pa.field("temporal", pa.bool_()),
         pa.field("shuffled", pa.bool_(), nullable=False),
         pa.field("frame_order", pa.list_(pa.int64()), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
         pa.field("completion", pa.string(), nullable=False),
         pa.field("tokens", pa.int64(), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
         pa.field("accuracy", pa.float64(), nullable=False),
         pa.field("format", pa.float64(), nullable=False),
+        pa.field("parsed", pa.bool_()),
         pa.field("length_reward", pa.float64()),
         pa.field("temporal_bonus", pa.float64()),
+        pa.field("order_nats", pa.float64()),
         pa.field("reward", pa.float64()),
         pa.field("advantage", pa.float64()),
     ]
 )
-"""One row per sampled answer. Of a shuffled one only accuracy matters: the columns from length_reward on are null."""
+"""One row per sampled answer. Of a shuffled one only accuracy matters: the columns from parsed on are null. attempt
+counts the prompts tried in a place (`refill`); an answer without advantage belongs to a prompt that was replaced."""
 COLUMNS = {
     "step": "step",
     "loss": "loss",
@@ -45,10 +56,14 @@ COLUMNS = {
     "accuracy_shuffled": "accuracy_shuffled",
     "temporal_gap": "temporal_gap",
     "bonus_rate": "bonus_rate",
+    "order_nats": "order_nats",
     "format": "format",
+    "unparsed": "unparsed_share",
     "length": "length",
     "truncated": "truncated_share",
     "zero_variance": "zero_variance_share",
+    "no_signal": "no_signal_share",
+    "refilled": "refilled_share",
     "skipped": "skipped_share",
     "kl": "kl",
     "entropy": "entropy",
@@ -58,72 +73,122 @@ COLUMNS = {
     "step_time": "seconds",
 }
 """Log key -> column of the curve."""
-EQUAL = 1e-8
-"""Rewards no further apart than this have no variance."""
+MULTIPLE_CHOICE = "multiple choice"
 
 
-def group_metrics(score: GroupScore, answers: Sequence[Answer]) -> dict[str, float]:
+def group_metrics(group: Answered) -> dict[str, float]:
     """One prompt's share in a step's metrics; contrast metrics only where there was a contrast."""
-    count = len(answers)
+    score, answers, count = group.score, group.answers, len(group.answers)
     found = {
-        "skipped": 0.0,
         "reward": sum(score.total) / count,
         "accuracy": sum(score.accuracy) / count,
         "format": sum(score.format) / count,
+        "length_reward": sum(score.length) / count,
+        "unparsed": 1 - sum(score.parsed) / count,
         "length": sum(len(answer.ids) for answer in answers) / count,
         "truncated": sum(answer.truncated for answer in answers) / count,
-        "zero_variance": float(max(score.total) - min(score.total) <= EQUAL),
+        "zero_variance": float(not score.varies),
+        "no_signal": float(not score.teaches),
     }
     if score.contrast:
-        found["accuracy_shuffled"] = score.contrast.shuffled
-        found["temporal_gap"] = score.contrast.gap
         found["bonus_rate"] = float(score.contrast.paid)
+        found["temporal_bonus"] = sum(score.contrast.bonus) / count
+        if score.contrast.gap is not None and score.contrast.shuffled is not None:
+            found["accuracy_shuffled"] = score.contrast.shuffled
+            found["temporal_gap"] = score.contrast.gap
+    if group.drops:
+        found["order_nats"] = sum(group.drops) / count
+        found["order_share"] = sum(order_share(group.drops, 1.0)) / count
     return found
 
 
-def rollout_rows(
-    prompt: Prompt,
-    views: Views,
-    answers: Sequence[Answer],
-    shuffled: Sequence[Answer],
-    score: GroupScore,
-    advantage: Sequence[float],
-    step: int,
+def step_metrics(groups: Sequence[Group], replaced: int) -> dict[str, float]:
+    """Metrics of a step: over all prompts, and `<metric>/<problem type>` over those of a type.
+
+    Args:
+        groups: every slot's last group.
+        replaced: prompts that `refill` replaced.
+    """
+    answered = [group for group in groups if group]
+    slots = len(groups)
+    found = {"skipped": 1 - len(answered) / slots, "refilled": replaced / slots}
+    found |= averaged([group_metrics(group) for group in answered])
+    for kind in sorted({group.prompt.record.problem_type for group in answered}):
+        entries = [group_metrics(group) for group in answered if group.prompt.record.problem_type == kind]
+        found |= {f"{name}/{kind}": value for name, value in averaged(entries).items()}
+        found[f"prompts/{kind}"] = float(len(entries))
+    return found | letter_shares(answered)
+
+
+def averaged(entries: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each metric over the entries that have it."""
+    names = sorted({name for entry in entries for name in entry})
+    known = {name: [entry[name] for entry in entries if name in entry] for name in names}
+    return {name: sum(values) / len(values) for name, values in known.items()}
+
+
+def letter_shares(groups: Sequence[Answered]) -> dict[str, float]:
+    """`letter/A`, ...: what share of the ordered answers to multiple-choice questions names each letter, or `none`.
+
+    Letters that nobody named are left out. A policy that learned a position instead of an answer shows here.
+    """
+    chosen = [group for group in groups if group.prompt.record.problem_type == MULTIPLE_CHOICE]
+    named = Counter(parse_letter(answer_of(a.text) or "") or "none" for group in chosen for a in group.answers)
+    return {f"letter/{letter}": count / named.total() for letter, count in sorted(named.items())}
+
+
+def step_rollouts(
+    groups: Iterable[Group], advantages: Mapping[int, Sequence[float]] | None, step: int
 ) -> Iterator[dict[str, Any]]:
-    """Rows of ROLLOUT_SCHEMA of one prompt, ordered answers first."""
-    bonus = score.contrast.bonus if score.contrast else [0.0] * len(answers)
-    for i, answer in enumerate(answers):
-        yield _row(prompt, views.ordered, answer, step, score.accuracy[i], score.format[i]) | {
+    """Rows of ROLLOUT_SCHEMA, ordered answers of a prompt first.
+
+    Args:
+        groups: answered or lost prompts.
+        advantages: G values by slot; None for prompts that were replaced.
+        step: 1-based.
+    """
+    for group in groups:
+        if group:
+            yield from _rollout_rows(group, None if advantages is None else advantages[group.slot], step)
+
+
+def _rollout_rows(group: Answered, advantage: Sequence[float] | None, step: int) -> Iterator[dict[str, Any]]:
+    score = group.score
+    bonus = score.contrast.bonus if score.contrast else [0.0] * len(group.answers)
+    for i, answer in enumerate(group.answers):
+        yield _row(group, False, answer, step) | {
+            "accuracy": score.accuracy[i],
+            "format": score.format[i],
+            "parsed": score.parsed[i],
             "length_reward": score.length[i],
             "temporal_bonus": bonus[i],
+            "order_nats": group.drops[i] if group.drops else None,
             "reward": score.total[i],
-            "advantage": advantage[i],
+            "advantage": None if advantage is None else advantage[i],
         }
-    for i, answer in enumerate(shuffled):
-        assert views.shuffled is not None
-        yield _row(prompt, views.shuffled, answer, step, score.accuracy_shuffled[i], score.format_shuffled[i])
+    for i, answer in enumerate(group.shuffled):
+        yield _row(group, True, answer, step) | {
+            "accuracy": score.accuracy_shuffled[i],
+            "format": score.format_shuffled[i],
+        }
 
 
-def _row(prompt: Prompt, view: View, answer: Answer, step: int, accuracy: float, shape: float) -> dict[str, Any]:
-    record = prompt.record
-    return {
+def _row(group: Answered, shuffled: bool, answer: Answer, step: int) -> dict[str, Any]:
+    record = group.prompt.record
+    return dict.fromkeys(ROLLOUT_SCHEMA.names) | {
         "step": step,
+        "attempt": group.attempt,
         "problem_id": record.problem_id,
         "problem_type": record.problem_type,
         "data_type": record.data_type,
         "skill": record.skill,
         "temporal": record.temporal,
-        "shuffled": view.shuffled,
-        "frame_order": view.order,
+        "shuffled": shuffled,
+        "frame_order": group.shuffled_order if shuffled else group.order,
+        "prompt": group.prompt.text,
         "completion": answer.text,
         "tokens": len(answer.ids),
         "truncated": answer.truncated,
-        "accuracy": accuracy,
-        "format": shape,
-        "length_reward": None,
-        "temporal_bonus": None,
-        "reward": None,
-        "advantage": None,
     }
 
 
@@ -137,6 +202,10 @@ class RolloutLog:
         """Keep the rollouts of one step (1-based)."""
         write_table(self._folder / f"{step:08d}.parquet", rows, ROLLOUT_SCHEMA)
 
+    def count(self, steps: int) -> int:
+        """Answers sampled in steps 1..`steps`."""
+        return sum(pq.read_metadata(self._folder / f"{step:08d}.parquet").num_rows for step in range(1, steps + 1))
+
     def join(self, out: Path, steps: int) -> int:
         """Write steps 1..`steps` as one table, a step at a time; returns the number of rows."""
         count = 0
@@ -146,3 +215,27 @@ class RolloutLog:
                 writer.write_table(table)
                 count += table.num_rows
         return count
+
+
+def steps_jsonl(log: Iterable[Mapping[str, Any]]) -> str:
+    """One JSON object per logged step with every metric, the closing summary left out; not-a-number is left out."""
+
+    def kept(value: Any) -> bool:
+        return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+    lines = [json.dumps({k: v for k, v in entry.items() if kept(v)}) for entry in log if "loss" in entry]
+    return "".join(f"{line}\n" for line in lines)
+
+
+class StepsWriter(TrainerCallback):
+    """Keeps the JSON lines of all steps in the work folder, whole at every checkpoint and at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write from the whole log, which a checkpoint restores: a resumed log has neither gap nor repeat."""
+        if state.is_world_process_zero:
+            write_text(self._path, steps_jsonl(state.log_history))
+
+    on_train_end = on_save

@@ -1,4 +1,4 @@
-"""Vision features once per view, and sampled answers from them."""
+"""Vision features once per view, and sampled answers from them, each from a random stream of its own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from tasks.core.engine.transformers import truncate
 from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pad_rows, pixels
 
 NAMES = {IMAGE: "image", VIDEO: "video"}
@@ -23,6 +24,32 @@ class Answer(NamedTuple):
     """Decoded without special tokens."""
     truncated: bool
     """Whether it was cut at the length limit."""
+    logps: list[float] | None = None
+    """Log-probability of each token as the rollout engine saw it, at temperature 1; None where it is not asked."""
+
+
+class Streams(LogitsProcessor):
+    """Turns greedy search into sampling: one random stream per row, one number per token.
+
+    A token is the first whose cumulative probability exceeds the stream's next number (inverse transform sampling), an
+    exact draw. `generate` itself draws a whole batch from one stream, so that an answer would depend on its neighbours
+    and on how many processes share the batch.
+    """
+
+    def __init__(self, seeds: Sequence[int], tokens: int, temperature: float, top_p: float, device: Any) -> None:
+        """One seed per row; `tokens` is the longest answer."""
+        rows = [torch.rand(tokens, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in seeds]
+        self._numbers = iter(torch.stack(rows).to(device).unbind(1))
+        self._temperature, self._top_p = temperature, top_p
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores (B, V): 0 for the sampled token, -inf for the others."""
+        shares = truncate(scores.float() / self._temperature, self._top_p).softmax(-1, dtype=torch.float64)
+        rising = shares.cumsum(-1)
+        # Rounding may leave the last sum under 1; the number is scaled to it, so that it always lies below.
+        aim = next(self._numbers).unsqueeze(1) * rising[:, -1:]
+        token = torch.searchsorted(rising, aim, right=True).clamp(max=scores.shape[1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
 def encode_media(model: Any, prompts: Sequence[EncodedPrompt]) -> list[torch.Tensor | None]:
@@ -56,6 +83,7 @@ def sample(
     copies: Sequence[int],
     config: Any,
     share_prefix: bool = True,
+    streams: Streams | None = None,
 ) -> list[list[list[int]]]:
     """Sample `copies[i]` answers to prompt i, all in one batch.
 
@@ -64,9 +92,10 @@ def sample(
         prompts: P prompts.
         features: their vision features.
         copies: answers wanted of each.
-        config: generation settings; samples from torch's global random state.
+        config: greedy generation settings.
         share_prefix: read every prompt once and copy its keys and values to its answers, instead of reading it for
             each.
+        streams: random numbers of every answer, in order; None takes the likeliest tokens.
 
     Returns:
         For each prompt its answers' token ids, up to and with the first end token.
@@ -90,7 +119,8 @@ def sample(
     else:
         rows = owners.tolist()
         expanded["mm_encoder_outputs"] = encoder_outputs([prompts[i] for i in rows], [features[i] for i in rows])
-    output = model.generate(**expanded, generation_config=config)
+    processors = LogitsProcessorList([] if streams is None else [streams])
+    output = model.generate(**expanded, generation_config=config, logits_processor=processors)
     answers: list[list[list[int]]] = [[] for _ in prompts]
     for owner, tokens in zip(owners.tolist(), output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
         answers[owner].append(up_to_end(tokens, config.eos_token_id))

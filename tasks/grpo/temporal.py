@@ -6,6 +6,9 @@ For one video prompt, with accuracy a_i of its G answers on ordered frames and b
 
     reward      R_i += alpha             for correct i, if p >= mu * p~          before normalisation
     advantage   A_i += alpha * (p - p~)  for correct i, if p > p~                after normalisation
+    logprob     A_i += alpha * s_i       for correct i                           after normalisation
+
+    s_i = 1 - exp(-max(d_i, 0) / nats),  d_i = log pi(o_i | ordered) - log pi(o_i | shuffled), summed over o_i's tokens
 
 Source of `reward`: Video-R1 (arXiv 2503.21776), section 3.3, in the form of its released code: mu = 0.8 and
 "correct" meaning accuracy above 0.1. The text of the paper asks for p >= p~ (mu = 1). As in the code, p and p~ are
@@ -17,10 +20,17 @@ Departures: a shuffle is never the true order; each step draws its own; `bonus_r
 
 `advantage` is ours. With two-valued rewards `reward` is an affine change of R that group normalisation takes back;
 a term behind the normalisation survives, and its size follows how much order helped.
+
+`logprob` is ours too. It asks the same answer under both orders instead of sampling G~ new ones: one forward without
+gradient in place of a second generation, and a value for every answer instead of one for the prompt. With nats = 1,
+s_i is the share of the answer's probability that shuffling takes away. It is in [0, 1), so that a long answer, whose
+d_i adds up over many tokens, earns no more than alpha; answers of hundreds of tokens want a larger `nats`. The
+difference is taken from the policy that sampled the answer and is no part of the gradient.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,15 +40,15 @@ class Contrast(NamedTuple):
 
     ordered: float
     """p."""
-    shuffled: float
-    """p~."""
+    shuffled: float | None
+    """p~; None when no answer was sampled on shuffled frames."""
     bonus: list[float]
     """G terms: of the reward or of the advantage, as the mode says."""
 
     @property
-    def gap(self) -> float:
+    def gap(self) -> float | None:
         """P - p~."""
-        return self.ordered - self.shuffled
+        return None if self.shuffled is None else self.ordered - self.shuffled
 
     @property
     def paid(self) -> bool:
@@ -69,5 +79,23 @@ def contrast(
     elif mode == "advantage":
         pay = alpha * max(ordered - shuffled, 0.0)
     else:
-        raise ValueError(f"mode {mode!r}; one of reward, advantage")
+        raise ValueError(f"mode {mode!r} compares no groups; one of reward, advantage")
     return Contrast(ordered, shuffled, [pay if value > correct_above else 0.0 for value in accuracy])
+
+
+def order_share(drops: Sequence[float], nats: float) -> list[float]:
+    """s_i of each d_i; 0 where shuffling made the answer likelier."""
+    return [1 - math.exp(-max(drop, 0.0) / nats) for drop in drops]
+
+
+def likelihood_contrast(
+    accuracy: Sequence[float], drops: Sequence[float], *, alpha: float, nats: float, correct_above: float
+) -> Contrast:
+    """Mode `logprob` for one prompt: G accuracies on ordered frames, and how much each answer lost by shuffling.
+
+    Raises:
+        ValueError: not one drop per accuracy.
+    """
+    shares = zip(accuracy, order_share(drops, nats), strict=True)
+    bonus = [alpha * share if value > correct_above else 0.0 for value, share in shares]
+    return Contrast(sum(accuracy) / len(accuracy), None, bonus)

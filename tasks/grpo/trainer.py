@@ -11,7 +11,7 @@ No pixel tensor enters TRL's buffer, which is permuted and split by rows: rows c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,38 +19,33 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
-from trl.models import unwrap_model_for_generation
 
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.positions import use_published_positions
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.resume import ResumesWeights
-from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels
+from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels, text_only
 from tasks.grpo.batch import (
-    Answered,
-    Group,
-    averaged,
     encoded_views,
     normaliser_share,
+    padded_answers,
     rows_with_gradient,
-    step_metrics,
-    step_rollouts,
     take,
     totals,
     training_rows,
 )
-from tasks.grpo.data import OnSkip, Prompt, Shuffling, open_views
-from tasks.grpo.log import RolloutLog
-from tasks.grpo.rollout import Answer, encode_media, encoder_outputs, sample
-from tasks.grpo.scoring import advantages, score_group
+from tasks.grpo.data import OnSkip, Prompt, Shuffling, View, black_picture, open_views, substitute
+from tasks.grpo.engines import Ask, Rollouts, without_adapter_wrapper
+from tasks.grpo.groups import Group, Held, Outcome, Place, assemble, barren, outcome, places
+from tasks.grpo.log import RolloutLog, step_metrics, step_rollouts
+from tasks.grpo.rollout import Answer, encode_media, encoder_outputs
+from tasks.grpo.scoring import GroupScore, advantages, score_group
+from tasks.grpo.tokens import token_metrics, token_sums
 from tasks.params import Grpo
 
 
 class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
-    """GRPO on images and videos with a temporal contrast (`temporal.py`).
-
-    Groups are whole on each process: a local generation batch is `prompts_per_step * group` rows.
-    """
+    """GRPO on images and videos with a temporal contrast (`temporal.py`), its groups over processes (`groups.py`)."""
 
     def __init__(
         self,
@@ -64,6 +59,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         args: GRPOConfig,
         log: RolloutLog,
         on_skip: OnSkip,
+        rollouts: Callable[[Any, Sequence[int]], Rollouts],
+        peft_config: Any = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
         """Set up.
@@ -78,6 +75,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
             args: TRL's view of it (`train.arguments`).
             log: takes the rollouts of every step.
             on_skip: told of prompts left out.
+            rollouts: makes the engine of rollouts from the tokenizer and the tokens that end an answer.
+            peft_config: adapter to train in place of the weights.
             callbacks: trainer callbacks.
         """
         super().__init__(
@@ -86,105 +85,167 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
             args=args,
             train_dataset=Dataset.from_dict({"prompt": [prompts[i].text for i in order], "index": list(order)}),
             processing_class=processor,
+            peft_config=peft_config,
             callbacks=list(callbacks),
         )
         if self.ref_model is not None:
             use_published_positions(self.accelerator.unwrap_model(self.ref_model))
+        self._rollouts = rollouts(self._tokenizer, self.eos_token_ids)
         self._prompts, self._clips, self._settings = prompts, clips, settings
         self._rollout_log, self._on_skip = log, on_skip
         temporal = settings.temporal
         self._shuffling = Shuffling(args.seed, temporal.shuffle_unit) if temporal.enabled else None
+        # Where weights are sharded every row must pass through the vision encoder, or processes wait for each other.
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        self._lost = black_picture(processor) if sharded else text_only(self._tokenizer.eos_token_id)
         self._encoded: dict[str, EncodedPrompt] = {}
         self._row_keys: list[str] = []
+        self._seen: tuple[torch.Tensor, torch.Tensor | None] = (torch.empty(0), None)
         self._media_tokens = {IMAGE: model.config.image_token_id, VIDEO: model.config.video_token_id}
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Restore a checkpoint's weights; one of an adapter has the names that transformers reads back."""
+        if self._settings.lora.rank:
+            GRPOTrainer._load_from_checkpoint(self, resume_from_checkpoint, model)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def close_rollouts(self) -> None:
+        """Free the rollout engine."""
+        self._rollouts.close()
 
     # One step's rollouts.
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Rows of TRL's generation batch (each prompt `group` times) to the dict that its buffer slices."""
         step = self.state.global_step + 1
-        prompts = [self._prompts[row["index"]] for row in inputs[:: self.num_generations]]
-        groups = self._roll_out(prompts, step)
-        rewards, after = totals(groups, self.num_generations)
-        everyones = self.accelerator.gather(rewards.to(self.accelerator.device)).cpu()
-        values = advantages(rewards, self.scale_rewards, everyones) + after
-        self._report(groups, values, step)
-        self._encoded = encoded_views(groups, self._tokenizer.eos_token_id)
-        rows, keys = training_rows(groups, values, self._encoded, self._tokenizer.pad_token_id)
-        batch: dict[str, Any] = {name: value.to(self.accelerator.device) for name, value in rows.items()}
+        rows = [row["index"] for row in inputs]
+        first = self.accelerator.process_index * len(rows)
+        temporal = self._settings.temporal
+        shuffled = temporal.shuffled if temporal.enabled and temporal.mode != "logprob" else 0
+        held, groups, replaced = self._roll_out(places(rows, first, self.num_generations, shuffled), step)
+        rewards, after = totals(list(groups.values()), self.num_generations)
+        values = dict(zip(groups, (advantages(rewards, self.scale_rewards) + after).tolist(), strict=True))
+        self._report(groups, replaced, values, step)
+        self._encoded = encoded_views(held, self._lost)
+        found, keys, types = training_rows(held, groups, values, self._encoded, self._tokenizer.pad_token_id)
+        batch: dict[str, Any] = {name: value.to(self.accelerator.device) for name, value in found.items()}
         batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
-        batch["view"] = keys
+        batch["view"], batch["problem_type"] = keys, types
         if self.beta != 0.0:
             batch["ref_per_token_logps"] = self._reference(batch)
         return batch
 
-    def _roll_out(self, prompts: Sequence[Prompt], step: int) -> list[Group]:
-        """Open every prompt's views, answer them all in one batch, score by prompt."""
+    def _roll_out(self, wanted: Sequence[Place], step: int) -> tuple[list[Held], dict[int, Group], list[Group]]:
+        """Answer this process's places, exchange outcomes, replace prompts that teach nothing (`refill`).
+
+        Returns:
+            What this process holds, in row order; every slot's group; groups that were replaced.
+        """
+        mine, outcomes = self._attempt(wanted, step)
+        groups = assemble(outcomes, self._prompts, self._score)
+        held = {each.place.slot: each for each in mine}
+        replaced: list[Group] = []
+        tried = {outcome.place.prompt for outcome in outcomes}
+        for attempt in range(1, self._settings.refill + 1):
+            fresh: dict[int, int] = {}
+            for slot in barren(groups):
+                index = substitute(len(self._prompts), tried, self.args.seed, step, slot, attempt)
+                if index is not None:
+                    fresh[slot] = index
+                    tried.add(index)
+            if not fresh:
+                break
+            again = [p._replace(prompt=fresh[p.slot], attempt=attempt) for p in wanted if p.slot in fresh]
+            mine, outcomes = self._attempt(again, step)
+            for slot, group in assemble(outcomes, self._prompts, self._score).items():
+                if group is None:
+                    continue  # The prompt before it may at least be logged.
+                replaced.append(groups[slot])
+                groups[slot] = group
+                held |= {each.place.slot: each for each in mine if each.place.slot == slot}
+        return [held[place.slot] for place in wanted], groups, replaced
+
+    def _attempt(self, wanted: Sequence[Place], step: int) -> tuple[list[Held], list[Outcome]]:
+        """Open the views of this process's places and answer them in one batch; outcomes are everybody's."""
         opened = [
             open_views(
-                prompt,
+                self._prompts[place.prompt],
                 step,
                 clips=self._clips,
                 processor=self.processing_class,
                 shuffling=self._shuffling,
                 on_skip=self._on_skip,
             )
-            for prompt in prompts
+            for place in wanted
         ]
-        shown = [view for views in opened if views for view in views if view is not None]
-        copies = [self._settings.temporal.shuffled if view.shuffled else self.num_generations for view in shown]
-        answers = iter(self._sample([view.encoded for view in shown], copies, step) if shown else [])
-        groups: list[Group] = []
-        for prompt, views in zip(prompts, opened, strict=True):
-            if views is None:
-                groups.append(None)
-                continue
-            ordered = next(answers)
-            shuffled = next(answers) if views.shuffled else []
-            score = score_group(prompt.record, ordered, shuffled, self._settings)
-            groups.append(Answered(prompt, views, ordered, shuffled, score))
-        return groups
+        asks: list[Ask] = []
+        for place, views in zip(wanted, opened, strict=True):
+            prompt = self._prompts[place.prompt]
+            for view, copies in zip(views or (), (place.ordered, place.shuffled), strict=False):
+                if view is not None and copies:
+                    asks.append(Ask(prompt.text, prompt.record.data_type, view, self._seeds(place, view, copies, step)))
+        answers = iter(self._rollouts.answer(self, asks) if asks else [])
+        held, shuffled = [], []
+        for place, views in zip(wanted, opened, strict=True):
+            held.append(Held(place, views, next(answers) if views else []))
+            shuffled.append(next(answers) if views and views.shuffled and place.shuffled else [])
+        drops = self._drops(held)
+        outcomes = [outcome(*parts) for parts in zip(held, shuffled, drops, strict=True)]
+        return held, gather_object(outcomes)
 
-    def _sample(self, prompts: Sequence[EncodedPrompt], copies: Sequence[int], step: int) -> list[list[Answer]]:
-        """Answers to every view, from a random stream of this step and process alone."""
-        seed = derive_seed(self.args.seed, "rollout", step, self.accelerator.process_index)
-        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                generation_kwargs=self.generation_kwargs,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-            ) as model,
-            torch.no_grad(),
-            torch.random.fork_rng(devices),
-            self.accelerator.autocast(),
-            self._dist.summon_full_params(self.model_wrapped, recurse=False),
-        ):
-            torch.manual_seed(seed)
-            features = encode_media(model, prompts)
-            sampled = sample(model, prompts, features, copies, self.generation_config, self._settings.share_prefix)
-        return [[self._answer(ids) for ids in group] for group in sampled]
+    def _seeds(self, place: Place, view: View, copies: range, step: int) -> list[int]:
+        """One per answer, from its place in the run alone: neither the batch nor the number of processes matters."""
+        side = "shuffled" if view.shuffled else "ordered"
+        seed = self.args.seed
+        return [derive_seed(seed, "rollout", step, place.slot, place.attempt, side, copy) for copy in copies]
 
-    def _answer(self, ids: list[int]) -> Answer:
-        text = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return Answer(ids, text, truncated=ids[-1] not in self.eos_token_ids)
+    def _score(
+        self, prompt: Prompt, answers: list[Answer], shuffled: list[Answer], drops: list[float] | None
+    ) -> GroupScore:
+        return score_group(prompt.record, answers, shuffled, self._settings, drops)
 
-    def _report(self, groups: Sequence[Group], values: torch.Tensor, step: int) -> None:
-        """Metrics over the prompts of all processes; rollouts to the log."""
-        for name, value in averaged(gather_object(step_metrics(groups))).items():
+    def _drops(self, held: Sequence[Held]) -> list[list[float] | None]:
+        """Nats that each ordered answer loses under shuffled frames; None without a shuffled view or in other modes."""
+        compared = [each for each in held if each.views and each.views.shuffled]
+        if self._settings.temporal.mode != "logprob" or not compared:
+            return [None] * len(held)
+        answers = [answer for each in compared for answer in each.answers]
+        sides = zip(*(each.views for each in compared if each.views), strict=True)
+        copies = [len(each.answers) for each in compared]
+        keys = [v.key for side in sides for v, n in zip(side, copies, strict=True) for _ in range(n) if v]
+        self._encoded = encoded_views(compared, self._lost)
+        rows = padded_answers(keys, answers * 2, self._encoded, self._tokenizer.pad_token_id)
+        rows = {name: value.to(self.accelerator.device) for name, value in rows.items()}
+        logps = (self._logps(self.model, rows, keys) * rows["completion_mask"]).sum(dim=1).tolist()
+        drops = iter(
+            ordered - shuffled for ordered, shuffled in zip(logps[: len(answers)], logps[len(answers) :], strict=True)
+        )
+        return [[next(drops) for _ in each.answers] if each.views and each.views.shuffled else None for each in held]
+
+    def _report(
+        self, groups: dict[int, Group], replaced: Sequence[Group], values: dict[int, list[float]], step: int
+    ) -> None:
+        """Metrics of all processes' prompts; rollouts to the log."""
+        for name, value in step_metrics(list(groups.values()), len(replaced)).items():
             self._metrics["train"][name].append(value)
-        rollouts = gather_object(list(step_rollouts(groups, values, step)))
         if self.accelerator.is_main_process:
-            self._rollout_log.write(step, rollouts)
+            kept, dropped = step_rollouts(groups.values(), values, step), step_rollouts(replaced, None, step)
+            self._rollout_log.write(step, [*kept, *dropped])
+
+    def _reference(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Log-probabilities (B, C) under the reference model: with an adapter, the policy without it."""
+        if self.ref_model is not None:
+            return self._logps(self.ref_model, batch, batch["view"])
+        with self.accelerator.unwrap_model(self.model).disable_adapter():
+            return self._logps(self.model, batch, batch["view"])
 
     @torch.no_grad()
-    def _reference(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Log-probabilities (B, C) of the answers under the reference model."""
-        with self._rows(batch["view"]):
+    def _logps(self, model: Any, batch: dict[str, Any], keys: list[str]) -> torch.Tensor:
+        """Log-probabilities (B, C) of the answers of `batch` under a model, without gradient."""
+        with self._rows(keys):
             logps, _, _ = self._get_per_token_logps_and_entropies(
-                self.ref_model,
+                model,
                 torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
                 torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
                 batch["completion_ids"].size(1),
@@ -199,9 +260,17 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         skip_zero = self.beta == 0.0 and self._settings.skip_zero_advantage
         kept = rows_with_gradient(inputs["valid"], inputs["advantages"], skip_zero)
         share = normaliser_share(self.loss_type, kept, inputs["valid"], inputs["completion_mask"])
-        with self._rows([inputs["view"][row] for row in kept.tolist()]):
-            loss = super()._compute_loss(model, {name: take(value, kept) for name, value in inputs.items()})
+        rows = {name: take(value, kept) for name, value in inputs.items()}
+        with self._rows(rows["view"]):
+            loss = super()._compute_loss(model, rows)
+        self._report_tokens(rows)
         return loss * share
+
+    def _report_tokens(self, rows: dict[str, Any]) -> None:
+        """Entropy, KL and drift of the tokens of all processes' rows in this backward pass, by problem type."""
+        sums = token_sums(rows, *self._seen).to(self.accelerator.device)
+        for name, value in token_metrics(self.accelerator.reduce(sums, reduction="sum"), self.beta != 0).items():
+            self._metrics["train"][name].append(value)
 
     @contextmanager
     def _rows(self, keys: list[str]) -> Iterator[None]:
@@ -246,7 +315,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
             logps.append(outputs.log_probs[:, -logits_to_keep:])
             if compute_entropy:
                 entropies.append(outputs.entropy[:, -logits_to_keep:])
-        return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
+        self._seen = torch.cat(logps), torch.cat(entropies) if compute_entropy else None
+        return *self._seen, None
 
     def _media(self, model: Any, keys: Sequence[str]) -> dict[str, Any]:
         """Media arguments of a forward over rows of these views."""
@@ -256,7 +326,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         if not self._settings.encode_once:
             return placed | {name: value.to(device) for name, value in pixels(rows).items()}
         unique = list(dict.fromkeys(keys))
-        features = encode_media(self.accelerator.unwrap_model(model), [self._encoded[key] for key in unique])
+        model = without_adapter_wrapper(self.accelerator.unwrap_model(model))
+        features = encode_media(model, [self._encoded[key] for key in unique])
         by_key = dict(zip(unique, features, strict=True))
         return placed | {"mm_encoder_outputs": encoder_outputs(rows, [by_key[key] for key in keys])}
 

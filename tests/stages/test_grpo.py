@@ -13,103 +13,19 @@ from trl import GRPOTrainer
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
-from tasks.core.schemas.records import Record
-from tasks.core.train.clips import ClipStore
-from tasks.core.video import VideoError
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.batch import normaliser_share, rows_with_gradient
-from tasks.grpo.data import Shuffling, open_views, render, schedule
+from tasks.grpo.data import schedule
 from tasks.grpo.log import ROLLOUT_SCHEMA, RolloutLog
 from tasks.grpo.rollout import Answer, encode_media, sample, up_to_end
-from tasks.grpo.scoring import GroupScore, advantages, score_group
+from tasks.grpo.scoring import advantages, score_group
 from tasks.grpo.temporal import contrast
-from tasks.grpo.train import arguments, train
-from tasks.params import Grpo
+from tasks.grpo.train import arguments
+from tests.stages.grpo_stage import PAPER, RECORDS, Stage, parity_score, record, settings
 from tests.stages.training_project import make_project
 
-PAPER = {"alpha": 0.3, "mu": 0.8, "correct_above": 0.1}
-STEPS = [(0.0, 5.63859), (0.00807221, 5.61677), (0.0124144, 4.25192), (0.0238871, 4.34608)]
+STEPS = [(0.0, 5.97663), (0.00396973, 4.0852), (0.0155197, 5.37422), (0.0281569, 10.21067)]
 """Loss and gradient norm of each step."""
-
-
-def settings(**changes):
-    base = {
-        "steps": 4,
-        "prompts_per_step": 2,
-        "group": 4,
-        "learning_rate": 3e-3,
-        "beta": 0.0,
-        "save_steps": 2,
-        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 6},
-        "temporal": {"shuffled": 2},
-        "length": {"enabled": False},
-    }
-    return Grpo(**{**base, **changes})
-
-
-def record(number, data_type="video", path=None):
-    return Record(
-        problem_id=number,
-        problem="Which way does the red ball move?" + " Look well." * number,
-        data_type=data_type,
-        problem_type="multiple choice",
-        options=["A. left", "B. right"],
-        process="",
-        solution="<answer>B</answer>",
-        path=path or f"clip {number}",
-    )
-
-
-RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image")]
-
-
-class Stage:
-    """A policy and what it needs to train; `stop_at` interrupts when that many clips were asked for."""
-
-    def __init__(self, folder, make_clip, records=RECORDS, stop_at=None):
-        self.processor = load_processor(folder)
-        self.model = load_model(folder, "float32", "cpu")
-        self.prompts = render(records, self.processor, template="brief", system="You are a helpful assistant.")
-        self.skipped = []
-        self.asked = 0
-
-        def read(path, data_type):
-            self.asked += 1
-            if stop_at is not None and self.asked > stop_at:
-                raise KeyboardInterrupt
-            if path == "broken":
-                raise VideoError(path, "torn")
-            seed = sum(path.encode())
-            return make_clip(frames=1, fps=0, seed=seed) if data_type == "image" else make_clip(frames=4, seed=seed)
-
-        # Room for no second clip, so that every step asks for its own.
-        self.clips = ClipStore(read, 1e-9)
-
-    def skip(self, row, reason):
-        self.skipped.append((row.path, reason))
-
-    def views(self, row, step=1, unit="frame"):
-        return open_views(
-            self.prompts[row],
-            step,
-            clips=self.clips,
-            processor=self.processor,
-            shuffling=Shuffling(3, unit),
-            on_skip=self.skip,
-        )
-
-    def train(self, work, values):
-        return train(
-            self.model,
-            self.processor,
-            self.prompts,
-            clips=self.clips,
-            settings=values,
-            seed=3,
-            work=work,
-            curve=work / "curve.csv",
-            on_skip=self.skip,
-        )
 
 
 @pytest.fixture
@@ -119,16 +35,8 @@ def stage(tiny_model, make_clip):
 
 @pytest.fixture
 def scored_by_parity(monkeypatch):
-    """Accuracy that a random model can earn: 1 for an ordered answer whose tokens add up to an even number."""
-
-    def score(record, answers, shuffled, values):
-        right = [float(sum(answer.ids) % 2 == 0) for answer in answers]
-        wrong = [0.0] * len(shuffled)
-        compared = contrast(right, wrong, mode="reward", **PAPER) if shuffled else None
-        none = [0.0] * len(right)
-        return GroupScore(right, none, none, compared, wrong, wrong, right, none)
-
-    monkeypatch.setattr(trainer_module, "score_group", score)
+    """Accuracy that a random model can earn."""
+    monkeypatch.setattr(trainer_module, "score_group", parity_score)
 
 
 # The contrast.
@@ -492,11 +400,11 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"micro_batch": 3}, "grpo.micro_batch: 3 does not divide prompts_per_step . group = 8"),
+        ({"micro_batch": 3}, "grpo.micro_batch: 3 does not divide prompts_per_step . group / group_ranks = 8"),
         ({"sampling": {"temperature": 0.0}}, "grpo.sampling.temperature"),
     ],
     ids=["micro-batch", "greedy"],
 )
 def test_contradictions_are_named(changes, says, tmp_path):
     with pytest.raises(StageError, match=says):
-        arguments(settings(**changes), 0, tmp_path, [])
+        arguments(settings(**changes), 0, tmp_path)

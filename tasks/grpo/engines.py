@@ -1,0 +1,102 @@
+"""Where rollouts are sampled: `grpo.rollout_engine`.
+
+transformers   the policy itself, in its own process, under any launcher
+vllm           an engine beside it that gets the policy's weights before every step (`vllm_rollouts.py`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from transformers import GenerationConfig
+from trl.models import unwrap_model_for_generation
+
+from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.grpo.data import View
+from tasks.grpo.rollout import Answer, Streams, encode_media, sample
+
+
+class Ask(NamedTuple):
+    """A view to answer."""
+
+    text: str
+    """Rendered prompt, its placeholder not expanded."""
+    data_type: str
+    """image or video."""
+    view: View
+    seeds: list[int]
+    """One per answer: its own random stream."""
+
+
+class Rollouts(Protocol):
+    """Samples the answers of a step."""
+
+    def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
+        """Answers to every ask under the trainer's present weights; visual special tokens are never sampled."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        ...
+
+
+class TransformersRollouts:
+    """`Rollouts` by the policy itself: vision features once per view, keys and values of a prompt once."""
+
+    def __init__(self, sampling: Any, tokenizer: Any, ends: Sequence[int], share_prefix: bool) -> None:
+        """Set up.
+
+        Args:
+            sampling: the `grpo.sampling` section.
+            tokenizer: of the policy.
+            ends: tokens that end an answer.
+            share_prefix: see `rollout.sample`.
+        """
+        self._settings, self._tokenizer, self._ends, self._share_prefix = sampling, tokenizer, ends, share_prefix
+        self._config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=sampling.max_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=list(ends),
+            suppress_tokens=visual_token_ids(tokenizer),
+        )
+
+    def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
+        """See `Rollouts.answer`."""
+        prompts = [ask.view.encoded for ask in asks]
+        sampling, device = self._settings, trainer.accelerator.device
+        seeds = [seed for ask in asks for seed in ask.seeds]
+        streams = Streams(seeds, sampling.max_tokens, sampling.temperature, sampling.top_p, device)
+        with (
+            unwrap_model_for_generation(
+                trainer.model_wrapped,
+                trainer.accelerator,
+                gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+                generation_kwargs=trainer.generation_kwargs,
+                gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+            ) as unwrapped,
+            torch.no_grad(),
+            trainer.accelerator.autocast(),
+            trainer._dist.summon_full_params(trainer.model_wrapped, recurse=False),
+        ):
+            model = without_adapter_wrapper(unwrapped)
+            features = encode_media(model, prompts)
+            copies = [len(ask.seeds) for ask in asks]
+            sampled = sample(model, prompts, features, copies, self._config, self._share_prefix, streams)
+        return [[answer_of_ids(ids, self._tokenizer, self._ends) for ids in group] for group in sampled]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def answer_of_ids(ids: list[int], tokenizer: Any, ends: Sequence[int], logps: list[float] | None = None) -> Answer:
+    """Sampled tokens as an answer."""
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    return Answer(ids, text, not ids or ids[-1] not in ends, logps)
+
+
+def without_adapter_wrapper(model: Any) -> Any:
+    """The Qwen2.5-VL model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,0 +1,105 @@
+"""A tiny policy and what it needs to be trained by T-GRPO in a test."""
+
+from tasks.core.models.load import load_model, load_processor
+from tasks.core.schemas.records import Record
+from tasks.core.train.clips import ClipStore
+from tasks.core.video import VideoError
+from tasks.grpo.data import Shuffling, open_views, render
+from tasks.grpo.scoring import GroupScore
+from tasks.grpo.temporal import contrast, likelihood_contrast
+from tasks.grpo.train import train
+from tasks.params import Grpo
+
+PAPER = {"alpha": 0.3, "mu": 0.8, "correct_above": 0.1}
+
+
+def settings(**changes):
+    base = {
+        "steps": 4,
+        "prompts_per_step": 2,
+        "group": 4,
+        "learning_rate": 3e-3,
+        "beta": 0.0,
+        "save_steps": 2,
+        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 6},
+        "temporal": {"shuffled": 2},
+        "length": {"enabled": False},
+    }
+    return Grpo(**{**base, **changes})
+
+
+def record(number, data_type="video", path=None):
+    return Record(
+        problem_id=number,
+        problem="Which way does the red ball move?" + " Look well." * number,
+        data_type=data_type,
+        problem_type="multiple choice",
+        options=["A. left", "B. right"],
+        process="",
+        solution="<answer>B</answer>",
+        path=path or f"clip {number}",
+    )
+
+
+RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image")]
+
+
+class Stage:
+    """A policy and what it needs to train; `stop_at` interrupts when that many clips were asked for."""
+
+    def __init__(self, folder, make_clip, records=RECORDS, stop_at=None):
+        self.processor = load_processor(folder)
+        self.model = load_model(folder, "float32", "cpu")
+        self.prompts = render(records, self.processor, template="brief", system="You are a helpful assistant.")
+        self.skipped = []
+        self.asked = 0
+
+        def read(path, data_type):
+            self.asked += 1
+            if stop_at is not None and self.asked > stop_at:
+                raise KeyboardInterrupt
+            if path == "broken":
+                raise VideoError(path, "torn")
+            seed = sum(path.encode())
+            return make_clip(frames=1, fps=0, seed=seed) if data_type == "image" else make_clip(frames=4, seed=seed)
+
+        # Room for no second clip, so that every step asks for its own.
+        self.clips = ClipStore(read, 1e-9)
+
+    def skip(self, row, reason):
+        self.skipped.append((row.path, reason))
+
+    def views(self, row, step=1, unit="frame"):
+        return open_views(
+            self.prompts[row],
+            step,
+            clips=self.clips,
+            processor=self.processor,
+            shuffling=Shuffling(3, unit),
+            on_skip=self.skip,
+        )
+
+    def train(self, work, values, stop=None):
+        return train(
+            self.model,
+            self.processor,
+            self.prompts,
+            clips=self.clips,
+            settings=values,
+            seed=3,
+            work=work,
+            curve=work / "curve.csv",
+            on_skip=self.skip,
+            stop=stop,
+        )
+
+
+def parity_score(record, answers, shuffled, values, drops=None):
+    """In place of `score_group`: an ordered answer is right when its tokens add up to an even number."""
+    right = [float(sum(answer.ids) % 2 == 0) for answer in answers]
+    wrong, none = [0.0] * len(shuffled), [0.0] * len(answers)
+    compared = contrast(right, wrong, mode="reward", **PAPER) if shuffled else None
+    if drops:
+        compared = likelihood_contrast(right, drops, alpha=0.3, nats=1.0, correct_above=0.1)
+    after = compared.bonus if drops else none
+    return GroupScore(right, none, none, compared, wrong, wrong, right, after, [True] * len(right))

@@ -1,0 +1,303 @@
+"""What an answer earns: contrast by log-probability, presets, every loss of TRL, replaced prompts, seeds."""
+
+import dataclasses
+import math
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+
+from tasks.core.io.errors import StageError
+from tasks.grpo import trainer as trainer_module
+from tasks.grpo.data import substitute
+from tasks.grpo.groups import Answered, Outcome, Place, assemble, places
+from tasks.grpo.log import letter_shares, step_metrics
+from tasks.grpo.rollout import Answer, Streams, encode_media, sample
+from tasks.grpo.scoring import advantages, score_group
+from tasks.grpo.temporal import likelihood_contrast, order_share
+from tasks.grpo.train import arguments, check_trackers
+from tasks.params import Grpo
+from tests.pipeline.graph import ROOT
+from tests.stages.grpo_stage import RECORDS, Stage, parity_score, settings
+from tests.stages.test_grpo import generation, opened, some_views
+
+LOSSES = {
+    "grpo": [(0.0, 6.11687), (0.0, 8.6611)],
+    "dapo": [(-0.0721563, 5.33476), (0.1678914, 6.84883)],
+    "dr_grpo": [(-0.0360781, 2.66738), (0.0909412, 3.7098)],
+    "bnpo": [(-0.0721563, 5.33476), (0.1678914, 6.84883)],
+    "cispo": [(0.4094515, 5.33476), (-0.3863239, 6.84883)],
+    "sapo": [(-0.0206161, 6.11687), (-0.0357071, 8.66111)],
+    "luspo": [(-0.2164689, 16.00428), (0.5456469, 22.25874)],
+    "vespo": [(0.4094515, 5.33476), (-0.3863239, 6.84883)],
+}
+"""Loss and gradient norm of two steps, by loss type."""
+LOGPROB = [(-0.0666696, 6.3873), (-0.0259485, 4.58681), (-0.0028582, 7.07328)]
+"""The same of mode `logprob`."""
+
+
+@pytest.fixture
+def stage(tiny_model, make_clip):
+    return Stage(tiny_model, make_clip)
+
+
+@pytest.fixture
+def scored_by_parity(monkeypatch):
+    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+
+
+def seen(result):
+    return [(entry["loss"], entry["grad_norm"]) for entry in result.trainer.state.log_history if "loss" in entry]
+
+
+# Mode logprob.
+
+
+@pytest.mark.parametrize(
+    ("drop", "nats", "share"),
+    [
+        pytest.param(0.0, 1.0, 0.0, id="order does not matter"),
+        pytest.param(-5.0, 1.0, 0.0, id="likelier when shuffled: no fine"),
+        pytest.param(math.log(2), 1.0, 0.5, id="half of the probability lost"),
+        pytest.param(1000.0, 1.0, 1.0, id="a long answer earns no more than all"),
+        pytest.param(10.0, 10.0, 1 - 1 / math.e, id="at nats, 63 percent"),
+    ],
+)
+def test_order_share(drop, nats, share):
+    assert order_share([drop], nats) == [pytest.approx(share)]
+
+
+def test_only_correct_answers_are_paid_each_by_its_own_drop():
+    found = likelihood_contrast([1, 1, 0], [math.log(2), 0.0, 5.0], alpha=0.3, nats=1.0, correct_above=0.1)
+    assert found.bonus == pytest.approx([0.15, 0.0, 0.0])
+    assert (found.ordered, found.shuffled, found.gap) == (pytest.approx(2 / 3), None, None)
+
+
+def test_binary_rewards_do_not_hide_the_logprob_term():
+    """Where the published bonus changes no advantage (test_grpo.py), answers of one group get different terms."""
+    group = [Answer([1] * 3, f"<think>so</think><answer>{letter}</answer>", False) for letter in "BBBAAAAA"]
+    values = settings(temporal={"mode": "logprob"})
+    plain = score_group(RECORDS[0], group, [], settings(temporal={"mode": "reward"}))
+    score = score_group(RECORDS[0], group, [], values, [math.log(2), 0.0, 9.0, 9.0, 0, 0, 0, 0])
+    found = advantages(torch.tensor([score.total]), "group")[0] + torch.tensor(score.after)
+    base = advantages(torch.tensor([plain.total]), "group")[0]
+    torch.testing.assert_close(found - base, torch.tensor([0.15, 0, 0.3 * (1 - math.exp(-9)), 0, 0, 0, 0, 0]))
+
+
+def test_an_all_correct_group_teaches_by_logprob_alone():
+    group = [Answer([1], "<think>so</think><answer>B</answer>", False)] * 4
+    values = settings(temporal={"mode": "logprob"})
+    assert not score_group(RECORDS[0], group, [], values, [0.0] * 4).teaches
+    score = score_group(RECORDS[0], group, [], values, [1.0, 0.0, 0.0, 0.0])
+    assert score.teaches and not score.varies
+
+
+def test_drops_equal_each_answer_asked_alone(stage, tmp_path):
+    trainer, batch = opened(stage, tmp_path, temporal={"mode": "logprob"}, prompts_per_step=3)
+    rows = pq.read_table(tmp_path / "rollouts" / "00000001.parquet").to_pylist()
+    assert not any(row["shuffled"] for row in rows), "no second group is sampled"
+    assert all((row["order_nats"] is None) == (row["data_type"] == "image") for row in rows)
+    for i, row in enumerate(rows):
+        if row["data_type"] == "image":
+            continue
+        ids = batch["completion_ids"][i][batch["completion_mask"][i].bool()]
+        ordered, shuffled = (logp_alone(trainer.model, view.encoded, ids) for view in stage.views(row["problem_id"]))
+        assert row["order_nats"] == pytest.approx(ordered - shuffled, abs=2e-3)
+
+
+@torch.no_grad()
+def logp_alone(model, encoded, ids):
+    """Log-probability of an answer by a plain forward of its row."""
+    logits = model(
+        input_ids=torch.cat([encoded.ids, ids])[None],
+        mm_token_type_ids=torch.cat([encoded.kinds, torch.zeros_like(ids)])[None],
+        second_per_grid_ts=encoded.seconds_per_grid,
+        pixel_values_videos=encoded.pixels,
+        video_grid_thw=encoded.grid,
+    ).logits[0]
+    return float(logits[len(encoded.ids) - 1 : -1].log_softmax(-1).gather(-1, ids[:, None]).sum())
+
+
+def test_literal_losses_and_exact_resume_by_logprob(tiny_model, make_clip, tmp_path, scored_by_parity):
+    values = settings(temporal={"mode": "logprob"}, steps=3, save_steps=1)
+    straight = Stage(tiny_model, make_clip)
+    whole = straight.train(tmp_path / "whole", values)
+    torch.testing.assert_close(
+        torch.tensor(seen(whole)), torch.tensor(LOGPROB), rtol=2e-3, atol=1e-5, msg=str(seen(whole))
+    )
+    with pytest.raises(KeyboardInterrupt):
+        Stage(tiny_model, make_clip, stop_at=5).train(tmp_path / "parts", values)
+    resumed = Stage(tiny_model, make_clip)
+    resumed.train(tmp_path / "parts", values)
+    assert resumed.asked < straight.asked
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, straight.model.state_dict()[name]), name
+    assert (tmp_path / "parts/steps.jsonl").read_text().count("\n") == 3
+
+
+# Losses.
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"])
+def test_every_loss_of_trl_trains(stage, tmp_path, scored_by_parity, loss_type):
+    """Literal losses of two steps; `luspo` at the sequence level, `cispo` with a bound that lets a ratio of 1 pass."""
+    stage.model.generation_config.eos_token_id = list(range(0, 360, 8))  # answers of one to six tokens
+    extra = {"cispo": {"epsilon_high": 5.0}, "luspo": {"importance_level": "sequence"}}.get(loss_type, {})
+    before = stage.model.lm_head.weight.clone()
+    result = stage.train(tmp_path, settings(steps=2, loss_type=loss_type, **extra))
+    expected = LOSSES[loss_type]
+    torch.testing.assert_close(
+        torch.tensor(seen(result)), torch.tensor(expected), rtol=5e-3, atol=2e-5, msg=str(seen(result))
+    )
+    assert not torch.equal(stage.model.lm_head.weight, before)
+
+
+# Presets.
+
+
+def test_the_paper_preset_is_the_published_profile():
+    raw = yaml.safe_load((ROOT / "profiles/video_r1_7b.yaml").read_text())["grpo"]
+    assert raw["preset"] == "paper"
+    assert Grpo(**raw) == Grpo(**{**raw, "preset": None}).model_copy(update={"preset": "paper"})
+
+
+@pytest.mark.parametrize("name", ["paper", "tuned"])
+def test_a_preset_replaces_what_it_names_and_keeps_the_rest(name):
+    found = Grpo(preset=name, steps=7, temporal={"mode": "logprob", "nats": 3.0}, beta=0.5)
+    assert (found.steps, found.temporal.nats) == (7, 3.0)
+    assert (found.temporal.mode, found.beta) == {"paper": ("reward", 0.04), "tuned": ("advantage", 0.0)}[name]
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValidationError, match="paper.*tuned"):
+        Grpo(preset="best")
+
+
+def test_a_missing_tracker_is_named(tmp_path):
+    with pytest.raises(StageError, match="grpo.report_to: no_such_tracker is not installed"):
+        check_trackers(["no_such_tracker"])
+    assert arguments(settings(), 0, tmp_path).report_to == []
+
+
+# Places and replaced prompts.
+
+
+@pytest.mark.parametrize(
+    ("rows", "first", "expected"),
+    [
+        pytest.param([5] * 4 + [7] * 4, 0, [(0, 5, 0, 4, 0, 2), (1, 7, 0, 4, 0, 2)], id="whole groups"),
+        pytest.param([5] * 4, 4, [(1, 5, 0, 4, 0, 2)], id="the second process"),
+        pytest.param([5] * 2, 2, [(0, 5, 2, 4, 1, 2)], id="half a group takes half the shuffled answers"),
+        pytest.param([5], 1, [(0, 5, 1, 2, 0, 1)], id="one row of four takes one of two, or none"),
+        pytest.param([5] * 4 + [5] * 4, 0, [(0, 5, 0, 4, 0, 2), (1, 5, 0, 4, 0, 2)], id="a prompt drawn twice"),
+        pytest.param([5] * 2 + [7] * 4, 2, [(0, 5, 2, 4, 1, 2), (1, 7, 0, 4, 0, 2)], id="across a border"),
+    ],
+)
+def test_places(rows, first, expected):
+    found = [
+        (p.slot, p.prompt, p.ordered.start, p.ordered.stop, p.shuffled.start, p.shuffled.stop)
+        for p in places(rows, first, 4, 2)
+    ]
+    assert found == expected
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_the_shuffled_answers_are_shared_out_whole(ranks):
+    rows = 4 // ranks
+    found = [copy for rank in range(ranks) for p in places([0] * rows, rank * rows, 4, 2) for copy in p.shuffled]
+    assert found == [0, 1]
+
+
+def test_parts_of_a_group_are_joined_in_order_and_one_loss_loses_it(stage):
+    def part(start, lost=False, slot=0):
+        place = Place(slot, 0, range(start, start + 2), range(0))
+        answers = [Answer([start], "", False), Answer([start + 1], "", False)]
+        return Outcome(place, lost, [0], [], answers, [], None)
+
+    def score(prompt, answers, shuffled, drops):
+        return [answer.ids for answer in answers]
+
+    found = assemble([part(2), part(0), part(0, slot=1), part(2, lost=True, slot=1)], stage.prompts, score)
+    assert found[0].score == [[0], [1], [2], [3]]
+    assert found[1] is None
+
+
+def test_substitute_never_repeats_and_ends():
+    assert substitute(3, {0, 1}, 0, 1, 0, 1) == 2
+    assert substitute(3, {0, 1, 2}, 0, 1, 0, 1) is None
+    assert len({substitute(1000, set(), 0, 1, slot, 1) for slot in range(20)}) > 15
+
+
+def test_refill_replaces_prompts_that_teach_nothing(tiny_model, make_clip, tmp_path, monkeypatch):
+    """Answers to three of five questions never differ in reward; they are replaced, and still logged."""
+
+    def score(item, answers, shuffled, values, drops=None):
+        found = parity_score(item, answers, shuffled, values)
+        return found._replace(total=[0.0] * len(answers)) if item.problem_id in (0, 1, 2) else found
+
+    monkeypatch.setattr(trainer_module, "score_group", score)
+    plain = Stage(tiny_model, make_clip).train(tmp_path / "plain", settings(steps=2))
+    filled = Stage(tiny_model, make_clip).train(tmp_path / "filled", settings(steps=2, refill=3))
+
+    def mean(result, name):
+        values = [e[name] for e in result.trainer.state.log_history if "loss" in e]
+        return sum(values) / len(values)
+
+    assert mean(plain, "refilled") == 0 and mean(filled, "refilled") > 0
+    assert mean(filled, "no_signal") < mean(plain, "no_signal")
+    rows = pq.read_table(tmp_path / "filled/rollouts").to_pylist()
+    dropped = [row for row in rows if not row["shuffled"] and row["advantage"] is None]
+    assert dropped and {row["problem_id"] for row in dropped} <= {0, 1, 2}
+    assert any(row["attempt"] > 0 for row in rows)
+
+
+# Random streams.
+
+
+def test_an_answer_depends_on_its_seed_alone(stage):
+    """Not on neighbours, their number, or the padding that they cause."""
+    views = some_views(stage)
+    features = encode_media(stage.model, views)
+
+    def answers(rows, seeds):
+        streams = Streams([s for group in seeds for s in group], 6, 1.0, 1.0, "cpu")
+        picked = [views[i] for i in rows], [features[i] for i in rows], [len(group) for group in seeds]
+        with torch.no_grad():
+            return sample(stage.model, *picked, generation(stage), True, streams)
+
+    together = answers([0, 1, 2], [[1, 2], [3], [4, 5]])
+    assert answers([2], [[5]]) == [[together[2][1]]]
+    assert answers([1, 0], [[3], [2]]) == [together[1], [together[0][1]]]
+    assert len({tuple(ids) for group in together for ids in group}) > 2
+
+
+def test_streams_draw_from_the_distribution():
+    """Frequencies of 4,000 draws from (0.5, 0.3, 0.2), with and without a nucleus of 0.7, and no banned token."""
+    scores = torch.tensor([[0.5, 0.3, 0.2, 0.0]]).log().expand(4000, -1)
+    for top_p, expected in ((1.0, [0.5, 0.3, 0.2, 0.0]), (0.7, [0.625, 0.375, 0.0, 0.0])):
+        drawn = Streams(range(4000), 1, 1.0, top_p, "cpu")(torch.zeros(4000, 1), scores).argmax(-1)
+        share = torch.bincount(drawn, minlength=4) / 4000
+        torch.testing.assert_close(share, torch.tensor(expected), atol=0.03, rtol=0)
+        assert share[-1] == 0
+
+
+# What a step says.
+
+
+def test_metrics_by_problem_type_and_letters(stage):
+    def group(slot, letters, kind="multiple choice"):
+        answers = [Answer([1, 2], f"<think>so</think><answer>{letter}</answer>", False) for letter in letters]
+        item = dataclasses.replace(RECORDS[0], problem_type=kind)
+        score = score_group(item, answers, [], settings())
+        return Answered(slot, 0, stage.prompts[0]._replace(record=item), [0], [], answers, [], None, score)
+
+    found = step_metrics([group(0, "BBAC"), group(1, ["?", "B", "B", "B"]), group(2, "1122", "numerical"), None], 1)
+    assert found["skipped"] == 0.25 and found["refilled"] == 0.25
+    assert found["accuracy/multiple choice"] == pytest.approx((0.5 + 0.75) / 2)
+    assert found["prompts/numerical"] == 1
+    letters = {name: value for name, value in found.items() if name.startswith("letter/")}
+    assert letters == {"letter/A": 1 / 8, "letter/B": 5 / 8, "letter/C": 1 / 8, "letter/none": 1 / 8}
+    assert found["unparsed/multiple choice"] == pytest.approx(1 / 8)
+    assert letter_shares([]) == {}

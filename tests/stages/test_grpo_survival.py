@@ -1,0 +1,203 @@
+"""What a run survives: SIGTERM at any moment, clips that vanish, answers that cannot be read, adapters, sharding."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from tasks.core.io.errors import StageError
+from tasks.core.models.load import load_model
+from tasks.core.train.runs import newest_checkpoint, publish
+from tasks.core.video import VideoError
+from tasks.grpo import trainer as trainer_module
+from tasks.grpo.data import black_picture
+from tasks.grpo.stop import StoppedError, StopRequest
+from tasks.grpo.train import check_sharding
+from tests.stages.grpo_stage import RECORDS, Stage, parity_score, settings
+from tests.stages.test_grpo import weights
+
+LORA = [(0.0, 1.22823), (0.0034015, 1.31706), (0.0138648, 1.86846)]
+"""Loss and gradient norm of three steps with an adapter."""
+
+
+@pytest.fixture
+def stage(tiny_model, make_clip):
+    return Stage(tiny_model, make_clip)
+
+
+@pytest.fixture
+def scored_by_parity(monkeypatch):
+    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+
+
+def entries(result):
+    return [entry for entry in result.trainer.state.log_history if "loss" in entry]
+
+
+# SIGTERM.
+
+
+def terminate_once(monkeypatch, owner, name, at):
+    """Make the `at`-th call of a method send SIGTERM to this process, before it does its work."""
+    original, calls = getattr(owner, name), []
+
+    def wrapped(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, wrapped)
+
+
+MOMENTS = [
+    pytest.param("_attempt", 2, 2, id="while clips are read and answers sampled"),
+    pytest.param("_compute_loss", 3, 2, id="in the forward"),
+    pytest.param("_report_tokens", 4, 2, id="before the backward of the second micro-batch"),
+    pytest.param("_save_checkpoint", 1, 3, id="while a checkpoint is written"),
+]
+
+
+@pytest.mark.parametrize(("name", "at", "stops_after"), MOMENTS)
+def test_sigterm_ends_the_step_saves_and_resumes_exactly(
+    tiny_model, make_clip, tmp_path, monkeypatch, scored_by_parity, whole_run, name, at, stops_after
+):
+    values, expected = whole_run
+    with monkeypatch.context() as patch, StopRequest() as stop:
+        terminate_once(patch, trainer_module.VideoGRPOTrainer, name, at)
+        with pytest.raises(StoppedError, match=f"after step {stops_after} of 4"):
+            Stage(tiny_model, make_clip).train(tmp_path, values, stop)
+    assert newest_checkpoint(tmp_path).name == f"checkpoint-{stops_after}"
+    resumed = Stage(tiny_model, make_clip)
+    resumed.train(tmp_path, values)
+    for key, value in resumed.model.state_dict().items():
+        assert torch.equal(value, expected[key]), key
+
+
+@pytest.fixture(scope="module")
+def whole_run(tiny_model, make_clip, tmp_path_factory):
+    """Settings of a run, and the weights it ends with when nothing stops it."""
+    values = settings(micro_batch=4, save_steps=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "score_group", parity_score)
+        stage = Stage(tiny_model, make_clip)
+        stage.train(tmp_path_factory.mktemp("whole"), values)
+    return values, weights(stage)
+
+
+def test_sigterm_in_the_last_step_lets_the_run_end(stage, tmp_path, monkeypatch, scored_by_parity):
+    with StopRequest() as stop:
+        terminate_once(monkeypatch, trainer_module.VideoGRPOTrainer, "_compute_loss", 1)
+        result = stage.train(tmp_path, settings(steps=1), stop)
+    assert result.metrics["steps"] == 1
+
+
+def test_a_second_sigterm_is_not_taken_as_a_request():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.asked and signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+# Data and answers.
+
+
+def test_a_clip_that_vanishes_mid_run_costs_its_prompt(stage, tmp_path, monkeypatch, scored_by_parity):
+    """Read well in the first pass over the prompts, gone from step 3 on: its prompt is left out, the others train."""
+    original = stage.clips.get
+    gone = {"active": False}
+
+    def get(path, data_type):
+        if gone["active"] and path == RECORDS[0].path:
+            raise VideoError(path, "no such file")
+        return original(path, data_type)
+
+    class Vanish(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            gone["active"] = state.global_step >= 3
+
+    monkeypatch.setattr(stage.clips, "get", get)
+    made = trainer_module.VideoGRPOTrainer.__init__
+    monkeypatch.setattr(
+        trainer_module.VideoGRPOTrainer,
+        "__init__",
+        lambda self, **kwargs: made(self, **{**kwargs, "callbacks": [*kwargs["callbacks"], Vanish()]}),
+    )
+    result = stage.train(tmp_path, settings(steps=6, save_steps=6))
+    skipped = [entry["skipped"] for entry in entries(result)]
+    assert set(skipped[:3]) == {0.0} and 0.5 in skipped[3:] and max(skipped) == 0.5
+    assert {path for path, _ in stage.skipped} == {RECORDS[0].path}
+    assert all(torch.isfinite(torch.tensor(entry["loss"])) for entry in entries(result))
+
+
+@pytest.mark.parametrize("text", ["", "</answer><answer>", "<think>" * 9, "\x00￿", "NaN"], ids=repr)
+def test_a_step_of_malformed_answers_teaches_nothing_and_says_so(stage, tmp_path, monkeypatch, text):
+    made = trainer_module.score_group
+
+    def score(item, answers, shuffled, values, drops=None):
+        return made(item, [answer._replace(text=text) for answer in answers], shuffled, values, drops)
+
+    monkeypatch.setattr(trainer_module, "score_group", score)
+    before = weights(stage)
+    [entry] = entries(stage.train(tmp_path, settings(steps=1, weight_decay=0.0)))
+    assert (entry["unparsed"], entry["format"], entry["no_signal"], entry["loss"]) == (1.0, 0.0, 1.0, 0.0)
+    assert all(torch.equal(value, before[name]) for name, value in stage.model.state_dict().items())
+    [line] = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
+    assert line["letter/none"] == 1.0
+
+
+# Ways to train.
+
+
+def test_an_adapter_trains_resumes_exactly_and_is_published_merged(tiny_model, make_clip, tmp_path, scored_by_parity):
+    """Literal losses; with the penalty, whose reference is the policy without its adapter."""
+    values = settings(lora={"rank": 4, "alpha": 8}, beta=0.04, steps=3, save_steps=1, learning_rate=0.03)
+    straight = Stage(tiny_model, make_clip)
+    base = weights(straight)
+    whole = straight.train(tmp_path / "whole", values)
+    seen = [(entry["loss"], entry["grad_norm"]) for entry in entries(whole)]
+    torch.testing.assert_close(torch.tensor(seen), torch.tensor(LORA), rtol=5e-3, atol=2e-5, msg=str(seen))
+    with pytest.raises(KeyboardInterrupt):
+        Stage(tiny_model, make_clip, stop_at=5).train(tmp_path / "parts", values)
+    parts = Stage(tiny_model, make_clip).train(tmp_path / "parts", values)
+    for run, result in (("whole", whole), ("parts", parts)):
+        publish(result.trainer, tmp_path / run, tmp_path / f"{run}.model", "float32")
+    first, second = (load_model(tmp_path / f"{run}.model").state_dict() for run in ("whole", "parts"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    moved = {name for name, value in first.items() if not torch.equal(value, base[name])}
+    assert moved and all(".visual.blocks." in name or "_proj" in name for name in moved)
+
+
+def test_gradient_checkpointing_changes_memory_and_not_the_gradient(tiny_model, make_clip, tmp_path, scored_by_parity):
+    seen = []
+    for checkpointing in (False, True):
+        stage = Stage(tiny_model, make_clip)
+        result = stage.train(tmp_path / str(checkpointing), settings(steps=2, gradient_checkpointing=checkpointing))
+        seen.append([(entry["loss"], entry["grad_norm"]) for entry in entries(result)])
+    torch.testing.assert_close(torch.tensor(seen[0]), torch.tensor(seen[1]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "grpo.encode_once"),
+        ({"encode_once": False}, "grpo.micro_batch"),
+        ({"encode_once": False, "micro_batch": 1, "lora": {"rank": 4}}, "grpo.lora"),
+        ({"encode_once": False, "micro_batch": 1, "refill": 1}, "grpo.refill"),
+        ({"encode_once": False, "micro_batch": 1, "temporal": {"mode": "logprob"}}, "grpo.temporal.mode"),
+    ],
+)
+def test_what_sharded_weights_cannot_do_is_refused(changes, says):
+    check_sharding(settings(**changes), sharded=False)
+    with pytest.raises(StageError, match=says):
+        check_sharding(settings(**changes), sharded=True)
+    check_sharding(settings(encode_once=False, micro_batch=1), sharded=True)
+
+
+def test_a_lost_row_under_sharding_has_one_picture(stage):
+    found = black_picture(stage.processor)
+    assert found.kind == 1 and len(found.ids) == 3 and found.grid.tolist() == [[1, 2, 2]]
