@@ -1,0 +1,1 @@
+"""Does the contrast make the model use time? Every way of training, several seeds, one unbiased test."""

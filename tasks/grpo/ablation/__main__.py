@@ -1,0 +1,185 @@
+"""`python -m tasks.grpo.ablation`: every method on every seed, one row of runs.csv as each run ends, then the table.
+
+For each seed an RL split of the mini world is rendered with a shortcut (the starting side gives the direction away in
+`--bias` of the questions) and a test split without it; all methods of a seed share both, and start from `--model`.
+Stopped and started again, it goes on: finished runs are skipped, the unfinished one resumes from its checkpoint.
+
+    reports/ablation/runs.csv        one row per run
+    reports/ablation/settings.json   what the runs have in common; other settings want another --out
+    reports/ablation/curves/         curve of each run
+    reports/ablation/table.md        means, intervals, paired tests
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks import paths
+from tasks.core.io.atomic import write_json, write_text
+from tasks.core.io.cli import run_stage
+from tasks.core.io.errors import StageError
+from tasks.core.models.load import ModelError, fingerprint, load_model, load_processor
+from tasks.core.schemas.records import Record, parse_record
+from tasks.core.train.clips import ClipStore, media_reader
+from tasks.core.train.runs import clear, work_key
+from tasks.core.world.split import make_split
+from tasks.grpo.ablation.arms import METHODS, arm
+from tasks.grpo.ablation.table import FIELDS, markdown
+from tasks.params import Params, ParamsError, load
+
+HERE = Path(__file__).parent
+BASELINES = ("grpo_equal_compute", "grpo")
+RL_SEED, TEST_SEED = 1000, 2000
+"""World seeds of a run's splits start here; the pipeline's own are below."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is missing, then write the table."""
+    chosen = parse(arguments)
+    params = load()
+    runs = chosen.out / "runs.csv"
+    pin_settings(chosen.out / "settings.json", common(params, chosen))
+    done = {(row["method"], int(row["seed"])) for row in read_runs(runs)}
+    for seed in range(chosen.seeds):
+        for method in chosen.methods:
+            if (method, seed) in done:
+                continue
+            row = run(params, chosen, method, seed)
+            append_run(runs, row)
+            print(
+                f"ablation: {method}, seed {seed}: temporal {row['temporal_accuracy']:.3f}, "
+                f"shuffled {row['temporal_accuracy_shuffled']:.3f}, static {row['static_accuracy']:.3f}"
+            )
+            write_text(chosen.out / "table.md", markdown(read_runs(runs), METHODS, BASELINES))
+    write_text(chosen.out / "table.md", markdown(read_runs(runs), METHODS, BASELINES))
+    print(f"ablation: {len(read_runs(runs))} runs -> {chosen.out / 'table.md'}")
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.grpo.ablation", description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ...")
+    parser.add_argument("--bias", type=float, default=0.8, help="share of RL questions with the shortcut")
+    parser.add_argument("--rl-rows", type=int, default=600)
+    parser.add_argument("--test-rows", type=int, default=400)
+    parser.add_argument("--model", type=Path, default=paths.SFT_MODEL, help="where every method starts")
+    parser.add_argument("--out", type=Path, default=paths.REPORTS / "ablation")
+    return parser.parse_args(arguments)
+
+
+def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
+    """What all runs of one table share."""
+    return {
+        "bias": chosen.bias,
+        "rl_rows": chosen.rl_rows,
+        "test_rows": chosen.test_rows,
+        "model": fingerprint(chosen.model),
+        **params.model_dump(include={"prompt", "video", "grpo"}),
+    }
+
+
+def pin_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Write the settings down, or refuse when the runs beside them were made with others.
+
+    Raises:
+        StageError: names what differs.
+    """
+    if not path.exists():
+        write_json(path, settings)
+        return
+    before = json.loads(path.read_text())
+    if different := sorted(key for key in settings if before.get(key) != settings[key]):
+        raise StageError(f"{path.parent} holds runs of other settings ({', '.join(different)}); choose another --out")
+
+
+def read_runs(path: Path) -> list[dict[str, str]]:
+    """Rows of runs.csv; none when there is no file."""
+    return list(csv.DictReader(io.StringIO(path.read_text()))) if path.exists() else []
+
+
+def append_run(path: Path, row: dict[str, Any]) -> None:
+    """Add one row, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*read_runs(path), row])
+    write_text(path, text.getvalue())
+
+
+def split(name: str, rows: int, seed: int, bias: float, workers: int) -> list[Record]:
+    """Records of a rendered split of the mini world; rendered once."""
+    folder = paths.WORK_DATA / "ablation" / f"{name}-{rows}-{seed}-{bias}"
+    marker = folder / "records.json"
+    if not marker.exists():
+        write_json(marker, make_split(folder, rows, seed, bias, workers, label=f"{name} {seed}"))
+    raw = json.loads(marker.read_text())
+    records = [parse_record(row, f"{marker} row {number}") for number, row in enumerate(raw)]
+    return [dataclasses.replace(record, path=str(folder / record.path)) for record in records]
+
+
+def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
+    """Train one method on one seed and score it: a row of runs.csv."""
+    from tasks.grpo.ablation.evaluate import evaluate
+    from tasks.grpo.data import render
+    from tasks.grpo.log import RolloutLog
+    from tasks.grpo.train import train
+
+    start = time.monotonic()
+    workers = params.ingest.workers
+    test = split("test", chosen.test_rows, TEST_SEED + seed, 0.0, workers)
+    processor, model = load_processor(chosen.model), load_model(chosen.model, "float32", "cpu")
+    clips = ClipStore(media_reader(**params.video.model_dump()), params.grpo.frame_cache_gb)
+    settings, rollouts = arm(method, params.grpo), 0
+    if settings is not None:
+        learn = split("rl", chosen.rl_rows, RL_SEED + seed, chosen.bias, workers)
+        used = {**settings.model_dump(), "seed": seed, **params.model_dump(include={"prompt", "video"})}
+        work = paths.WORK_MODELS / "ablation" / work_key(used, [chosen.model, HERE.parent]) / f"{method}-{seed}"
+        curve = chosen.out / "curves" / f"{method}-{seed}.csv"
+        result = train(
+            model,
+            processor,
+            render(learn, processor, **params.prompt.model_dump()),
+            clips=clips,
+            settings=settings,
+            seed=seed,
+            work=work,
+            curve=curve,
+            on_skip=lambda record, reason: print(f"ablation: {record.path}: {reason}", file=sys.stderr),
+        )
+        write_text(curve, result.curve)
+        model = result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
+        rollouts = RolloutLog(work / "rollouts").count(settings.steps)
+        clear(work)
+    scores = evaluate(
+        model,
+        processor,
+        render(test, processor, **params.prompt.model_dump()),
+        clips,
+        seed=seed,
+        max_tokens=params.grpo.sampling.max_tokens,
+        variant=params.grpo.reward_variant,
+    )
+    return {
+        "method": method,
+        "seed": seed,
+        "temporal_accuracy": round(scores.temporal, 6),
+        "static_accuracy": round(scores.static, 6),
+        "temporal_accuracy_shuffled": round(scores.temporal_shuffled, 6),
+        "rollouts": rollouts,
+        "seconds": round(time.monotonic() - start, 1),
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main, ParamsError, ModelError)

@@ -1,0 +1,85 @@
+"""The likeliest answers of a policy to the test split, with ordered and with shuffled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from transformers import GenerationConfig
+
+from tasks.core.engine.transformers import end_tokens
+from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.rewards import accuracy
+from tasks.core.train.clips import ClipStore
+from tasks.grpo.data import Prompt, Shuffling, open_views
+from tasks.grpo.rollout import encode_media, sample
+
+BATCH = 32
+"""Prompts per batch."""
+
+
+class Scores(NamedTuple):
+    """Mean accuracy by kind of question."""
+
+    temporal: float
+    """Questions that only the order of frames answers."""
+    static: float
+    temporal_shuffled: float
+    """The temporal ones, on shuffled frames; one shuffle per question, the same for every policy."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: Any, processor: Any, prompts: Sequence[Prompt], clips: ClipStore, *, seed: int, max_tokens: int, variant: str
+) -> Scores:
+    """Score a policy.
+
+    Args:
+        model: the policy.
+        processor: its processor.
+        prompts: the test split.
+        clips: decoded frames.
+        seed: of the shuffles.
+        max_tokens: longest answer.
+        variant: reward variant.
+
+    Raises:
+        VideoError: a test clip does not decode; rendered splits have none.
+        ValueError: the split lacks temporal or static questions.
+    """
+    config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_tokens,
+        pad_token_id=processor.tokenizer.pad_token_id,
+        eos_token_id=end_tokens(model, processor),
+        suppress_tokens=visual_token_ids(processor.tokenizer),
+    )
+    found: dict[str, list[float]] = {"temporal": [], "static": [], "shuffled": []}
+    for start in range(0, len(prompts), BATCH):
+        batch = prompts[start : start + BATCH]
+        opened = [
+            open_views(p, 0, clips=clips, processor=processor, shuffling=Shuffling(seed, "frame"), on_skip=_refuse)
+            for p in batch
+        ]
+        asked = [
+            (prompt, view)
+            for prompt, views in zip(batch, opened, strict=True)
+            for view in views or ()
+            if view is not None and (prompt.record.temporal or not view.shuffled)
+        ]
+        encoded = [view.encoded for _, view in asked]
+        answers = sample(model, encoded, encode_media(model, encoded), [1] * len(asked), config)
+        for (prompt, view), [ids] in zip(asked, answers, strict=True):
+            text = processor.tokenizer.decode(ids, skip_special_tokens=True)
+            value = accuracy(prompt.record.problem_type, text, prompt.record.solution, variant).value
+            kind = "shuffled" if view.shuffled else "temporal" if prompt.record.temporal else "static"
+            found[kind].append(value)
+    if empty := [kind for kind, values in found.items() if not values]:
+        raise ValueError(f"the test split has no {' and no '.join(empty)} questions")
+    means = {kind: sum(values) / len(values) for kind, values in found.items()}
+    return Scores(means["temporal"], means["static"], means["shuffled"])
+
+
+def _refuse(record: Any, reason: str) -> None:
+    raise RuntimeError(f"{record.path}: {reason}")

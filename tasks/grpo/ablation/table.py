@@ -1,0 +1,144 @@
+"""Statistics of the runs: means with intervals over seeds, and tests paired by seed. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+FIELDS = (
+    "method",
+    "seed",
+    "temporal_accuracy",
+    "static_accuracy",
+    "temporal_accuracy_shuffled",
+    "rollouts",
+    "seconds",
+)
+"""Columns of runs.csv."""
+LEVEL = 0.95
+EXACT_UP_TO = 16
+"""Seeds up to which every assignment of signs is tried; beyond, 2**16 drawn ones."""
+
+
+class Interval(NamedTuple):
+    """A mean over seeds with its Student interval; the bounds are None for a single seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        bounds = "" if self.low is None else f" ({100 * self.low:.1f} to {100 * (self.high or 0.0):.1f})"
+        return f"{100 * self.mean:.1f}{bounds}"
+
+
+class Paired(NamedTuple):
+    """Difference of two methods over the seeds that both have."""
+
+    seeds: int
+    difference: Interval
+    p_t: float | None
+    """Paired t test, two-sided; None with fewer than two seeds or without any variation."""
+    p_sign_flip: float | None
+    """Exact sign-flip test, two-sided: no assumption on the distribution, at best 2 / 2**seeds."""
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean and 95 % Student interval."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean, None, None)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
+    """First minus second, values by seed; None without a common seed."""
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    differences = [first[seed] - second[seed] for seed in seeds]
+    spread = float(np.std(differences))
+    p_t = None
+    if len(seeds) > 1 and spread > 0:
+        p_t = float(stats.ttest_1samp(differences, 0.0).pvalue)
+    return Paired(len(seeds), interval(differences), p_t, sign_flip(differences) if len(seeds) > 1 else None)
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """Share of sign assignments whose absolute sum is at least the observed one."""
+    values = np.abs(np.asarray(differences, dtype=float))
+    observed = abs(float(np.sum(differences)))
+    if len(values) <= EXACT_UP_TO:
+        signs = np.array(list(itertools.product((-1, 1), repeat=len(values))))
+    else:
+        signs = np.random.default_rng(0).choice((-1, 1), size=(2**EXACT_UP_TO, len(values)))
+    return float(np.mean(np.abs(signs @ values) >= observed - 1e-12))
+
+
+def by_seed(rows: Sequence[Mapping[str, Any]], method: str, value: str) -> dict[int, float]:
+    """One method's values by seed; `value` is a column, or `drop`, what shuffling the frames costs."""
+    found = {}
+    for row in rows:
+        if row["method"] == method:
+            whole = float(row["temporal_accuracy"])
+            found[int(row["seed"])] = (
+                whole - float(row["temporal_accuracy_shuffled"]) if value == "drop" else float(row[value])
+            )
+    return found
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], baselines: Sequence[str]) -> str:
+    """The result table: every method's means, then its paired differences to each baseline.
+
+    Args:
+        rows: of runs.csv.
+        methods: in the order shown; those without a run are left out.
+        baselines: methods that the others are compared with, on temporal accuracy.
+    """
+    present = [method for method in methods if by_seed(rows, method, "temporal_accuracy")]
+    lines = [
+        "Accuracy in percent on the unbiased test split: mean over seeds (95 % Student interval); rollouts and "
+        "seconds of a run.",
+        "",
+        "| method | seeds | temporal questions | drop when shuffled | static questions | rollouts | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method in present:
+        cells = [
+            str(interval(list(by_seed(rows, method, value).values())))
+            for value in ("temporal_accuracy", "drop", "static_accuracy")
+        ]
+        rollouts, seconds = (np.mean(list(by_seed(rows, method, value).values())) for value in ("rollouts", "seconds"))
+        count = len(by_seed(rows, method, "seconds"))
+        lines.append(f"| {method} | {count} | {' | '.join(cells)} | {rollouts:.0f} | {seconds:.0f} |")
+    for baseline in baselines:
+        if baseline in present:
+            lines += ["", *_comparison(rows, present, baseline)]
+    return "\n".join(lines) + "\n"
+
+
+def _comparison(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], baseline: str) -> list[str]:
+    lines = [
+        f"Difference to {baseline} in percentage points, paired by seed:",
+        "",
+        "| method | seeds | temporal questions | p (t test) | p (sign flip) | drop when shuffled | p (t test) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method in methods:
+        if method == baseline:
+            continue
+        found = {v: paired(by_seed(rows, method, v), by_seed(rows, baseline, v)) for v in ("temporal_accuracy", "drop")}
+        accuracy, drop = found["temporal_accuracy"], found["drop"]
+        if accuracy and drop:
+            cells = [accuracy.difference, _p(accuracy.p_t), _p(accuracy.p_sign_flip), drop.difference, _p(drop.p_t)]
+            lines.append(f"| {method} | {accuracy.seeds} | {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

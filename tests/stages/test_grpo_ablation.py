@@ -1,0 +1,124 @@
+"""The ablation: what the methods differ in, its statistics, and the whole of it at the smallest size."""
+
+import csv
+
+import pytest
+import yaml
+
+from tasks.core.io.errors import StageError
+from tasks.grpo.ablation.__main__ import append_run, main, pin_settings, read_runs
+from tasks.grpo.ablation.arms import METHODS, arm
+from tasks.grpo.ablation.table import FIELDS, by_seed, interval, markdown, paired, sign_flip
+from tasks.params import Grpo
+from tests.stages.training_project import make_project
+
+
+def row(method, seed, temporal, shuffled=0.25):
+    return dict(zip(FIELDS, (method, seed, temporal, 0.5, shuffled, 100, 10.0), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("method", "group", "enabled", "mode"),
+    [
+        ("grpo", 8, False, "advantage"),
+        ("grpo_equal_compute", 12, False, "advantage"),
+        ("tgrpo_reward", 8, True, "reward"),
+        ("tgrpo_advantage", 8, True, "advantage"),
+        ("tgrpo_logprob", 8, True, "logprob"),
+    ],
+)
+def test_methods_differ_in_group_and_contrast_alone(method, group, enabled, mode):
+    base = Grpo(preset="tuned", steps=3)
+    found = arm(method, base)
+    assert (found.group, found.temporal.enabled, found.temporal.mode) == (group, enabled, mode)
+    same = {"group": 8, "temporal": base.temporal, "preset": "tuned"}
+    assert found.model_copy(update=same) == base
+
+
+def test_sft_does_not_train_and_an_unknown_method_is_named():
+    assert arm("sft", Grpo()) is None
+    with pytest.raises(StageError, match="no method 'ppo'; methods: sft, grpo"):
+        arm("ppo", Grpo())
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([0.5], (0.5, None, None), id="one seed has no interval"),
+        pytest.param([0.5, 0.5, 0.5], (0.5, 0.5, 0.5), id="no variation"),
+        pytest.param([0.4, 0.5, 0.6], (0.5, 0.2516, 0.7484), id="t with two degrees of freedom: 4.303 * 0.0577"),
+    ],
+)
+def test_interval(values, expected):
+    assert interval(values) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        pytest.param([0.1] * 5, 2 / 32, id="five of one sign: the least that five seeds can show"),
+        pytest.param([0.1] * 6, 2 / 64, id="six of one sign fall below 0.05"),
+        pytest.param([0.1, -0.1], 1.0, id="balanced"),
+        pytest.param([0.0, 0.0, 0.0], 1.0, id="no difference"),
+        pytest.param([0.1] * 20, 0.0, id="many seeds are drawn, not enumerated"),
+    ],
+)
+def test_sign_flip(differences, expected):
+    assert sign_flip(differences) == pytest.approx(expected, abs=1e-4)
+
+
+def test_paired_uses_common_seeds_only():
+    found = paired({0: 0.6, 1: 0.7, 2: 0.9}, {0: 0.5, 1: 0.5, 3: 0.1})
+    assert found.seeds == 2 and found.difference.mean == pytest.approx(0.15)
+    assert found.p_t == pytest.approx(0.2048, abs=1e-3)
+    assert paired({0: 1.0}, {1: 1.0}) is None
+    assert paired({0: 0.5, 1: 0.5}, {0: 0.4, 1: 0.4}).p_t is None, "a difference without variation has no t"
+
+
+def test_table_shows_what_ran_and_compares_with_the_baseline():
+    rows = [row(m, s, 0.5 + 0.1 * (m == "grpo") + 0.01 * s) for m in ("sft", "grpo") for s in range(3)]
+    text = markdown(rows, METHODS, ("grpo",))
+    assert "| sft | 3 | 51.0 (48.5 to 53.5) | 26.0" in text
+    assert "tgrpo_reward" not in text
+    assert "| sft | 3 | -10.0 (-10.0 to -10.0)" in text
+    assert by_seed(rows, "grpo", "drop")[1] == pytest.approx(0.36)
+
+
+def test_runs_are_appended_whole_and_other_settings_refused(tmp_path):
+    for seed in range(2):
+        append_run(tmp_path / "runs.csv", row("sft", seed, 0.5))
+    assert [found["seed"] for found in read_runs(tmp_path / "runs.csv")] == ["0", "1"]
+    pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 2}})
+    pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 2}})
+    with pytest.raises(StageError, match="runs of other settings .grpo.; choose another --out"):
+        pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 3}})
+
+
+@pytest.mark.slow
+def test_the_whole_ablation_at_the_smallest_size(tiny_model, tmp_path, monkeypatch, capsys):
+    """Two seeds of three methods; run again, nothing trains; a method added later runs alone."""
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    params["ingest"]["workers"] = 1
+    params["grpo"] |= {"steps": 1, "sampling": {"max_tokens": 4}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    small = ["--seeds", "2", "--rl-rows", "4", "--test-rows", "16", "--out", "reports/ablation", "--methods"]
+    assert main([*small, "sft", "tgrpo_logprob"]) == 0
+    first = (tmp_path / "reports/ablation/runs.csv").read_text()
+    capsys.readouterr()
+    assert main([*small, "sft", "tgrpo_logprob"]) == 0
+    assert "temporal" not in capsys.readouterr().out, "finished runs are skipped"
+    assert (tmp_path / "reports/ablation/runs.csv").read_text() == first
+    assert main([*small, "grpo_equal_compute"]) == 0
+    rows = list(csv.DictReader((tmp_path / "reports/ablation/runs.csv").open()))
+    assert [(r["method"], r["seed"]) for r in rows] == [
+        *(("sft", "0"), ("tgrpo_logprob", "0"), ("sft", "1"), ("tgrpo_logprob", "1")),
+        *(("grpo_equal_compute", "0"), ("grpo_equal_compute", "1")),
+    ]
+    assert [int(r["rollouts"]) for r in rows] == [0, 4, 0, 4, 6, 6]
+    assert all(0 <= float(r["temporal_accuracy"]) <= 1 for r in rows)
+    assert {path.name for path in (tmp_path / "reports/ablation/curves").iterdir()} == {
+        f"{method}-{seed}.csv" for method in ("tgrpo_logprob", "grpo_equal_compute") for seed in (0, 1)
+    }
+    assert "grpo_equal_compute" in (tmp_path / "reports/ablation/table.md").read_text()
