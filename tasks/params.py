@@ -278,7 +278,9 @@ class Grpo(Section):
             return values
         laid = dict(values)
         for key, value in PRESETS[name].items():
-            laid[key] = {**laid.get(key, {}), **value} if isinstance(value, dict) else value
+            own = laid.get(key, {})
+            own = own.model_dump() if isinstance(own, BaseModel) else own
+            laid[key] = {**own, **value} if isinstance(value, dict) else value
         return laid
 
 

@@ -86,20 +86,40 @@ def padded_answers(
     }
 
 
-def rows_with_gradient(valid: torch.Tensor, advantages: torch.Tensor, skip_zero: bool) -> torch.Tensor:
-    """Indices of valid rows, with `skip_zero` only those with an advantage; never empty, for backward must run."""
-    keep = valid & (advantages != 0) if skip_zero else valid
-    kept = keep.nonzero().squeeze(1)
-    return kept if len(kept) else torch.zeros(1, dtype=torch.long, device=valid.device)
+def rows_with_gradient(
+    valid: torch.Tensor, advantages: torch.Tensor, skip_zero: bool, at_least: int = 1
+) -> torch.Tensor:
+    """Indices of valid rows, with `skip_zero` only those with an advantage, ascending.
+
+    Filled up to `at_least` with rows that add nothing to the loss: backward must run on every process, and TRL gathers
+    a figure per row, for which all processes need the same number of them.
+    """
+    keep = valid & (advantages != 0) if skip_zero else valid.clone()
+    missing = at_least - int(keep.sum())
+    if missing > 0:
+        keep[(~keep).nonzero().squeeze(1)[:missing]] = True
+    return keep.nonzero().squeeze(1)
 
 
-def normaliser_share(loss_type: str, kept: torch.Tensor, valid: torch.Tensor, completion_mask: torch.Tensor) -> float:
-    """Kept part of what the loss divides by: a valid row left out for want of advantage still counts there."""
+def normaliser_share(
+    loss_type: str, kept: torch.Tensor, rows: float, tokens: float, completion_mask: torch.Tensor
+) -> float:
+    """What the loss over `kept` is multiplied by to be the loss over all valid rows of all processes.
+
+    A valid row left out for want of advantage still counts in what the loss divides by, and processes that lost prompts
+    count for less.
+
+    Args:
+        loss_type: TRL's.
+        kept: indices of the rows in the loss.
+        rows: valid rows of this micro-batch, mean over processes.
+        tokens: their tokens, mean over processes.
+        completion_mask: (B, C), 0 for lost rows.
+    """
     if loss_type in PER_ROW:
-        return len(kept) / max(int(valid.sum()), 1)
+        return len(kept) / max(rows, 1.0)
     if loss_type == "bnpo":
-        tokens = completion_mask.sum(dim=1)
-        return float(tokens[kept].sum() / tokens[valid].sum().clamp(min=1))
+        return float(completion_mask[kept].sum()) / max(tokens, 1.0)
     return 1.0
 
 

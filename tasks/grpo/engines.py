@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from transformers import GenerationConfig
 from trl.models import unwrap_model_for_generation
 
 from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.train.rows import EncodedPrompt
+from tasks.core.video import Clip
 from tasks.grpo.data import View
 from tasks.grpo.rollout import Answer, Streams, encode_media, sample
 
@@ -82,9 +85,12 @@ class TransformersRollouts:
             trainer._dist.summon_full_params(trainer.model_wrapped, recurse=False),
         ):
             model = without_adapter_wrapper(unwrapped)
+            sharded = is_sharded(trainer)
+            if sharded:
+                gather_for_encoding(model)
             features = encode_media(model, prompts)
             copies = [len(ask.seeds) for ask in asks]
-            sampled = sample(model, prompts, features, copies, self._config, self._share_prefix, streams)
+            sampled = sample(model, prompts, features, copies, self._config, self._share_prefix, streams, sharded)
         return [[answer_of_ids(ids, self._tokenizer, self._ends) for ids in group] for group in sampled]
 
     def close(self) -> None:
@@ -100,3 +106,23 @@ def answer_of_ids(ids: list[int], tokenizer: Any, ends: Sequence[int], logps: li
 def without_adapter_wrapper(model: Any) -> Any:
     """The Qwen2.5-VL model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def idle_ask(encoded: EncodedPrompt) -> Ask:
+    """One answer to a stand-in prompt, for a process whose own prompt is lost."""
+    nothing = Clip(np.zeros((1, 1, 1, 3), np.uint8), [0], 0.0, 0.0, 0.0)
+    return Ask("", "image", View("idle", False, [0], encoded, nothing), [0])
+
+
+def is_sharded(trainer: Any) -> bool:
+    """Whether no process holds whole weights: every one must then take part in every forward."""
+    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+
+
+def gather_for_encoding(model: Any) -> None:
+    """Have FSDP gather weights for the encoder's methods too; by itself it does so for `forward` alone."""
+    from torch.distributed.fsdp import register_fsdp_forward_method
+
+    for name in ("get_image_features", "get_video_features"):
+        if name not in vars(model):
+            register_fsdp_forward_method(model, name)

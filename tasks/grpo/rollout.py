@@ -84,6 +84,7 @@ def sample(
     config: Any,
     share_prefix: bool = True,
     streams: Streams | None = None,
+    sharded: bool = False,
 ) -> list[list[list[int]]]:
     """Sample `copies[i]` answers to prompt i, all in one batch.
 
@@ -96,6 +97,7 @@ def sample(
         share_prefix: read every prompt once and copy its keys and values to its answers, instead of reading it for
             each.
         streams: random numbers of every answer, in order; None takes the likeliest tokens.
+        sharded: go on until the longest answer of all processes ends, for weights are gathered at every token.
 
     Returns:
         For each prompt its answers' token ids, up to and with the first end token.
@@ -120,7 +122,7 @@ def sample(
         rows = owners.tolist()
         expanded["mm_encoder_outputs"] = encoder_outputs([prompts[i] for i in rows], [features[i] for i in rows])
     processors = LogitsProcessorList([] if streams is None else [streams])
-    output = model.generate(**expanded, generation_config=config, logits_processor=processors)
+    output = model.generate(**expanded, generation_config=config, logits_processor=processors, synced_gpus=sharded)
     answers: list[list[list[int]]] = [[] for _ in prompts]
     for owner, tokens in zip(owners.tolist(), output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
         answers[owner].append(up_to_end(tokens, config.eos_token_id))

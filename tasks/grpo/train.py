@@ -18,7 +18,7 @@ from tasks.core.train.clips import ClipStore
 from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.runs import newest_checkpoint
 from tasks.grpo.data import OnSkip, Prompt, schedule
-from tasks.grpo.engines import Rollouts, TransformersRollouts
+from tasks.grpo.engines import Rollouts, TransformersRollouts, is_sharded
 from tasks.grpo.log import COLUMNS, RolloutLog, StepsWriter
 from tasks.grpo.stop import StoppedError, StopRequest, StopWhenAsked
 from tasks.grpo.trainer import VideoGRPOTrainer
@@ -105,7 +105,7 @@ def train(
         peft_config=adapter(settings.lora, settings.train_vision),
         callbacks=[CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), asked],
     )
-    check_sharding(settings, sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+    check_sharding(settings, sharded=is_sharded(trainer))
     show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", "step_time"))
     start = time.monotonic()
     checkpoint = newest_checkpoint(work)
@@ -251,10 +251,11 @@ def check_sharding(settings: Grpo, *, sharded: bool) -> None:
             "grpo.encode_once: calls the vision encoder outside the model's forward, where sharded weights are not "
             "gathered; set it to false under FSDP and DeepSpeed"
         )
-    if settings.micro_batch != 1:
+    if settings.micro_batch != 1 or settings.prompts_per_step != 1:
+        name = "micro_batch" if settings.micro_batch != 1 else "prompts_per_step"
         raise StageError(
-            "grpo.micro_batch: images and videos in one micro-batch make processes differ in vision passes, and "
-            "sharded weights then wait for each other for ever; set it to 1 under FSDP and DeepSpeed"
+            f"grpo.{name}: images and videos in one batch make processes differ in vision passes, and sharded weights "
+            "then wait for each other for ever; set it to 1 under FSDP and DeepSpeed"
         )
     if settings.lora.rank:
         raise StageError("grpo.lora: merging an adapter wants whole weights; use it without FSDP and DeepSpeed")

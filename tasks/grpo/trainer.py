@@ -1,10 +1,11 @@
 """TRL's GRPOTrainer with video, an ordered/shuffled contrast and rollouts from shared vision features.
 
-Three overrides of TRL 1.16; its losses, reference model, metrics, checkpoints and logging are used as they are:
+Overrides of TRL 1.16; its losses, reference model, metrics, checkpoints and logging are used as they are:
 
     _generate_and_score_completions     rollouts, rewards and advantages of a step; shuffled answers end here
     _compute_loss                       leaves out rows without gradient, then TRL's own
     _get_per_token_logps_and_entropies  adds pixels or vision features to TRL's fused forward
+    _load_from_checkpoint               restores weights under their published names (`core/train/resume.py`)
 
 No pixel tensor enters TRL's buffer, which is permuted and split by rows: rows carry the key of their view.
 """
@@ -35,7 +36,7 @@ from tasks.grpo.batch import (
     training_rows,
 )
 from tasks.grpo.data import OnSkip, Prompt, Shuffling, View, black_picture, open_views, substitute
-from tasks.grpo.engines import Ask, Rollouts, without_adapter_wrapper
+from tasks.grpo.engines import Ask, Rollouts, idle_ask, is_sharded, without_adapter_wrapper
 from tasks.grpo.groups import Group, Held, Outcome, Place, assemble, barren, outcome, places
 from tasks.grpo.log import RolloutLog, step_metrics, step_rollouts
 from tasks.grpo.rollout import Answer, encode_media, encoder_outputs
@@ -96,7 +97,7 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         temporal = settings.temporal
         self._shuffling = Shuffling(args.seed, temporal.shuffle_unit) if temporal.enabled else None
         # Where weights are sharded every row must pass through the vision encoder, or processes wait for each other.
-        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        sharded = is_sharded(self)
         self._lost = black_picture(processor) if sharded else text_only(self._tokenizer.eos_token_id)
         self._encoded: dict[str, EncodedPrompt] = {}
         self._row_keys: list[str] = []
@@ -185,6 +186,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
             for view, copies in zip(views or (), (place.ordered, place.shuffled), strict=False):
                 if view is not None and copies:
                     asks.append(Ask(prompt.text, prompt.record.data_type, view, self._seeds(place, view, copies, step)))
+        if not asks and is_sharded(self):
+            self._rollouts.answer(self, [idle_ask(self._lost)])  # The others need this process's part of the weights.
         answers = iter(self._rollouts.answer(self, asks) if asks else [])
         held, shuffled = [], []
         for place, views in zip(wanted, opened, strict=True):
@@ -258,8 +261,12 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's loss over the rows that have a gradient, scaled to what it is over all valid rows."""
         skip_zero = self.beta == 0.0 and self._settings.skip_zero_advantage
-        kept = rows_with_gradient(inputs["valid"], inputs["advantages"], skip_zero)
-        share = normaliser_share(self.loss_type, kept, inputs["valid"], inputs["completion_mask"])
+        valid, advantages, mask = inputs["valid"], inputs["advantages"], inputs["completion_mask"]
+        counts = torch.tensor([len(rows_with_gradient(valid, advantages, skip_zero)), valid.sum(), mask.sum()])
+        everyones = self.accelerator.gather(counts.float().to(mask.device)[None])
+        kept = rows_with_gradient(valid, advantages, skip_zero, int(everyones[:, 0].max()))
+        _, rows_mean, tokens_mean = everyones.mean(dim=0).tolist()
+        share = normaliser_share(self.loss_type, kept, rows_mean, tokens_mean, mask)
         rows = {name: take(value, kept) for name, value in inputs.items()}
         with self._rows(rows["view"]):
             loss = super()._compute_loss(model, rows)

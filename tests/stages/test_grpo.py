@@ -311,12 +311,19 @@ def test_rows_with_gradient(valid, values, skip, expected):
     assert rows_with_gradient(torch.tensor(valid).bool(), torch.tensor(values), skip).tolist() == expected
 
 
+def test_rows_are_filled_up_to_what_other_processes_have():
+    valid, values = torch.tensor([False, True, True, True]), torch.tensor([0.0, 0.0, 2.0, 0.0])
+    assert rows_with_gradient(valid, values, True, 3).tolist() == [0, 1, 2]
+    assert rows_with_gradient(valid, values, True, 1).tolist() == [2]
+    assert rows_with_gradient(valid, values, False, 9).tolist() == [0, 1, 2, 3]
+
+
 def test_normaliser_share():
-    kept, valid = torch.tensor([0]), torch.tensor([True, True, False])
-    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 0, 0]])
-    assert normaliser_share("grpo", kept, valid, mask) == 0.5
-    assert normaliser_share("bnpo", kept, valid, mask) == pytest.approx(0.4)
-    assert normaliser_share("dapo", kept, valid, mask) == 1.0
+    kept, mask = torch.tensor([0]), torch.tensor([[1, 1, 0], [1, 1, 1], [0, 0, 0]])
+    assert normaliser_share("grpo", kept, 2, 5, mask) == 0.5
+    assert normaliser_share("bnpo", kept, 2, 5, mask) == pytest.approx(0.4)
+    assert normaliser_share("dapo", kept, 2, 5, mask) == 1.0
+    assert normaliser_share("grpo", kept, 0, 0, mask) == 1.0, "all prompts of all processes lost"
 
 
 # Runs.

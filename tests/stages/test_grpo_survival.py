@@ -19,6 +19,8 @@ from tasks.grpo.train import check_sharding
 from tests.stages.grpo_stage import RECORDS, Stage, parity_score, settings
 from tests.stages.test_grpo import weights
 
+FIT = {"encode_once": False, "micro_batch": 1, "prompts_per_step": 1}
+"""Settings that sharded weights allow."""
 LORA = [(0.0, 1.22823), (0.0034015, 1.31706), (0.0138648, 1.86846)]
 """Loss and gradient norm of three steps with an adapter."""
 
@@ -185,17 +187,18 @@ def test_gradient_checkpointing_changes_memory_and_not_the_gradient(tiny_model, 
     ("changes", "says"),
     [
         ({}, "grpo.encode_once"),
-        ({"encode_once": False}, "grpo.micro_batch"),
-        ({"encode_once": False, "micro_batch": 1, "lora": {"rank": 4}}, "grpo.lora"),
-        ({"encode_once": False, "micro_batch": 1, "refill": 1}, "grpo.refill"),
-        ({"encode_once": False, "micro_batch": 1, "temporal": {"mode": "logprob"}}, "grpo.temporal.mode"),
+        ({"encode_once": False, "prompts_per_step": 1}, "grpo.micro_batch"),
+        ({"encode_once": False, "micro_batch": 1}, "grpo.prompts_per_step"),
+        ({**FIT, "lora": {"rank": 4}}, "grpo.lora"),
+        ({**FIT, "refill": 1}, "grpo.refill"),
+        ({**FIT, "temporal": {"mode": "logprob"}}, "grpo.temporal.mode"),
     ],
 )
 def test_what_sharded_weights_cannot_do_is_refused(changes, says):
     check_sharding(settings(**changes), sharded=False)
     with pytest.raises(StageError, match=says):
         check_sharding(settings(**changes), sharded=True)
-    check_sharding(settings(encode_once=False, micro_batch=1), sharded=True)
+    check_sharding(settings(**FIT), sharded=True)
 
 
 def test_a_lost_row_under_sharding_has_one_picture(stage):

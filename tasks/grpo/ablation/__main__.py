@@ -4,7 +4,7 @@ For each seed an RL split of the mini world is rendered with a shortcut (the sta
 `--bias` of the questions) and a test split without it; all methods of a seed share both, and start from `--model`.
 Stopped and started again, it goes on: finished runs are skipped, the unfinished one resumes from its checkpoint.
 
-    reports/ablation/runs.csv        one row per run
+    reports/ablation/runs.csv        one row per run; the seconds of one that was stopped are those of its last sitting
     reports/ablation/settings.json   what the runs have in common; other settings want another --out
     reports/ablation/curves/         curve of each run
     reports/ablation/table.md        means, intervals, paired tests

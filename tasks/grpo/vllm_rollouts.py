@@ -1,0 +1,208 @@
+"""Rollouts by vLLM in the trainer's own process, on the weights that the trainer has at that step.
+
+Before each step's answers:
+
+    trainer's state dict --reload_weights--> engine's model, marked with the step's version
+    prefix, multimodal and encoder caches are emptied: what they hold was computed with the old weights
+    version and fingerprint (sums of norms and embeddings, which vLLM neither packs nor splits) are compared
+
+Without the second line answers come silently from the old weights (prefix cache) or the engine raises (encoder cache).
+Every answer is a request of its own with its own seed; the prompt they share is read once (prefix caching).
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasks.core.engine.base import EngineError, Request
+from tasks.core.engine.vllm import device_options, prompt, set_environment, start
+from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.grpo.engines import Ask, answer_of_ids
+from tasks.grpo.rollout import Answer
+
+BAN = -100.0
+"""The strongest logit bias that vLLM takes; a banned token keeps a share of e^-100."""
+LANGUAGE = "language_model."
+
+
+class VllmRollouts:
+    """`Rollouts` by `vllm.LLM`. An engine that dies is started again once per step; a second death is an error."""
+
+    def __init__(
+        self,
+        folder: Path | str,
+        sampling: Any,
+        tokenizer: Any,
+        ends: Sequence[int],
+        *,
+        dtype: str,
+        max_model_len: int,
+        max_sequences: int,
+        gpu_memory_utilization: float,
+        kv_cache_gb: int,
+    ) -> None:
+        """Start the engine.
+
+        Args:
+            folder: checkpoint whose shape, tokenizer and processor the policy has; its weights are replaced.
+            sampling: the `grpo.sampling` section.
+            tokenizer: of the policy.
+            ends: tokens that end an answer.
+            dtype: of the engine's weights.
+            max_model_len: prompt plus answer, tokens.
+            max_sequences: answers in flight at once.
+            gpu_memory_utilization: share of a GPU's memory for the engine.
+            kv_cache_gb: key-value cache on a CPU build, GiB.
+
+        Raises:
+            EngineError: vLLM is not installed or does not start.
+        """
+        self._folder, self._sampling, self._tokenizer, self._ends = str(folder), sampling, tokenizer, ends
+        self._banned = dict.fromkeys(visual_token_ids(tokenizer), BAN)
+        self._dtype = dtype
+        self._options = {
+            "dtype": dtype,
+            "max_model_len": max_model_len,
+            "max_num_seqs": max_sequences,
+            **device_options(gpu_memory_utilization, kv_cache_gb, max_model_len),
+        }
+        set_environment(tensor_parallel=1)
+        self._llm = start(self._folder, **self._options)
+
+    def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
+        """See `Rollouts.answer`; answers carry the engine's log-probabilities.
+
+        Raises:
+            EngineError: the engine died twice on these answers, or holds other weights than the trainer.
+        """
+        try:
+            return self._answer(trainer, asks)
+        except DeadEngineError as error:
+            print(f"grpo: rollout engine died, started again: {error}", file=sys.stderr)
+        self.close()
+        self._llm = start(self._folder, **self._options)
+        try:
+            return self._answer(trainer, asks)
+        except DeadEngineError as error:
+            raise EngineError(f"the rollout engine died again after a restart: {error}") from error
+
+    def close(self) -> None:
+        """Free the engine's memory."""
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+        llm, self._llm = self._llm, None
+        if llm is None:
+            return
+        with suppress(RuntimeError, AssertionError):  # a dead engine may be past shutting down
+            llm.llm_engine.engine_core.shutdown()
+        del llm
+        gc.collect()
+        cleanup_dist_env_and_memory()
+
+    def _answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
+        from vllm.exceptions import VLLMError
+
+        try:
+            self.sync(trainer.accelerator.unwrap_model(trainer.model), trainer.state.global_step)
+            outputs = iter(self._generate(asks))
+        except StaleEngineError:
+            raise
+        except (VLLMError, RuntimeError, AssertionError, ValueError) as error:
+            raise DeadEngineError(f"{type(error).__name__}: {error}") from error
+        return [[self._read(next(outputs)) for _ in ask.seeds] for ask in asks]
+
+    def sync(self, model: Any, version: int) -> None:
+        """Give the engine the weights of `model` and check that it has them.
+
+        Raises:
+            StaleEngineError: its version or its weights are not the trainer's.
+        """
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights(model)})
+        self._llm.apply_model(partial(mark, version=version))
+        self._llm.reset_prefix_cache()
+        self._llm.reset_mm_cache()
+        self._llm.llm_engine.reset_encoder_cache()
+        wanted = (version, fingerprint(model, self._dtype))
+        for found in self._llm.apply_model(partial(report, dtype=self._dtype)):
+            if found != wanted:
+                raise StaleEngineError(
+                    f"the rollout engine has weights of version {found[0]}, the trainer of {version}"
+                    if found[0] != version
+                    else f"the rollout engine's weights differ from the trainer's at version {version}"
+                )
+
+    def _generate(self, asks: Sequence[Ask]) -> list[Any]:
+        from vllm import SamplingParams
+
+        sampling = self._settings_of()
+        requests, params = [], []
+        for ask in asks:
+            for seed in ask.seeds:
+                request = Request(ask.view.key, ask.text, ask.view.clip, ask.data_type, seed)
+                requests.append(prompt(request))
+                params.append(
+                    SamplingParams(**sampling, seed=seed, logit_bias=self._banned, logprobs=0, detokenize=False)
+                )
+        return self._llm.generate(requests, params, use_tqdm=False)
+
+    def _settings_of(self) -> dict[str, Any]:
+        sampling = self._sampling
+        return {
+            "n": 1,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+            "stop_token_ids": list(self._ends),
+        }
+
+    def _read(self, output: Any) -> Answer:
+        [found] = output.outputs
+        ids = list(found.token_ids)
+        logps = [position[token].logprob for position, token in zip(found.logprobs, ids, strict=True)]
+        return answer_of_ids(ids, self._tokenizer, self._ends, logps)
+
+
+class DeadEngineError(EngineError):
+    """The engine failed on a step; starting it again may help."""
+
+
+class StaleEngineError(EngineError):
+    """The engine does not hold the trainer's weights."""
+
+
+def weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and values of a Qwen2.5-VL model as vLLM's loader takes them."""
+    for name, value in model.state_dict().items():
+        yield name, value.detach()
+
+
+def mark(model: Any, version: int) -> None:
+    """Write the version of its weights on an engine's model."""
+    model.rollout_version = version
+
+
+def report(model: Any, dtype: str) -> tuple[int, dict[str, float]]:
+    """Version and fingerprint of an engine's model."""
+    return getattr(model, "rollout_version", -1), fingerprint(model, dtype)
+
+
+def fingerprint(model: Any, dtype: str) -> dict[str, float]:
+    """Sums of the language model's norm and embedding weights, cast to `dtype`, by name from the layer on.
+
+    Both sides name them alike behind `language_model.`, but for a `model.` that vLLM puts there.
+    """
+    kind = getattr(torch, dtype)
+    found = {}
+    for name, value in model.named_parameters():
+        _, inside, rest = name.partition(LANGUAGE)
+        if inside and rest.endswith(("norm.weight", "embed_tokens.weight")):
+            found[rest.removeprefix("model.")] = float(value.detach().to(kind).double().sum())
+    return found

@@ -1,0 +1,160 @@
+"""Rollouts by vLLM on the trainer's weights, against the policy itself. One engine start (about 20 s) for all tests."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tasks.core.engine.base import EngineError
+from tasks.core.io.errors import StageError
+from tasks.core.models.load import load_model, load_processor
+from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.grpo import trainer as trainer_module
+from tasks.grpo.engines import Ask, TransformersRollouts
+from tasks.grpo.train import rollouts
+from tasks.params import Lora, Sampling
+from tests.stages.grpo_stage import Stage, parity_score, settings
+from tests.stages.test_grpo_modes import logp_alone
+
+pytest.importorskip("vllm", reason="vLLM is not installed; the transformers engine is the way out")
+from tasks.grpo import vllm_rollouts
+
+pytestmark = pytest.mark.slow
+TOLERANCE = 2e-3
+"""Nats between the engine's log-probability of a token and the trainer's, both in float32."""
+LOSSES = [(0.0, 6.6967), (0.0, 7.07977), (0.0, 8.23405)]
+"""Loss and gradient norm of each step."""
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model):
+    """The module's engine, and its start and close made free for every other user."""
+    processor = load_processor(tiny_model)
+    made = rollouts(
+        processor.tokenizer,
+        [processor.tokenizer.eos_token_id],
+        folder=str(tiny_model),
+        settings=settings(rollout_engine="vllm", rollout_max_len=512),
+        rows=8,
+    )
+    llm = made._llm
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vllm_rollouts, "start", lambda folder, **options: llm)
+        close = vllm_rollouts.VllmRollouts.close
+        patch.setattr(vllm_rollouts.VllmRollouts, "close", lambda self: None)
+        yield made
+        patch.undo()
+        close(made)
+
+
+@pytest.fixture
+def policy(tiny_model):
+    """A stand-in for the trainer: a model with other weights than the folder's, at step 3."""
+    model = load_model(tiny_model, "float32", "cpu")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.02 * weight.std().nan_to_num(0.0) * torch.randn_like(weight) + 1e-4
+    accelerator = SimpleNamespace(unwrap_model=lambda model: model, device=torch.device("cpu"))
+    return SimpleNamespace(model=model, accelerator=accelerator, state=SimpleNamespace(global_step=3))
+
+
+@pytest.fixture
+def asks(tiny_model, make_clip):
+    stage = Stage(tiny_model, make_clip)
+    found = []
+    for row in (0, 1, 3):
+        prompt = stage.prompts[row]
+        views = [view for view in stage.views(row) if view is not None]
+        found += [
+            Ask(prompt.text, prompt.record.data_type, view, [10 * row + side, 7]) for side, view in enumerate(views)
+        ]
+    return found
+
+
+def test_answers_follow_the_trainers_weights_and_carry_its_log_probabilities(engine, policy, asks, tiny_model):
+    first = engine.answer(policy, asks)
+    for ask, group in zip(asks, first, strict=True):
+        for answer in group:
+            assert len(answer.logps) == len(answer.ids)
+            if ask.data_type == "video":
+                alone = logp_alone(policy.model, ask.view.encoded, torch.tensor(answer.ids))
+                assert sum(answer.logps) == pytest.approx(alone, abs=TOLERANCE * len(answer.ids))
+    assert engine.answer(policy, asks) == first, "the same seeds, the same answers"
+    policy.model, policy.state.global_step = load_model(tiny_model, "float32", "cpu"), 4
+    assert engine.answer(policy, asks) != first, "neither weights nor cached prefixes are the old ones"
+
+
+def test_greedy_answers_equal_the_policys_own(engine, policy, asks, monkeypatch):
+    greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=6)
+    monkeypatch.setattr(engine, "_sampling", greedy)
+    found = [[answer.ids for answer in group] for group in engine.answer(policy, asks)]
+    own = TransformersRollouts(greedy, engine._tokenizer, engine._ends, True)
+    encoded = [ask.view.encoded for ask in asks]
+    with torch.no_grad():
+        from tasks.grpo.rollout import encode_media, sample
+
+        features = encode_media(policy.model, encoded)
+        assert found == sample(policy.model, encoded, features, [2] * len(asks), own._config)
+    assert len({tuple(group[0]) for group in found}) > 1, "the answers compared are not all the same"
+
+
+def test_visual_tokens_are_never_sampled(engine, policy, asks, monkeypatch):
+    monkeypatch.setattr(engine, "_sampling", Sampling(temperature=2.0, top_p=1.0, max_tokens=60))
+    drawn = {token for group in engine.answer(policy, asks) for answer in group for token in answer.ids}
+    assert drawn.isdisjoint(visual_token_ids(engine._tokenizer)) and len(drawn) > 50
+
+
+@pytest.mark.parametrize("fault", ["weights", "version"])
+def test_an_engine_with_other_weights_is_an_error(engine, policy, asks, monkeypatch, fault):
+    if fault == "weights":
+        monkeypatch.setattr(vllm_rollouts, "weights", lambda model: iter([]))
+        policy.model.model.language_model.norm.weight.data += 0.01
+    else:
+        monkeypatch.setattr(vllm_rollouts, "mark", lambda model, version: None)
+        policy.state.global_step = 99
+    with pytest.raises(vllm_rollouts.StaleEngineError, match="differ from the trainer's|of version"):
+        engine.answer(policy, asks)
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_an_engine_that_dies_is_started_again_once(engine, policy, asks, monkeypatch, capsys, deaths):
+    expected = engine.answer(policy, asks)
+    original, calls = engine._generate, []
+
+    def generate(some):
+        calls.append(1)
+        if len(calls) <= deaths:
+            raise RuntimeError("worker lost")
+        return original(some)
+
+    monkeypatch.setattr(engine, "_generate", generate)
+    if deaths == 2:
+        with pytest.raises(EngineError, match="died again after a restart.*worker lost"):
+            engine.answer(policy, asks)
+    else:
+        assert engine.answer(policy, asks) == expected
+        assert "started again: RuntimeError: worker lost" in capsys.readouterr().err
+
+
+def test_literal_losses_drift_and_resume(engine, tiny_model, make_clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    values = settings(rollout_engine="vllm", rollout_max_len=512, steps=3, save_steps=1)
+    straight = Stage(tiny_model, make_clip)
+    whole = straight.train(tmp_path / "whole", values)
+    log = [entry for entry in whole.trainer.state.log_history if "loss" in entry]
+    seen = [(entry["loss"], entry["grad_norm"]) for entry in log]
+    assert all(entry["rollout_drift"] < TOLERANCE for entry in log)
+    torch.testing.assert_close(torch.tensor(seen), torch.tensor(LOSSES), rtol=1e-2, atol=1e-4, msg=str(seen))
+    with pytest.raises(KeyboardInterrupt):
+        Stage(tiny_model, make_clip, stop_at=5).train(tmp_path / "parts", values)
+    resumed = Stage(tiny_model, make_clip)
+    resumed.train(tmp_path / "parts", values)
+    assert resumed.asked < straight.asked
+    for name, value in resumed.model.state_dict().items():
+        torch.testing.assert_close(value, straight.model.state_dict()[name], rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_an_adapter_is_refused():
+    with pytest.raises(StageError, match="grpo.rollout_engine: vllm takes whole weights"):
+        rollouts(None, [], folder="", settings=settings(rollout_engine="vllm", lora=Lora(rank=2)), rows=1)
