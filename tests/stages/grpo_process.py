@@ -41,7 +41,7 @@ def run(model, work, layout, processes):
     result = stage.train(work / layout, values)
     log = [entry for entry in result.trainer.state.log_history if "loss" in entry]
     return {
-        "losses": [[entry["loss"], entry["grad_norm"], entry["reward"], entry["entropy"]] for entry in log],
+        "losses": [[entry["loss"], entry["grad_norm"], entry["reward"]] for entry in log],
         "weights": [float(value.double().abs().sum()) for value in stage.model.state_dict().values()],
     }
 
@@ -74,7 +74,7 @@ def sharded_answers(model, rank, shard):
         is_fsdp_enabled=shard,
         is_deepspeed_enabled=False,
     )
-    ends = list(range(0, 360, 8 if rank else 40))
+    ends = list(range(0, 360, 3)) if rank else [stage.processor.tokenizer.eos_token_id]
     engine = TransformersRollouts(settings().sampling, stage.processor.tokenizer, ends, True)
     asks = [Ask("", "video", view, list(range(10 * rank, 10 * rank + 4)))]
     return [answer.ids for step in range(2) for answer in engine.answer(trainer, asks)[0]]

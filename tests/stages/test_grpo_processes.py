@@ -14,7 +14,8 @@ from tests.stages.grpo_process import LAYOUTS, run
 from tests.stages.grpo_stage import parity_score
 
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-5}
-"""Sums of float32 in another order; the sampled answers are the same ones."""
+"""Sums of float32 in another order; the sampled answers are the same ones. Entropy is not compared: it is that of the
+rows in the forward, and a process without a gradient fills up with others."""
 
 pytestmark = pytest.mark.slow
 
@@ -49,4 +50,5 @@ def test_sharded_weights_sample_what_whole_ones_do(two_processes, rank):
     """FSDP2 on the CPU; the processes differ in medium and in how many tokens they want."""
     found = two_processes[f"answers-{rank}"]
     assert found["sharded"] == found["whole"]
-    assert len({len(ids) for ids in found["whole"]}) > 1
+    lengths = [len(ids) for one in (0, 1) for ids in two_processes[f"answers-{one}"]["whole"]]
+    assert len(set(lengths)) > 1
