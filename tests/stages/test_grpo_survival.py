@@ -16,8 +16,9 @@ from tasks.grpo import trainer as trainer_module
 from tasks.grpo.data import black_picture
 from tasks.grpo.stop import StoppedError, StopRequest
 from tasks.grpo.train import check_sharding
-from tests.stages.grpo_stage import RECORDS, Stage, parity_score, settings
+from tests.stages.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.stages.test_grpo import weights
+from tests.stages.training_project import make_project
 
 FIT = {"encode_once": False, "micro_batch": 1, "prompts_per_step": 1}
 """Settings that sharded weights allow."""
@@ -103,6 +104,22 @@ def test_a_second_sigterm_is_not_taken_as_a_request():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.asked and signal.getsignal(signal.SIGTERM) == before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_stage_leaves_with_143_and_goes_on(tiny_model, tmp_path, monkeypatch, capsys):
+    """`python -m tasks.grpo`, stopped in its first of two steps."""
+    from tasks.grpo.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model, rl=[record(0, path="clip.mp4"), record(1, "image", "still.png")])
+    with monkeypatch.context() as patch:
+        terminate_once(patch, trainer_module.VideoGRPOTrainer, "_compute_loss", 1)
+        assert main() == 143
+    assert "stopped after step 1 of 2; a checkpoint is kept" in capsys.readouterr().err
+    assert not (tmp_path / "models/grpo").exists()
+    assert main() == 0
+    assert "resuming from" in capsys.readouterr().out
+    assert (tmp_path / "data/grpo/steps.jsonl").read_text().count("\n") == 2
 
 
 # Data and answers.
