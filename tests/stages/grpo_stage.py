@@ -101,5 +101,7 @@ def parity_score(record, answers, shuffled, values, drops=None):
     compared = contrast(right, wrong, mode="reward", **PAPER) if shuffled else None
     if drops:
         compared = likelihood_contrast(right, drops, alpha=0.3, nats=1.0, correct_above=0.1)
-    after = compared.bonus if drops else none
+    if shuffled and values.temporal.mode == "advantage":
+        compared = contrast(right, wrong, mode="advantage", **PAPER)
+    after = compared.bonus if compared and values.temporal.mode != "reward" else none
     return GroupScore(right, none, none, compared, wrong, wrong, right, after, [True] * len(right))

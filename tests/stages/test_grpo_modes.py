@@ -34,8 +34,19 @@ LOSSES = {
     "vespo": [(0.4094515, 5.33476), (-0.3863239, 6.84883)],
 }
 """Loss and gradient norm of two steps, by loss type."""
-LOGPROB = [(-0.0666696, 6.3873), (-0.0259485, 4.58681), (-0.0028582, 7.07328)]
-"""The same of mode `logprob`."""
+WAYS = {
+    "logprob": (
+        {"temporal": {"mode": "logprob"}},
+        [(-0.0666696, 6.3873), (-0.0259485, 4.58681), (-0.0028582, 7.07328)],
+    ),
+    "advantage": (
+        {"temporal": {"mode": "advantage", "shuffled": 2}},
+        [(-0.0375, 6.19535), (-0.0375, 6.39279), (-0.046875, 7.633)],
+    ),
+    # A group of two often agrees, so that prompts are replaced.
+    "refill": ({"group": 2, "refill": 2}, [(0.0, 6.49648), (0.0, 3.83575), (0.0, 5.23881)]),
+}
+"""Settings, and loss and gradient norm of three steps."""
 
 
 @pytest.fixture
@@ -120,15 +131,17 @@ def logp_alone(model, encoded, ids):
     return float(logits[len(encoded.ids) - 1 : -1].log_softmax(-1).gather(-1, ids[:, None]).sum())
 
 
-def test_literal_losses_and_exact_resume_by_logprob(tiny_model, make_clip, tmp_path, scored_by_parity):
-    values = settings(temporal={"mode": "logprob"}, steps=3, save_steps=1)
+@pytest.mark.parametrize("way", WAYS)
+def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path, scored_by_parity, way):
+    changes, expected = WAYS[way]
+    values = settings(steps=3, save_steps=1, **changes)
     straight = Stage(tiny_model, make_clip)
     whole = straight.train(tmp_path / "whole", values)
     torch.testing.assert_close(
-        torch.tensor(seen(whole)), torch.tensor(LOGPROB), rtol=2e-3, atol=1e-5, msg=str(seen(whole))
+        torch.tensor(seen(whole)), torch.tensor(expected), rtol=2e-3, atol=1e-5, msg=str(seen(whole))
     )
     with pytest.raises(KeyboardInterrupt):
-        Stage(tiny_model, make_clip, stop_at=5).train(tmp_path / "parts", values)
+        Stage(tiny_model, make_clip, stop_at=straight.asked - 1).train(tmp_path / "parts", values)
     resumed = Stage(tiny_model, make_clip)
     resumed.train(tmp_path / "parts", values)
     assert resumed.asked < straight.asked
