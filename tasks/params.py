@@ -46,6 +46,8 @@ class Video(Section):
     """Frames and images are scaled up to at least this many pixels."""
     max_pixels: int = Field(3136, ge=784)
     """Frames and images are scaled down to at most this many pixels."""
+    disk_cache_gb: float = Field(4.0, ge=0)
+    """Decoded and resized frames kept under .cache/frames for all stages, GiB; 0 decodes anew in every stage."""
 
 
 class Engine(Section):
