@@ -98,7 +98,7 @@ def dump(clip: Clip) -> bytes:
     """An entry's bytes: header, newline, frames."""
     frames = np.ascontiguousarray(clip.frames)
     facts = {field.name: getattr(clip, field.name) for field in dataclasses.fields(clip) if field.name != "frames"}
-    header = {"shape": frames.shape, "crc32": zlib.crc32(frames), **facts}
+    header = {"shape": frames.shape, "crc32": zlib.crc32(frames.data), **facts}
     return json.dumps(header).encode() + b"\n" + frames.tobytes()
 
 
@@ -109,7 +109,7 @@ def load(entry: Path) -> Clip | None:
             header = json.loads(file.readline())
             frames = np.empty(header.pop("shape"), dtype=np.uint8)
             whole = file.readinto(frames.reshape(-1).data) == frames.nbytes and not file.read(1)
-        if whole and zlib.crc32(frames) == header.pop("crc32"):
+        if whole and zlib.crc32(frames.data) == header.pop("crc32"):
             return Clip(frames, **header)
     except FileNotFoundError:
         return None

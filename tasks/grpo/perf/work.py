@@ -75,7 +75,7 @@ def measure(job: Job) -> dict[str, Any]:
         clock.watch(trainer.model.model.visual, "encode")
         peak = Peak(job.device)
         best = _fastest(trainer, batch, job, clock)
-        found = {"peak_mb": peak.above(), "prompt": prompt, **best}
+        found: dict[str, Any] = {"peak_mb": peak.above(), "prompt": prompt, **best}
         if job.whole and job.path == "ours":
             found["wall"] |= _rest(trainer, job, processor, Path(folder))
     return found
