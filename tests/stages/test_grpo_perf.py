@@ -72,6 +72,7 @@ def test_ratios_are_to_the_fastest_micro_batch():
         measured("TRL", 12.0, 400.0, path="trl"),
     ]
     assert verdict(table, "wall") == "policy update: 6.0x plain, 12.0x TRL, peak memory 0.50x plain"
+    assert verdict(table[:3], "wall") == "policy update: 6.0x plain, peak memory 0.50x plain"
     found = rows(table, "wall")
     assert [row["faster"] for row in found] == [0.75, 1.0, 6.0, 0.5]
     assert [row["video tokens"] for row in found] == [8, 8, 8, 16]

@@ -112,7 +112,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shuffled", type=int, default=4, help="answers on shuffled frames, of the rollouts alone")
     parser.add_argument("--answer", type=int, default=64, help="tokens of an answer")
     parser.add_argument("--micro", type=int, nargs="+", default=[1, 2, 4, 8], help="micro-batch sizes of plain")
-    parser.add_argument("--micro-trl", type=int, nargs="+", default=[1, 2, 4], help="micro-batch sizes of TRL")
+    parser.add_argument(
+        "--micro-trl", type=int, nargs="*", default=[1, 2, 4], help="micro-batch sizes of TRL; none: leave it out"
+    )
     parser.add_argument("--timed-rows", type=int, default=8, help="rows of plain and TRL that are timed, then scaled")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--whole", action="store_true", help="decode, rollout and optimizer too")
@@ -125,6 +127,7 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.quick:
         options.micro, options.micro_trl, options.timed_rows, options.repeats = [1, 2], [1], 2, 1
+        options.frames, options.group = options.frames[:1], options.group[:1]
     if options.device is None and not options.job:
         import torch
 
