@@ -46,6 +46,8 @@ class Video(Section):
     """Frames and images are scaled up to at least this many pixels."""
     max_pixels: int = Field(3136, ge=784)
     """Frames and images are scaled down to at most this many pixels."""
+    disk_cache_gb: float = Field(4.0, ge=0)
+    """Decoded and resized frames kept under .cache/frames for all stages, GiB; 0 decodes anew in every stage."""
 
 
 class Engine(Section):
@@ -252,6 +254,8 @@ class Grpo(Section):
     """One vision pass per clip, shared by its rows; false gives every row its own, as needed under FSDP and ZeRO-3."""
     share_prefix: bool = True
     """Rollouts read each prompt once and copy its keys and values; false reads it for every answer."""
+    share_prefix_update: bool = True
+    """Loss and reference read each prompt once for all its answers in a micro-batch; false reads it for each."""
     skip_zero_advantage: bool = True
     """Leave rows without advantage out of the backward pass when beta is 0; the loss and its gradient stay the same."""
     gradient_checkpointing: bool = False

@@ -4,7 +4,7 @@ Overrides of TRL 1.16; its losses, reference model, metrics, checkpoints and log
 
     _generate_and_score_completions     rollouts, rewards and advantages of a step; shuffled answers end here
     _compute_loss                       leaves out rows without gradient, then TRL's own
-    _get_per_token_logps_and_entropies  adds pixels or vision features to TRL's fused forward
+    _get_per_token_logps_and_entropies  adds pixels or vision features to TRL's fused forward, packs rows
     _load_from_checkpoint               restores weights under their published names (`core/train/resume.py`)
 
 No pixel tensor enters TRL's buffer, which is permuted and split by rows: rows carry the key of their view.
@@ -26,6 +26,7 @@ from tasks.core.models.positions import use_published_positions
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels, text_only
+from tasks.core.train.shared_prefix import Scores, packed_rows, runs, score_answers, use_shared_prefix
 from tasks.grpo.batch import (
     encoded_views,
     normaliser_share,
@@ -89,8 +90,10 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
             peft_config=peft_config,
             callbacks=list(callbacks),
         )
-        if self.ref_model is not None:
-            use_published_positions(self.accelerator.unwrap_model(self.ref_model))
+        for owned in (self.model, self.ref_model):
+            if owned is not None:
+                inner = without_adapter_wrapper(self.accelerator.unwrap_model(owned))
+                use_shared_prefix(use_published_positions(inner))
         self._rollouts = rollouts(self._tokenizer, self.eos_token_ids)
         self._prompts, self._clips, self._settings = prompts, clips, settings
         self._rollout_log, self._on_skip = log, on_skip
@@ -308,6 +311,12 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         for start in range(0, len(input_ids), size):
             rows = slice(start, start + size)
             ids, mask = input_ids[rows], attention_mask[rows]
+            if self._settings.share_prefix_update:
+                scores = self._shared(model, self._row_keys[rows], ids[:, -logits_to_keep:], mask[:, -logits_to_keep:])
+                logps.append(scores.log_probs)
+                if compute_entropy:
+                    entropies.append(scores.entropy)
+                continue
             labels = ids.masked_fill(mask == 0, -100)
             labels[:, :-logits_to_keep] = -100
             with self.accelerator.autocast():
@@ -324,6 +333,15 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
                 entropies.append(outputs.entropy[:, -logits_to_keep:])
         self._seen = torch.cat(logps), torch.cat(entropies) if compute_entropy else None
         return *self._seen, None
+
+    def _shared(self, model: Any, keys: Sequence[str], answers: torch.Tensor, mask: torch.Tensor) -> Scores:
+        """Scores (B, C) of answers, each prompt read once for all its rows."""
+        prompts, counts = runs(keys)
+        used = [keys[row] for row in prompts]
+        inner = without_adapter_wrapper(self.accelerator.unwrap_model(model))
+        packed = packed_rows(inner, [self._encoded[key] for key in used], counts, answers, mask)
+        with self.accelerator.autocast():
+            return score_answers(model, packed, self._media(model, used))
 
     def _media(self, model: Any, keys: Sequence[str]) -> dict[str, Any]:
         """Media arguments of a forward over rows of these views."""

@@ -233,9 +233,11 @@ def opened(stage, work, **changes):
     return trainer, trainer._generate_and_score_completions(rows)
 
 
+@pytest.mark.parametrize("share_prefix_update", [True, False])
 @pytest.mark.parametrize("encode_once", [True, False])
-def test_logps_of_a_padded_mixed_batch_equal_each_row_alone(stage, tmp_path, encode_once):
-    trainer, batch = opened(stage, tmp_path, encode_once=encode_once, prompts_per_step=3)
+def test_logps_of_a_padded_mixed_batch_equal_each_row_alone(stage, tmp_path, encode_once, share_prefix_update):
+    levers = {"encode_once": encode_once, "share_prefix_update": share_prefix_update}
+    trainer, batch = opened(stage, tmp_path, **levers, prompts_per_step=3)
     with torch.no_grad(), trainer._rows(batch["view"]):
         logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
             trainer.model,
@@ -294,6 +296,38 @@ def test_leaving_out_rows_without_advantage_changes_no_gradient(stage, tmp_path,
     assert max(float(value.abs().max()) for value in plain.values()) > 0
     for name, value in plain.items():
         torch.testing.assert_close(skipping[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+LEVERS = ["encode_once", "share_prefix_update", "skip_zero_advantage"]
+
+
+@pytest.mark.parametrize(
+    "off", [*([lever] for lever in LEVERS), []], ids=[*(f"{lever} off" for lever in LEVERS), "all on"]
+)
+def test_speed_changes_no_gradient(stage, tmp_path, off):
+    """Loss and gradients of a step on images and videos against the path without any lever, float32.
+
+    Weights are those of a model as trained, not enlarged: there rounding alone would pass the tolerance.
+    """
+    with torch.no_grad():
+        for weight in stage.model.parameters():
+            if weight.ndim > 1:
+                weight /= 4
+    trainer, batch = opened(stage, tmp_path, prompts_per_step=3)
+    batch["advantages"] = torch.tensor([0.0] * 4 + [1.0, 0.0, 0.5, -0.5] + [0.3, -0.1, 0.0, 0.2])
+
+    def step(**levers):
+        trainer._settings = settings(**levers)
+        trainer.model.zero_grad()
+        loss = trainer._compute_loss(trainer.model, dict(batch))
+        loss.backward()
+        return loss, {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+    plain_loss, plain = step(**dict.fromkeys(LEVERS, False))
+    loss, fast = step(**dict.fromkeys(LEVERS, True) | dict.fromkeys(off, False))
+    torch.testing.assert_close(loss, plain_loss, rtol=0, atol=1e-5)
+    for name, value in plain.items():
+        assert float((fast[name] - value).abs().max()) <= 1e-4 * float(value.abs().max()) + 1e-7, name
 
 
 @pytest.mark.parametrize(

@@ -8,25 +8,12 @@ from tasks.core.engine.base import Engine, Request
 from tasks.core.io.seeds import derive_seed
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
-from tasks.core.video import Clip, VideoError, read_media, resize_clip
+from tasks.core.video import Clip, VideoError, open_clip
 
 ReadClip = Callable[[str, str], Clip]
 """(path, data_type) -> sampled and resized clip; raises VideoError."""
-
-
-def read_sized(
-    path: str, data_type: str, *, frames: int, fps: float, min_frames: int, min_pixels: int, max_pixels: int
-) -> Clip:
-    """A clip or image as the model sees it; the numbers are the fields of `params.Video`.
-
-    Raises:
-        VideoError: it does not decode, or one side is absurdly longer than the other.
-    """
-    clip = read_media(path, data_type, frames=frames, fps=fps, min_frames=min_frames)
-    try:
-        return resize_clip(clip, min_pixels, max_pixels)
-    except ValueError as error:
-        raise VideoError(path, str(error)) from error
+read_sized = open_clip
+"""The reader of every stage that asks; takes the fields of `params.Video`."""
 
 
 def read_clips(records: Sequence[Record], read: ReadClip) -> list[Clip | str]:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from tasks.core.video import Clip, VideoError, read_media, resize_clip
+from tasks.core.video import Clip, VideoError, open_clip
 
 BYTES_PER_GB = 2**30
 Reader = Callable[[str, str], Clip]
 """(path, data type) -> clip as the model is to see it; raises VideoError."""
 
 
-def media_reader(*, frames: int, fps: float, min_frames: int, min_pixels: int, max_pixels: int) -> Reader:
-    """Reader that samples and resizes by the `video` section of the parameters."""
-
-    def read(path: str, data_type: str) -> Clip:
-        clip = read_media(path, data_type, frames=frames, fps=fps, min_frames=min_frames)
-        try:
-            return resize_clip(clip, min_pixels, max_pixels)
-        except ValueError as error:
-            raise VideoError(path, str(error)) from error
-
-    return read
+def media_reader(**settings: Any) -> Reader:
+    """Reader by the `video` section of the parameters (`open_clip`)."""
+    return partial(open_clip, **settings)
 
 
 class ClipStore:

@@ -1,0 +1,125 @@
+"""Log-probabilities of a group's answers from one pass over their prompt, with and without gradient.
+
+Every layer sees each prompt token once, whatever the number of answers; gradients of all answers meet in it. Exact: an
+answer's token sees the same keys at the same positions as in a row of its own. Only tokens that predict an answer's
+token leave the last layer, so that the output layer computes nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from tasks.core.train.packing import Packed, Placed, pack
+from tasks.core.train.rows import EncodedPrompt, grids
+from tasks.core.train.split_attention import NAME, register
+
+
+class Scores(NamedTuple):
+    """Both (B, C), zero where there is no answer token."""
+
+    log_probs: torch.Tensor
+    entropy: torch.Tensor | None
+    """None: the model's head does not compute it."""
+
+
+class Rows(NamedTuple):
+    """Rows of a batch by the prompt that they answer."""
+
+    prompts: list[int]
+    """A row of each prompt: the first of its run of rows."""
+    counts: list[int]
+    """Rows in the run."""
+
+
+def use_shared_prefix(model: Any) -> Any:
+    """Let a Qwen2.5-VL model read packed rows; every other forward and `generate` stay as they are.
+
+    Args:
+        model: a `Qwen2_5_VLForConditionalGeneration` with SDPA attention; changed in place, once.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: another attention, attention dropout or sliding windows.
+    """
+    inner = model.model.language_model
+    config = inner.config
+    if config._attn_implementation == NAME:
+        return model
+    if config._attn_implementation != "sdpa" or config.attention_dropout or inner.has_sliding_layers:
+        raise ValueError(
+            f"shared prefixes need SDPA attention without dropout and sliding windows, not "
+            f"{config._attn_implementation}, {config.attention_dropout}, {inner.has_sliding_layers}"
+        )
+    register()
+    config._attn_implementation = NAME
+    inner.register_forward_hook(_predictors_only, with_kwargs=True)
+    return model
+
+
+def runs(keys: Sequence[Hashable]) -> Rows:
+    """Consecutive rows of the same key share a prompt."""
+    counts = [len(list(run)) for _, run in itertools.groupby(keys)]
+    return Rows(list(itertools.accumulate(counts[:-1], initial=0)), counts)
+
+
+def packed_rows(
+    inner: Any, prompts: Sequence[EncodedPrompt], counts: Sequence[int], answers: torch.Tensor, mask: torch.Tensor
+) -> Packed:
+    """Pack prompts and answers, placed by the model's own rule.
+
+    Args:
+        inner: the unwrapped model.
+        prompts: P encoded prompts.
+        counts: rows of each.
+        answers: (B, C) token ids, padded on the right.
+        mask: (B, C).
+    """
+    return pack([_placed(inner, prompt) for prompt in prompts], counts, answers, mask)
+
+
+def score_answers(model: Any, packed: Packed, media: Mapping[str, Any]) -> Scores:
+    """Log-probabilities and entropies of the answers of a packed row.
+
+    Args:
+        model: a model after `use_shared_prefix` with TRL's fused head, wrapped or not.
+        packed: the row.
+        media: pixels or vision features of its prompts, in order.
+    """
+    outputs = model(
+        input_ids=packed.ids,
+        position_ids=packed.positions,
+        # Given as a mapping it is not made anew; split attention needs none.
+        attention_mask={"full_attention": None},
+        shared_prefix=packed.layout,
+        predictors=packed.predictors,
+        shift_labels=packed.targets,
+        fused_lm_head=True,
+        **media,
+    )
+    # Scattering keeps the result connected to the model when no token is scored, so that backward can run.
+    empty = outputs.log_probs.new_zeros(packed.mask.shape)
+
+    log_probs, entropy = (
+        None if values is None else empty.masked_scatter(packed.mask, values[0])
+        for values in (outputs.log_probs, outputs.entropy)
+    )
+    return Scores(log_probs, entropy)
+
+
+def _placed(inner: Any, prompt: EncodedPrompt) -> Placed:
+    kinds = prompt.kinds.unsqueeze(0)
+    positions, delta = inner.model.get_rope_index(prompt.ids.unsqueeze(0), kinds, **grids([prompt]))
+    return Placed(prompt.ids, positions[:, 0], len(prompt.ids) + int(delta))
+
+
+def _predictors_only(module: Any, _: Any, options: dict[str, Any], output: Any) -> Any:
+    """Keep of a packed row's last hidden states those that predict a scored token."""
+    if (predictors := options.get("predictors")) is not None:
+        output.last_hidden_state = output.last_hidden_state[:, predictors]
+    return output

@@ -1,0 +1,208 @@
+"""Attention over a packed row (`packing.py`), split so that nothing masked is computed.
+
+A prompt attends to itself causally. A token of an answer attends to its prompt and, causally, to its own answer:
+
+    out = (exp(a) * out_prompt + exp(b) * out_own) / (exp(a) + exp(b))        a, b: log-sum-exp of the two scores
+
+On the CPU both parts run in PyTorch's fused kernel, which gives the log-sum-exp. Its backward reads the forward only
+through the result and the log-sum-exp, so that given the merged ones it yields each part's share of the gradient
+(as in ring attention, Liu et al. 2023, arXiv 2310.01889). Elsewhere answers attend to [prompt, answers] under a mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from tasks.core.train.packing import Layout
+
+NAME = "shared_prefix"
+_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def shared_prefix_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    shared_prefix: Layout | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention function for transformers: a packed row when `shared_prefix` says so, otherwise SDPA as ever.
+
+    Args:
+        module: the attention layer.
+        query: (1, heads, N, d).
+        key: (1, key heads, N, d).
+        value: (1, key heads, N, d).
+        attention_mask: of an ordinary batch; a packed row has none.
+        shared_prefix: layout of the packed row.
+        options: scaling, dropout and what else transformers passes on.
+
+    Returns:
+        (1, N, heads, d), and no weights.
+    """
+    if shared_prefix is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    # Rotation leaves float32 under autocast, which knows SDPA but not its kernel.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    return attend(query, key, value, shared_prefix, options.get("scaling"), merge=query.device.type == "cpu"), None
+
+
+def register() -> None:
+    """Make `shared_prefix_attention` known to transformers under `NAME`; ordinary batches get SDPA's masks."""
+    AttentionInterface.register(NAME, shared_prefix_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float | None, merge: bool
+) -> torch.Tensor:
+    """Attention (1, N, heads, d) over a packed row; `merge` takes the two-part kernel, which only the CPU has."""
+    edge = layout.prompt_tokens
+    (q, qa), (k, ka), (v, va) = (t.split([edge, layout.answer_tokens], dim=2) for t in (query, key, value))
+    grouped = query.shape[1] != key.shape[1]
+    prompts = [
+        scaled_dot_product_attention(asked, seen, kept, is_causal=True, scale=scale, enable_gqa=grouped)
+        for asked, seen, kept in zip(*(t.split(layout.prompts, dim=2) for t in (q, k, v)), strict=True)
+    ]
+    if not layout.answer_tokens:
+        return torch.cat(prompts, dim=2).transpose(1, 2)
+    answer = _Merged.apply if merge else _masked
+    answers = answer(qa, ka, va, k, v, layout, scale)
+    return torch.cat([*prompts, answers], dim=2).transpose(1, 2)
+
+
+def own_mask(lengths: list[int], prompt: int, device: torch.device | None = None) -> torch.Tensor:
+    """(T, prompt + T) bool: T tokens of one prompt's answers see the prompt and their own answer up to themselves.
+
+    prompt of 2, answers of 2 and 1:   1 1 | 1 0 0
+                                       1 1 | 1 1 0
+                                       1 1 | 0 0 1
+    """
+    answer = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(device)
+    own = (answer.unsqueeze(1) == answer.unsqueeze(0)).tril()
+    return pad(own, (prompt, 0), value=True)
+
+
+def _masked(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    prompt_key: torch.Tensor,
+    prompt_value: torch.Tensor,
+    layout: Layout,
+    scale: float | None,
+) -> torch.Tensor:
+    """Answers against [prompt, answers] of their group by one masked call each."""
+    counts = [sum(lengths) for lengths in layout.answers]
+    parts = zip(
+        layout.answers,
+        query.split(counts, dim=2),
+        key.split(counts, dim=2),
+        value.split(counts, dim=2),
+        prompt_key.split(layout.prompts, dim=2),
+        prompt_value.split(layout.prompts, dim=2),
+        strict=True,
+    )
+    repeats = query.shape[1] // key.shape[1]
+    found = []
+    for lengths, q, k, v, pk, pv in parts:
+        if not sum(lengths):
+            continue
+        keys, values = (repeat_kv(torch.cat(pair, dim=2), repeats) for pair in ((pk, k), (pv, v)))
+        mask = own_mask(lengths, pk.shape[2], query.device)
+        found.append(scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale))
+    return torch.cat(found, dim=2)
+
+
+class _Merged(torch.autograd.Function):
+    """Answers against their prompt and against themselves, merged by log-sum-exp; nothing is expanded or masked."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        prompt_key: torch.Tensor,
+        prompt_value: torch.Tensor,
+        layout: Layout,
+        scale: float | None,
+    ) -> torch.Tensor:
+        own, own_lse = _forward(*(_apart(t, layout) for t in (query, key, value)), is_causal=True, scale=scale)
+        own, own_lse = _joined(own, layout), _joined(own_lse.unsqueeze(-1), layout)
+        out, lse = torch.empty_like(own), torch.empty_like(own_lse)
+        for answers, prompt in _spans(layout):
+            seen, seen_lse = _forward(
+                query[:, :, answers], prompt_key[:, :, prompt], prompt_value[:, :, prompt], scale=scale
+            )
+            part = own_lse[:, :, answers]
+            both = torch.logaddexp(part, seen_lse.unsqueeze(-1))
+            # out_own + w * (out_prompt - out_own), w = exp(lse_prompt - lse)
+            weight = (seen_lse.unsqueeze(-1) - both).exp().to(seen.dtype)
+            out[:, :, answers] = torch.lerp(own[:, :, answers], seen, weight)
+            lse[:, :, answers] = both
+        ctx.save_for_backward(query, key, value, prompt_key, prompt_value, out, lse)
+        ctx.layout, ctx.scale = layout, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        query, key, value, prompt_key, prompt_value, out, lse = ctx.saved_tensors
+        layout, scale = ctx.layout, ctx.scale
+        grad = grad.contiguous()
+        apart = [_apart(t, layout) for t in (grad, query, key, value, out)]
+        parts = _backward(*apart, _apart(lse, layout).squeeze(-1), 0.0, True, scale=scale)
+        grad_query, grad_key, grad_value = (_joined(t, layout) for t in parts)
+        grad_prompt_key, grad_prompt_value = torch.zeros_like(prompt_key), torch.zeros_like(prompt_value)
+        for answers, prompt in _spans(layout):
+            asked, seen_key, seen_value = _backward(
+                grad[:, :, answers],
+                query[:, :, answers],
+                prompt_key[:, :, prompt],
+                prompt_value[:, :, prompt],
+                out[:, :, answers],
+                lse[:, :, answers].squeeze(-1),
+                0.0,
+                False,
+                scale=scale,
+            )
+            grad_query[:, :, answers] += asked
+            grad_prompt_key[:, :, prompt], grad_prompt_value[:, :, prompt] = seen_key, seen_value
+        return grad_query, grad_key, grad_value, grad_prompt_key, grad_prompt_value, None, None
+
+
+def _spans(layout: Layout) -> list[tuple[slice, slice]]:
+    """Of every prompt with answers: where its answers lie among answers, where it lies among prompts."""
+    spans = []
+    answered = read = 0
+    for prompt, lengths in zip(layout.prompts, layout.answers, strict=True):
+        if count := sum(lengths):
+            spans.append((slice(answered, answered + count), slice(read, read + prompt)))
+        answered, read = answered + count, read + prompt
+    return spans
+
+
+def _lengths(layout: Layout) -> list[int]:
+    return [length for lengths in layout.answers for length in lengths if length]
+
+
+def _apart(packed: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """(1, h, T, d) to (answers, h, longest, d), zeros behind the shorter ones."""
+    rows = packed[0].transpose(0, 1).split(_lengths(layout))
+    return pad_sequence(list(rows), batch_first=True).transpose(1, 2)
+
+
+def _joined(rows: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """(answers, h, longest, d) to (1, h, T, d)."""
+    found = [row[:length] for row, length in zip(rows.transpose(1, 2), _lengths(layout), strict=True)]
+    return torch.cat(found).transpose(0, 1).unsqueeze(0)

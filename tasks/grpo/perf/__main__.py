@@ -1,0 +1,140 @@
+"""`python -m tasks.grpo.perf`: a policy update and a step, lever by lever, against the plain path and TRL.
+
+Every measurement has a process of its own, so that peak memory is its own. Results go to reports/perf/. `--quick` takes
+minutes on two cores. Plain and TRL are measured at several micro-batch sizes; ratios are to the fastest.
+
+    python -m tasks.grpo.perf --quick
+    python -m tasks.grpo.perf --shape small --frames 8 16 32 64 --group 4 8 16 --whole
+    python -m tasks.grpo.perf --shape 3b --dtype bfloat16 --answer 512 --whole        on a GPU
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.core.io.atomic import write_text
+from tasks.grpo.perf.job import Job
+from tasks.grpo.perf.table import Measured, comma_separated, markdown, rows, verdict
+
+NOTE = """
+Seconds are {clock} time on {threads} threads of {device}: the fastest of {repeats} passes after a warm one, over a
+group of G answers of {answer} tokens. Plain and TRL are timed on at least {timed} rows and scaled to G; `faster` and
+`memory` compare with plain at its fastest micro-batch. Peak memory is what the update takes above weights and
+gradients. `of floor`: operations counted, over those of one prompt pass, one vision pass and an output layer for answer
+tokens alone.
+"""
+
+
+def main() -> int:
+    """Measure in child processes, then write table and verdict."""
+    options = _options()
+    if options.job:
+        return _child(options.job)
+    measured = []
+    for name, job in jobs(options):
+        print(f"perf: {name}, {job['frames']} frames, G {job['group']}, micro-batch {job['micro']}", file=sys.stderr)
+        measured.append(Measured(name, _job(job), _run(job, options.threads)))
+    table = rows(measured, options.clock)
+    last = verdict(measured, options.clock)
+    note = NOTE.format(
+        clock=options.clock,
+        threads=options.threads,
+        device=options.device,
+        repeats=options.repeats,
+        answer=options.answer,
+        timed=options.timed_rows,
+    )
+    out = Path(options.out)
+    write_text(out.with_suffix(".csv"), comma_separated(table))
+    write_text(out.with_suffix(".md"), f"# Policy update, shape {options.shape}\n\n{markdown(table)}{note}\n{last}\n")
+    print(markdown(table))
+    print(last)
+    return 0
+
+
+def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every measurement by name; the levers come on one after the other."""
+    every = ("encode_once", "share_prefix", "share_prefix_update")
+    for frames in options.frames:
+        for group in options.group:
+            shared = {"frames": frames, "group": group, **_common(options)}
+
+            def job(path: str, levers: tuple[str, ...], micro: int, shared: dict[str, Any] = shared) -> dict[str, Any]:
+                once = "share_prefix_update" in levers
+                timed = shared["group"] if once else max(micro, options.timed_rows)
+                return {**shared, "path": path, "levers": levers, "micro": micro, "timed_rows": timed}
+
+            sizes = [micro for micro in options.micro if micro <= group]
+            yield from (("plain", job("ours", (), micro)) for micro in sizes)
+            if not options.quick:
+                yield from (("encode once", job("ours", every[:1], micro)) for micro in sizes)
+            yield "all levers", job("ours", every, group)
+            yield from (("TRL", job("trl", (), micro)) for micro in options.micro_trl if micro <= group)
+
+
+def _common(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("shape", "side", "shuffled", "answer", "repeats", "whole", "dtype", "device")
+    return {name: getattr(options, name) for name in names}
+
+
+def _run(job: dict[str, Any], threads: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tasks.grpo.perf", "--job", json.dumps(job)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _child(text: str) -> int:
+    from tasks.grpo.perf.work import measure
+
+    print(json.dumps(measure(_job(json.loads(text)))))
+    return 0
+
+
+def _job(values: dict[str, Any]) -> Job:
+    return Job(**{**values, "levers": tuple(values["levers"])})
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tasks.grpo.perf", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two micro-batch sizes, no single levers, one pass")
+    parser.add_argument("--shape", default="small", choices=("mini", "small", "3b", "7b"))
+    parser.add_argument("--frames", type=int, nargs="+", default=[16])
+    parser.add_argument("--side", type=int, default=308, help="pixels, a multiple of 28; 308 is 121 tokens a patch")
+    parser.add_argument("--group", type=int, nargs="+", default=[8])
+    parser.add_argument("--shuffled", type=int, default=4, help="answers on shuffled frames, of the rollouts alone")
+    parser.add_argument("--answer", type=int, default=64, help="tokens of an answer")
+    parser.add_argument("--micro", type=int, nargs="+", default=[1, 2, 4, 8], help="micro-batch sizes of plain")
+    parser.add_argument(
+        "--micro-trl", type=int, nargs="*", default=[1, 2, 4], help="micro-batch sizes of TRL; none: leave it out"
+    )
+    parser.add_argument("--timed-rows", type=int, default=8, help="rows of plain and TRL that are timed, then scaled")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--whole", action="store_true", help="decode, rollout and optimizer too")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--device", default=None, choices=("cpu", "cuda"))
+    parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", default=None, help="path of the table, without suffix")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.quick:
+        options.micro, options.micro_trl, options.timed_rows, options.repeats = [1, 2], [1], 2, 1
+        options.frames, options.group = options.frames[:1], options.group[:1]
+    if options.device is None and not options.job:
+        import torch
+
+        options.device = "cuda" if torch.cuda.is_available() else "cpu"
+    options.out = options.out or f"reports/perf/{options.shape}{'-quick' if options.quick else ''}"
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

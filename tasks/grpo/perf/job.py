@@ -1,0 +1,34 @@
+"""What one measurement is told; importable without torch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+LEVERS = ("encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage")
+
+
+class Job(NamedTuple):
+    """What to measure."""
+
+    path: str
+    """`ours` or `trl`."""
+    levers: tuple[str, ...]
+    """Levers that are on; `trl` has none."""
+    shape: str
+    frames: int
+    side: int
+    """Pixels, a multiple of 28."""
+    group: int
+    shuffled: int
+    answer: int
+    """Tokens of an answer."""
+    micro: int
+    """Rows of a micro-batch."""
+    timed_rows: int
+    """Rows that are timed; time is scaled up to `group`."""
+    repeats: int
+    """Timed passes; the fastest counts."""
+    whole: bool
+    """Whether to measure decode, rollout and optimizer too."""
+    dtype: str
+    device: str

@@ -1,0 +1,93 @@
+"""Sizes of Qwen2.5-VL to measure: from the mini model to the released 3B and 7B, random weights."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+PATCHES_PER_TOKEN = 4
+"""Vision patches merged into one token."""
+PATCH_VALUES = 3 * 2 * 14 * 14
+"""Numbers in a patch: channels, frames, height, width."""
+
+
+class Shape(NamedTuple):
+    """Widths and depths, in the words of the checkpoint's configuration."""
+
+    hidden: int
+    layers: int
+    heads: int
+    key_heads: int
+    intermediate: int
+    vocabulary: int
+    tied: bool
+    vision_layers: int
+    vision_hidden: int
+    vision_heads: int
+    vision_intermediate: int
+
+
+SHAPES = {
+    "mini": Shape(128, 4, 4, 4, 384, 600, True, 2, 128, 4, 384),
+    "small": Shape(512, 8, 8, 2, 1536, 2048, True, 4, 256, 4, 768),
+    "3b": Shape(2048, 36, 16, 2, 11008, 151936, True, 32, 1280, 16, 3420),
+    "7b": Shape(3584, 28, 28, 4, 18944, 152064, False, 32, 1280, 16, 3420),
+}
+
+
+def build(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
+    """Random Qwen2.5-VL of a shape; token ids are those of `processor`, whose vocabulary may be smaller."""
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    from tasks.core.models.positions import use_published_positions
+
+    tokenizer = processor.tokenizer
+    half = shape.hidden // shape.heads // 2
+    rows = half * 3 // 8
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("im_end", "endoftext", "vision_start")}
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": max(shape.vocabulary, len(tokenizer)),
+            "hidden_size": shape.hidden,
+            "intermediate_size": shape.intermediate,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.key_heads,
+            "max_window_layers": shape.layers,
+            "tie_word_embeddings": shape.tied,
+            "bos_token_id": ids["endoftext"],
+            "eos_token_id": ids["im_end"],
+            "pad_token_id": ids["endoftext"],
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e6,
+                "mrope_section": [half - 2 * rows, rows, rows],
+            },
+        },
+        vision_config={
+            "depth": shape.vision_layers,
+            "hidden_size": shape.vision_hidden,
+            "intermediate_size": shape.vision_intermediate,
+            "num_heads": shape.vision_heads,
+            "tokens_per_second": 2,
+            "window_size": 112,
+            "out_hidden_size": shape.hidden,
+            "fullatt_block_indexes": full_attention_layers(shape.vision_layers),
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+        tie_word_embeddings=shape.tied,
+    )
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=getattr(torch, dtype))
+    model.generation_config.eos_token_id = ids["im_end"]
+    model.generation_config.pad_token_id = ids["endoftext"]
+    return use_published_positions(model)
+
+
+def full_attention_layers(depth: int) -> list[int]:
+    """Vision layers that see a whole temporal patch: every eighth as released, of few layers the last."""
+    return list(range(7, depth, 8)) or [depth - 1]

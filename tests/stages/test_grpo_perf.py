@@ -1,0 +1,100 @@
+"""The speed benchmark: what it counts, whom it compares with, and that every path runs."""
+
+import math
+import sys
+
+import pytest
+import torch
+
+from tasks.core.train.packing import Placed, pack
+from tasks.grpo.perf import __main__ as command
+from tasks.grpo.perf.flops import Load, alone, floor, operations, packed
+from tasks.grpo.perf.job import Job
+from tasks.grpo.perf.shapes import SHAPES
+from tasks.grpo.perf.table import Measured, loads, markdown, rows, verdict
+from tasks.grpo.perf.work import measure
+
+TOGETHER = ("encode_once", "share_prefix", "share_prefix_update")
+
+
+def job(path="ours", levers=(), micro=2, **changes):
+    base = {
+        **{"shape": "mini", "frames": 4, "side": 56, "group": 4, "shuffled": 2, "answer": 3, "timed_rows": 2},
+        **{"repeats": 1, "whole": False, "dtype": "float32", "device": "cpu"},
+    }
+    return Job(path=path, levers=levers, micro=micro, **{**base, **changes})
+
+
+def measured(name, seconds, peak, **changes):
+    parts = {"forward": seconds / 2, "backward": seconds / 2}
+    return Measured(name, job(**changes), {"wall": parts, "processor": parts, "peak_mb": peak, "prompt": 20})
+
+
+def test_packed_load_is_what_a_packed_row_holds():
+    """Counted from the lengths against a row that was laid out."""
+    prompt = Placed(torch.zeros(20).long(), torch.zeros(3, 20).long(), 20)
+    row = pack([prompt], [4], torch.zeros(4, 3).long(), torch.ones(4, 3).long())
+    load = packed(20, 3, 4, vision=8, frame=4)
+    assert (load.tokens, load.scored) == (row.ids.shape[1], len(row.predictors))
+    assert load.pairs == 20 * 21 // 2 + 4 * (21 + 22)
+
+
+@pytest.mark.parametrize(
+    ("path", "levers", "micro", "expected"),
+    [
+        pytest.param("ours", (), 2, alone(20, 3, 4, 8, 4, encoded=4, all_scored=True), id="plain: a pass for each row"),
+        pytest.param("ours", TOGETHER[:1], 2, alone(20, 3, 4, 8, 4, 2, True), id="encode once: for each micro-batch"),
+        pytest.param("trl", (), 2, alone(20, 3, 4, 16, 4, 4, True), id="frames as images: twice the vision tokens"),
+        pytest.param("ours", TOGETHER, 4, packed(20, 3, 4, 8, 4), id="a packed row"),
+        pytest.param("ours", TOGETHER, 2, Load(48, 2 * (210 + 2 * 43), 16, 4, 12), id="two packed rows read it twice"),
+    ],
+)
+def test_loads(path, levers, micro, expected):
+    found, least = loads(job(path, levers, micro), 20)
+    assert found == expected
+    assert least.tokens <= found.tokens
+
+
+def test_operations_of_one_linear_layer_by_hand():
+    """No attention, no vision: 2 operations a weight and token, three times over."""
+    shape = SHAPES["mini"]._replace(layers=1)
+    weights = 128 * (2 * 128 + 2 * 128 + 3 * 384)
+    assert operations(shape, Load(10, 0, 0, 4, 0)) == 3 * 2 * weights * 10
+    head = 2 * 128 * 600
+    assert operations(shape, Load(0, 0, 0, 4, 1)) == 4 * head > floor(shape, Load(0, 0, 0, 4, 1)) == 3 * head
+
+
+def test_ratios_are_to_the_fastest_micro_batch():
+    table = [
+        measured("plain", 8.0, 100.0, micro=1),
+        measured("plain", 6.0, 300.0, micro=2),
+        measured("all levers", 1.0, 150.0, levers=TOGETHER, micro=4),
+        measured("TRL", 12.0, 400.0, path="trl"),
+    ]
+    assert verdict(table, "wall") == "policy update: 6.0x plain, 12.0x TRL, peak memory 0.50x plain"
+    assert verdict(table[:3], "wall") == "policy update: 6.0x plain, peak memory 0.50x plain"
+    found = rows(table, "wall")
+    assert [row["faster"] for row in found] == [0.75, 1.0, 6.0, 0.5]
+    assert [row["video tokens"] for row in found] == [8, 8, 8, 16]
+    assert markdown(found).count("\n") == 6
+
+
+def test_quick_asks_for_every_path_once_or_twice(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["perf", "--quick", "--device", "cpu"])
+    asked = list(command.jobs(command._options()))
+    assert [name for name, _ in asked] == ["plain", "plain", "all levers", "TRL"]
+    assert [command._job(values).micro for _, values in asked] == [1, 2, 8, 1]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [job(), job(levers=TOGETHER, micro=4, whole=True), job("trl")],
+    ids=["plain", "all levers, whole step", "trl"],
+)
+def test_every_path_runs(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = measure(case)
+    for part in ("encode", "forward", "backward", *(("decode", "rollout", "optimizer") if case.whole else ())):
+        assert found["wall"][part] > 0
+    assert math.isfinite(found["peak_mb"]) and found["prompt"] > 8
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
