@@ -7,6 +7,7 @@ project's trainer with its levers off and on, `trl` an unmodified GRPOTrainer th
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tasks.grpo.log import RolloutLog
 from tasks.grpo.perf.clock import Clock, Peak
 from tasks.grpo.perf.job import LEVERS, Job
 from tasks.grpo.perf.shapes import SHAPES, build
-from tasks.grpo.train import arguments
+from tasks.grpo.train import arguments, rollouts
 from tasks.grpo.trainer import VideoGRPOTrainer
 from tasks.params import Grpo
 
@@ -180,14 +181,16 @@ def _ours(job: Job, model: Any, processor: Any, folder: Path) -> tuple[Any, dict
         order=[0],
         clips=ClipStore(lambda *_: noise(job), 1.0),
         settings=settings,
-        args=arguments(settings, 0, folder, []),
+        args=arguments(settings, 0, folder),
         log=RolloutLog(folder / "rollouts"),
         on_skip=_no_skip,
+        rollouts=partial(rollouts, folder=str(folder), settings=settings, rows=job.group),
     )
     encoded = _encoded(processor, noise(job))
     trainer._encoded = {"0": encoded}
     batch = _answers(job, encoded.ids)
-    batch |= {"view": ["0"] * job.group, "valid": torch.ones(job.group, dtype=torch.bool, device=job.device)}
+    batch |= {"view": ["0"] * job.group, "problem_type": [record().problem_type] * job.group}
+    batch |= {"valid": torch.ones(job.group, dtype=torch.bool, device=job.device)}
     return trainer, batch, len(encoded.ids)
 
 
