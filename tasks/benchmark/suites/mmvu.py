@@ -90,18 +90,18 @@ def ask(sample: Sample) -> Ask:
     """Official wording with reasoning."""
     head = f"\nQuestion: {sample.question}\n"
     begin = (
-        "Begin by explaining your reasoning process clearly. Conclude by stating the final answer using the following"
+        "Begin by explaining your reasoning process clearly. Conclude by stating the final answer using the following "
+        "format: 'Therefore, the final answer is: "
     )
     if sample.options:
         options = "\n".join(f"{letter}: {one}" for letter, one in zip(LETTERS, sample.options, strict=False))
         return Ask(
-            f"{head}{options}\n\nAnswer the given multiple-choice question step by step. {begin} format: 'Therefore, the "
-            "final answer is: $LETTER' (without quotes), where $LETTER is one of the options. Think step by step before "
-            "answering."
+            f"{head}{options}\n\nAnswer the given multiple-choice question step by step. {begin}$LETTER' (without "
+            "quotes), where $LETTER is one of the options. Think step by step before answering."
         )
     return Ask(
-        f"{head}\nAnswer the given question step by step. {begin} format: 'Therefore, the final answer is: 'Answer: $ANSWER' "
-        "(without quotes), where $ANSWER is the final answer of the question. Think step by step before answering."
+        f"{head}\nAnswer the given question step by step. {begin}'Answer: $ANSWER' (without quotes), where $ANSWER is "
+        "the final answer of the question. Think step by step before answering."
     )
 
 

@@ -1,8 +1,7 @@
-"""The mini world's test split as a benchmark: what this project's own stages read, at any frame cap and in either
-protocol.
+"""The mini world's test split as a benchmark, at any frame cap.
 
-File: `test.parquet` in the record schema (`data/ingest`). `official` is the scorer that the filter and the
-training use.
+File: `test.parquet` in the record schema (`data/ingest`). `official` is the scorer that the filter and the training
+use.
 """
 
 from __future__ import annotations
