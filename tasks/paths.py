@@ -54,6 +54,16 @@ def predictions(model: str) -> Path:
     return PREDICTIONS / f"{model}.jsonl"
 
 
+def suite_logs(model: str) -> Path:
+    """Folder of one model's logs and exports of the public benchmarks."""
+    return PREDICTIONS / model
+
+
+def comparison(first: str, second: str) -> Path:
+    """What a paired comparison of two models found; made on request, no stage's."""
+    return REPORTS / "compare" / f"{first}-{second}.json"
+
+
 def metrics(stage: str, name: str = "metrics") -> Path:
     """Metrics JSON of a stage; `name` tells the items of a matrix stage apart."""
     return REPORTS / stage / f"{name}.json"
