@@ -35,7 +35,9 @@ def official(row: Mapping[str, Any]) -> Mark:
     if suite.verdict is not None and row["judge_reply"]:
         return suite.verdict(sample, row["judge_reply"])
     found = suite.mark(sample, official_text(suite, row))
-    return found._replace(rule=f"tags removed, {found.rule}") if suite.unwrap and _tagged(row) else found
+    if suite.unwrap and _tagged(row) and found.value is not None:
+        return found._replace(rule=f"tags removed, {found.rule}")
+    return found
 
 
 def official_text(suite: Suite, row: Mapping[str, Any]) -> str:
