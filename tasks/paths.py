@@ -37,6 +37,7 @@ WORK_DATA = Path("data/.work")
 REPORTS = Path("reports")
 REPORT_PAGE = REPORTS / "index.html"
 REPORT_TABLES = REPORTS / "benchmark.md"
+MODEL_CARDS = REPORTS / "cards"
 
 
 def verdict(suite: str) -> Path:
@@ -62,6 +63,11 @@ def suite_logs(model: str) -> Path:
 def comparison(first: str, second: str) -> Path:
     """What a paired comparison of two models found; made on request, no stage's."""
     return REPORTS / "compare" / f"{first}-{second}.json"
+
+
+def model_card(model: str) -> Path:
+    """Card of one checkpoint: lineage and scores."""
+    return MODEL_CARDS / f"{model}.md"
 
 
 def metrics(stage: str, name: str = "metrics") -> Path:

@@ -27,7 +27,8 @@ def describe(source: Source, settings: Settings, backend: str, judge: str | None
         judge: judge model, if any.
         missing: samples whose clip was not found.
     """
-    found = counts(source)
+    found, said = counts(source), deviations(source, settings, backend)
+    lacking = incomplete(found)
     return {
         "benchmark": source.suite.name,
         "title": source.suite.title,
@@ -41,11 +42,19 @@ def describe(source: Source, settings: Settings, backend: str, judge: str | None
         "first_faults": source.annotations.faults[:FAULTS_SHOWN],
         "missing_clips": missing,
         "counts": found,
-        "incomplete": incomplete(found),
+        "incomplete": lacking,
         "decoding": decoding_of(source, settings)._asdict(),
         "judge": judge,
-        "deviations": deviations(source, settings, backend),
-        "published": [one._asdict() for one in source.suite.published],
+        "deviations": said,
+        "published": [
+            one._asdict()
+            | {
+                "not_comparable": {
+                    str(cap): comparable(one, source.protocol, cap, said, lacking) for cap in settings.frames
+                }
+            }
+            for one in source.suite.published
+        ],
     }
 
 

@@ -20,7 +20,7 @@ from tasks.core.world.render import write_clip
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "benchmarks"
 SUITES = ("vsi_bench", "video_mmmu", "mmvu", "mvbench", "tempcompass", "video_mme", "video_holmes")
 FRAMES, FPS = 80, 4  # 20 seconds: 40 frames at 2 a second, so that caps of 16 and 32 differ
-BROKEN = "scannet/scene9902_00.mp4"
+BROKEN = "scannet/scene9901_00.mp4"
 MISSING = "scannetpp/aa00bb11cc.mp4"
 
 
