@@ -159,7 +159,7 @@ SUITE = Suite(
     counted_by="task",
     export=export,
     published=(
-        Published("GPT-4V", "official", 16, 43.5, _PAPER),
+        Published("GPT-4V", "official", None, 43.5, _PAPER),
         Published("VideoChat2", "official", 16, 51.1, _PAPER),
         Published("Qwen2.5-VL-7B CoT", "video_r1", 16, 57.4, _VIDEO_R1),
         Published("Qwen2.5-VL-7B CoT", "video_r1", 32, 59.0, _VIDEO_R1),

@@ -124,10 +124,10 @@ SUITE = Suite(
     export=export,
     unwrap=False,
     published=(
-        Published("Qwen2.5-VL-7B", "official", 32, 27.8, _README),
-        Published("Video-R1", "official", 32, 36.5, _README),
+        Published("Qwen2.5-VL-7B", "official", None, 27.8, _README),
+        Published("Video-R1", "official", None, 36.5, _README),
         Published("Gemini-2.0-Flash", "official", None, 30.6, _README),
         Published("o4-mini", "official", None, 29.9, _README),
-        Published("Gemini-2.5-Pro", "official", None, 45.0, "Video-Holmes paper (arXiv 2505.21374)"),
+        Published("Gemini-2.5-Pro", "official", None, 45.0, "Video-Holmes paper"),
     ),
 )
