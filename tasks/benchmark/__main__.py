@@ -139,7 +139,10 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
     config_key = work_key(
         model=model_digest(folder),
         engine=config.engine.model_dump(exclude={"batch_size"}),
-        code=[source_digest(*asking), *(file_digest(here / f"{name}.py") for name in ("generate", "media", "answer"))],
+        code=[
+            source_digest(*asking),
+            *(file_digest(here / f"{name}.py") for name in ("generate", "jobs", "media", "answer")),
+        ],
     )
     return Settings(
         config=config_key,

@@ -34,11 +34,17 @@ def rescore_test(
 
 
 def rescore_suites(folder: Path, model: str, sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Score every log in the folder again, in place, and return the numbers with `sources` as they were."""
+    """Score every log in the folder again, in place, and return the numbers with `sources` as they were.
+
+    Raises:
+        StageError: a benchmark of `sources` has no log.
+    """
     made: dict[str, Any] = {"entries": [], "controls": [], "sources": list(sources)}
     order = list(dict.fromkeys((one["benchmark"], one["subset"]) for one in sources))
     for benchmark, subset in order:
         path = suite_log.path_of(folder, benchmark, subset)
+        if not path.is_file():
+            raise StageError(f"{path}: no such log; run `dvc repro benchmark@{model}` first")
         rows = [scored(row) for row in suite_log.read(path).values()]
         suite_log.settle(path, rows)
         made["entries"] += entries(rows)

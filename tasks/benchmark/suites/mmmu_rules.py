@@ -88,9 +88,9 @@ def parse_open(text: str) -> list[str | float] | str:
     return [value for one in [*phrases, *numbers] for value in normalise(one)]
 
 
-def open_is_right(truth: str, candidates: Sequence[str | float]) -> bool:
-    """Whether any candidate equals the truth as a number of two decimals, or contains it as text."""
-    golds = normalise(truth)
+def open_is_right(truth: str | Sequence[str], candidates: Sequence[str | float]) -> bool:
+    """Whether any candidate equals a truth as a number of two decimals, or contains it as text."""
+    golds = [gold for one in ([truth] if isinstance(truth, str) else truth) for gold in normalise(one)]
     return any(
         any(isinstance(gold, str) and gold in one for gold in golds) if isinstance(one, str) else one in golds
         for one in candidates

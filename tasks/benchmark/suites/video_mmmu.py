@@ -136,7 +136,7 @@ def _sample(item: tuple[str, Any], subset: str | None, where: str) -> Sample:
         cluster=name,
         problem_type=kind,
         solution=truth,
-        problem=" ".join(question.replace("<image 1>", "").split(" ")).strip(),
+        problem=question.replace("<image 1>", "").strip(),
         lettered=choices,
         extra={"id": name, "question_type": "multiple-choice" if options else "open"},
     )
