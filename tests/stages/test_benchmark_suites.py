@@ -1,5 +1,6 @@
 """Public benchmarks: official files in, numbers out; resume, faults, rescoring."""
 
+import dataclasses
 import json
 import random
 
@@ -12,7 +13,10 @@ from tasks.benchmark.suite_run import run_suites
 from tasks.benchmark.suites import REGISTRY, tempcompass, video_mmmu, vsi_bench
 from tasks.benchmark.suites.base import Decoding, SuiteError
 from tasks.benchmark.suites.text import bare_answer
+from tasks.core.io.tables import write_table
+from tasks.core.schemas.records import RECORD_SCHEMA
 from tests.stages.benchmark_trees import BROKEN, MISSING, SAMPLES, SUITES, LetterEngine, annotate, parquet, render, runs
+from tests.stages.infer_project import RECORDS
 
 SAMPLING = Sampling(16, 2.0, 4, 3136, 3136)
 
@@ -373,3 +377,16 @@ def test_an_absent_folder_is_one_line(tree, tmp_path):
 )
 def test_bare_answer(text, answer):
     assert bare_answer(text) == answer
+
+
+def test_the_mini_worlds_split_is_a_benchmark_too(tmp_path):
+    rows = [dataclasses.asdict(one) for one in RECORDS]
+    write_table(tmp_path / "test.parquet", rows, RECORD_SCHEMA)
+    found = REGISTRY["world"].read(tmp_path, None)
+    assert [one.sample_id for one in found.samples] == [str(one.problem_id) for one in RECORDS]
+    assert {one.problem_type for one in found.samples} == {"multiple choice", "numerical", None}
+    said = REGISTRY["world"].mark(found.samples[0], "<think>t</think><answer>(B)</answer>")
+    assert (said.value, said.rule) == (1.0, "letter")
+    with pytest.raises(SuiteError, match="no column"):
+        parquet(tmp_path / "test.parquet", [{"problem_id": 1}])
+        REGISTRY["world"].read(tmp_path, None)
