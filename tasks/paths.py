@@ -38,6 +38,7 @@ WORK_DATA = Path("data/.work")
 REPORTS = Path("reports")
 REPORT_PAGE = REPORTS / "index.html"
 REPORT_TABLES = REPORTS / "benchmark.md"
+MODEL_CARDS = REPORTS / "cards"
 
 
 def verdict(suite: str) -> Path:
@@ -53,6 +54,21 @@ def validation_report(suite: str) -> Path:
 def predictions(model: str) -> Path:
     """Per-sample benchmark log of one model (JSON lines)."""
     return PREDICTIONS / f"{model}.jsonl"
+
+
+def suite_logs(model: str) -> Path:
+    """Folder of one model's logs and exports of the public benchmarks."""
+    return PREDICTIONS / model
+
+
+def comparison(first: str, second: str) -> Path:
+    """What a paired comparison of two models found; made on request, no stage's."""
+    return REPORTS / "compare" / f"{first}-{second}.json"
+
+
+def model_card(model: str) -> Path:
+    """Card of one checkpoint: lineage and scores."""
+    return MODEL_CARDS / f"{model}.md"
 
 
 def metrics(stage: str, name: str = "metrics") -> Path:

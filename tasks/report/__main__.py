@@ -9,6 +9,7 @@ from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.jsonl import read_jsonl
 from tasks.report import page
+from tasks.report.cards import cards_of
 from tasks.report.clips import open_clip
 from tasks.report.controls import all_controls
 from tasks.report.inputs import read_inputs, read_summaries
@@ -35,7 +36,7 @@ def main() -> None:
 
 
 def build(p: params.Params) -> None:
-    """Read every input, decode the clips that are shown, write both files."""
+    """Read every input, decode the clips that are shown, write the page, the tables and the model cards."""
     models = list(p.models)
     inputs = read_inputs(models)
     chosen = page.plan(inputs, models, p.report.examples)
@@ -45,10 +46,21 @@ def build(p: params.Params) -> None:
     sections = {
         "Results": [tables["main"], tables["types"], tables["skills"]],
         "Controls": [tables["controls"]],
+        "Public benchmarks": context["public_tables"] or ["None was run."],
         "Data": [*context["data_missing"], *context["data_tables"]],
     }
     write_text(paths.REPORT_TABLES, markdown(context["title"], context["subtitle"], context["findings"], sections))
     write_text(paths.REPORT_PAGE, html_page(context))
+    cards = cards_of(
+        p.models,
+        summaries=inputs.summaries,
+        suites=inputs.suites,
+        lock=inputs.lock,
+        params_text=inputs.params_text,
+        commit=inputs.commit,
+    )
+    for model, text in cards.items():
+        write_text(paths.model_card(model), text)
 
 
 def open_clips(chosen: page.Plan, p: params.Params) -> dict[int, page.Pictures]:

@@ -39,6 +39,8 @@ class Inputs(NamedTuple):
     """Parsed dvc.lock."""
     commit: str
     params_text: str
+    suites: dict[str, dict[str, Any]] = {}
+    """Model -> its numbers on public benchmarks; a model without any is absent."""
 
 
 def read_inputs(models: Iterable[str]) -> Inputs:
@@ -61,6 +63,7 @@ def read_inputs(models: Iterable[str]) -> Inputs:
         lock=_yaml(Path("dvc.lock")),
         commit=commit(),
         params_text=paths.PARAMS.read_text(),
+        suites=read_suites(),
     )
 
 
@@ -75,6 +78,20 @@ def read_summaries() -> list[Summary]:
     if not found:
         raise ReportError(f"{folder}: no benchmark results; run `dvc repro benchmark` first")
     return [summary_of(_json(path), str(path)) for path in found]
+
+
+def read_suites() -> dict[str, dict[str, Any]]:
+    """Numbers on public benchmarks of every model that was run on any.
+
+    Raises:
+        ReportError: a benchmark report is malformed.
+    """
+    found = {}
+    for path in sorted((paths.REPORTS / "benchmark").glob("*.json")):
+        raw = _json(path)
+        if suites := raw.get("suites"):
+            found[str(raw.get("model", path.stem))] = suites
+    return found
 
 
 def commit() -> str:

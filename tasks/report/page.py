@@ -14,6 +14,7 @@ from tasks.report.findings import findings
 from tasks.report.inputs import Inputs
 from tasks.report.lineage import lineage_table
 from tasks.report.strips import Frame
+from tasks.report.suites import frame_charts, suite_tables
 from tasks.report.summary import Estimate, Summary, in_order
 from tasks.report.svg import DotRow, Mark, dot_chart
 from tasks.report.tables import (
@@ -35,6 +36,7 @@ CONTENTS = [
     ("results", "Results"),
     ("controls", "Controls"),
     ("kinds", "By kind"),
+    ("public", "Public benchmarks"),
     ("training", "Training"),
     ("examples", "Examples"),
     ("data", "Data"),
@@ -109,6 +111,8 @@ def context(inputs: Inputs, models: Sequence[str], chosen: Plan, pictures: Mappi
         "training": [_training(stage, inputs.curves.get(stage)) for stage in TRAINED],
         "examples": [_example(record, inputs, models, pictures) for record in chosen.shown],
         "shuffled": _shuffled(chosen, inputs, pictures),
+        "public_tables": suite_tables(inputs.suites, models),
+        "public_charts": frame_charts(inputs.suites, models),
         "data_tables": data_tables(inputs),
         "data_missing": data_missing(inputs),
         "commit": inputs.commit,

@@ -39,6 +39,7 @@ def test_every_path_is_an_out_of_one_stage(name, path):
         pytest.param(paths.verdict, "records", "validate@records", id="verdict"),
         pytest.param(paths.validation_report, "cot", "validate@cot", id="validation report"),
         pytest.param(paths.predictions, "grpo", "benchmark@grpo", id="predictions"),
+        pytest.param(paths.suite_logs, "grpo", "benchmark@grpo", id="logs of public benchmarks"),
         pytest.param(paths.metrics, "ingest", "ingest", id="metrics"),
         pytest.param(paths.curve, "sft", "sft", id="curve"),
     ],
@@ -62,14 +63,14 @@ def test_every_out_has_a_path():
         own, _, item = stage.name.partition("@")
         known |= {str(paths.metrics(own)), str(paths.curve(own))}
         if item:
-            known |= {str(paths.predictions(item)), str(paths.metrics(own, item))}
+            known |= {str(paths.predictions(item)), str(paths.suite_logs(item)), str(paths.metrics(own, item))}
     # models/world is named by `models` in params.yaml; data/<stage> is the folder of the tables in paths.py.
     homeless = [out for out in OUTS if out not in known and not any(covers(out, path) for path in known)]
     assert homeless == ["models/world"]
 
 
 def test_every_data_dep_is_made_by_a_stage_or_given():
-    given = ("tasks/", "data/raw")
+    given = ("tasks/", "data/raw", "data/benchmarks")
     orphans = [
         dep
         for dep in DEPS

@@ -89,10 +89,16 @@ def open_engine(
 ) -> Engine:
     """Load a checkpoint folder into an engine; the arguments are the fields of `params.Engine`.
 
+    A `.yaml` file in the folder's place is an endpoint (`openai.py`), whatever the backend.
+
     Raises:
         ModelError: not a usable checkpoint folder.
-        EngineError: unknown backend, or the engine does not start.
+        EngineError: unknown backend, a bad endpoint file, or the engine does not start.
     """
+    if Path(model_path).suffix in (".yaml", ".yml"):
+        from tasks.core.engine.openai import OpenAIEngine, read_endpoint
+
+        return OpenAIEngine(read_endpoint(model_path))
     if backend == "vllm":
         from tasks.core.engine.vllm import VllmEngine
 

@@ -1,0 +1,171 @@
+"""What a benchmark is: annotation rows to samples, a prompt, a score, and how scores become one number.
+
+A new benchmark is one module that builds a `Suite`, and one entry in `suites.REGISTRY`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tasks.core.io.errors import StageError
+
+PROTOCOLS = ("official", "video_r1")
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class SuiteError(StageError):
+    """An annotation file is missing or malformed; the text names file, record and field."""
+
+
+class Mark(NamedTuple):
+    """What one scorer says about one answer."""
+
+    value: float | None
+    """Score in [0, 1]; None takes no part in the mean, and `rule` says why."""
+    extracted: str
+    """What was read as the answer; "" when nothing was."""
+    rule: str
+    """The rule that fired."""
+
+
+class Ask(NamedTuple):
+    """A question as the official code words it."""
+
+    text: str
+    system: str | None = None
+    """System message; None takes the run's own."""
+    prime: str = ""
+    """Put into the assistant's mouth; the model goes on from there."""
+    lead: str = ""
+    """What the official scorer puts before the model's text."""
+
+
+class Decoding(NamedTuple):
+    """Sampling the official code uses."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+class Published(NamedTuple):
+    """One published number to stand beside ours."""
+
+    model: str
+    protocol: str
+    frames: int | None
+    """Frame cap; None where the source does not say or does not use one."""
+    value: float
+    """Percent."""
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question of a benchmark."""
+
+    sample_id: str
+    """Unique within its benchmark, made of the benchmark's own ids."""
+    question: str
+    """As annotated, without its options unless they are part of the question text."""
+    options: tuple[str, ...]
+    """Option texts without letters, in order; empty for open questions."""
+    answer: str
+    """As the official scorer wants it."""
+    categories: Mapping[str, str]
+    """The benchmark's own groupings: grouping -> group."""
+    media: tuple[str, ...]
+    """Places to look for the clip, best first, relative to the media folder."""
+    cluster: str
+    """Samples that share a source clip or scene share this."""
+    problem_type: str | None
+    """Video-R1's problem type; None where its protocol does not take the question."""
+    solution: str
+    """Truth under Video-R1's protocol, without tags."""
+    problem: str = ""
+    """Question text under Video-R1's protocol; "" means `question`."""
+    lettered: tuple[str, ...] = ()
+    """Options under Video-R1's protocol ("A. left")."""
+    window: tuple[float, float] | None = None
+    """Part of the clip the question is about, seconds; only the official protocol may honour it."""
+    frame_rate: float | None = None
+    """Frames per second of a folder of pictures; None for a video file."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What only this benchmark's scorer, judge or export needs."""
+
+
+class Annotations(NamedTuple):
+    """What an annotation folder holds."""
+
+    samples: list[Sample]
+    faults: list[str]
+    """One line per record that cannot be used: file, record, field, reason."""
+    files: list[Path]
+    """Files that were read."""
+
+
+class Judgement(NamedTuple):
+    """A question for a judge model."""
+
+    system: str
+    user: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark."""
+
+    name: str
+    title: str
+    read: Callable[[Path, str | None], Annotations]
+    """(annotation folder, subset) -> samples; raises SuiteError when there is no usable file at all."""
+    ask: Callable[[Sample], Ask]
+    mark: Callable[[Sample, str], Mark]
+    """Official score of an answer, without a judge."""
+    decoding: Decoding
+    counts: Mapping[str, Mapping[str, int]]
+    """Subset ("" for the whole) -> group of `counted_by` -> rows of the published files."""
+    counted_by: str
+    """Grouping that `counts` refers to."""
+    published: Sequence[Published] = ()
+    deviations: Sequence[str] = ()
+    """Where the `official` protocol here departs from the official code."""
+    leaves: str | None = None
+    """Grouping whose groups are averaged for the overall number; None averages over samples."""
+    coefficients: Callable[[Sequence[str]], dict[str, float]] | None = None
+    """Group names present -> weight of each in the overall number; None weighs them alike."""
+    combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Derived groups of `leaves`: name -> groups averaged alike."""
+    judge: Callable[[Sample, str], Judgement | None] | None = None
+    """Question for a judge about an answer; None where no judge is needed for it."""
+    verdict: Callable[[Sample, str], Mark] | None = None
+    """Reading of the judge's reply."""
+    export: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]] | None = None
+    """Log rows -> the benchmark's own result files: file name -> JSON value (text for a .csv)."""
+    unwrap: bool = True
+    """Whether reasoning and answer tags are taken off before the official rule reads the answer."""
+
+
+def lettered(options: Sequence[str]) -> tuple[str, ...]:
+    """Options as Video-R1 shows them: "A. left"; an option that begins with its own letter stays as it is."""
+    return tuple(
+        text if text.startswith(f"{letter}.") else f"{letter}. {text}"
+        for letter, text in zip(LETTERS, options, strict=False)
+    )
+
+
+def unlettered(options: Sequence[str]) -> tuple[str, ...]:
+    """Option texts without their "A. "."""
+    return tuple(
+        text[2:].strip() if text.startswith(f"{letter}.") else text
+        for letter, text in zip(LETTERS, options, strict=False)
+    )
+
+
+def alike(groups: Sequence[str]) -> dict[str, float]:
+    """Every group weighs the same."""
+    return {group: 1 / len(groups) for group in groups}

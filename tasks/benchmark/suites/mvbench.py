@@ -1,0 +1,172 @@
+"""MVBench (huggingface.co/datasets/OpenGVLab/MVBench; scorer: github.com/OpenGVLab/Ask-Anything mvbench.ipynb).
+
+Files: `json/{task}.json`, twenty of them. Clips: one folder per source (`FOLDERS`), below `video/` or not; two sources
+share a file name, so a flat folder is never searched. `fine_grained_pose` (NTU RGB+D) is not distributed any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.benchmark.suites import files
+from tasks.benchmark.suites.base import (
+    LETTERS,
+    Annotations,
+    Ask,
+    Decoding,
+    Mark,
+    Published,
+    Sample,
+    Suite,
+    SuiteError,
+    lettered,
+)
+
+_STAR, _CLEVRER, _PERCEPTION = "star/Charades_v1_480", "clevrer/video_validation", "perception/videos"
+FOLDERS = {
+    "action_sequence": _STAR,
+    "action_prediction": _STAR,
+    "action_antonym": "ssv2_video",
+    "fine_grained_action": "Moments_in_Time_Raw/videos",
+    "unexpected_action": "FunQA_test/test",
+    "object_existence": _CLEVRER,
+    "object_interaction": _STAR,
+    "object_shuffle": _PERCEPTION,
+    "moving_direction": _CLEVRER,
+    "action_localization": "sta/sta_video",
+    "scene_transition": "scene_qa/video",
+    "action_count": _PERCEPTION,
+    "moving_count": _CLEVRER,
+    "moving_attribute": _CLEVRER,
+    "state_change": _PERCEPTION,
+    "fine_grained_pose": "nturgbd",
+    "character_order": _PERCEPTION,
+    "egocentric_navigation": "vlnqa",
+    "episodic_reasoning": "tvqa/frames_fps3_hq",
+    "counterfactual_inference": _CLEVRER,
+}
+BOUND = ("action_sequence", "action_prediction", "object_interaction", "action_localization", "episodic_reasoning")
+"""Tasks whose questions are about a part of the clip."""
+FRAME_RATE = 3.0
+_SYSTEM = (
+    "Carefully watch the video and pay attention to the cause and sequence of events, the detail and movement of "
+    "objects, and the action and pose of persons. Based on your observations, select the best option that accurately "
+    "addresses the question.\n"
+)
+
+
+def check_answer(prediction: str, truth: str) -> bool:
+    """The official comparison: first words in lower case, either inside the other; "" and "(" count as right."""
+    said, gold = prediction.lower().split(" ")[0], truth.lower().split(" ")[0]
+    return said.replace(".", "") in gold or gold in said
+
+
+def mark(sample: Sample, text: str) -> Mark:
+    """Official score of the first line."""
+    line = text.split("\n")[0]
+    truth = f"({sample.answer}) {sample.options[LETTERS.index(sample.answer)]}"
+    return Mark(float(check_answer(line, truth)), line.split(" ")[0], "first word in first word")
+
+
+def ask(sample: Sample) -> Ask:
+    """Official wording; the answer is begun for the model."""
+    options = "".join(f"({letter}) {text}\n" for letter, text in zip(LETTERS, sample.options, strict=False))
+    text = f"Question: {sample.question}\nOptions:\n{options.rstrip()}\nOnly give the best option."
+    return Ask(text, _SYSTEM, prime="Best option:(", lead="(")
+
+
+def read(folder: Path, subset: str | None = None) -> Annotations:
+    """Samples of the annotation folder; tasks without a file are left out and show in the counts.
+
+    Raises:
+        SuiteError: no annotation file.
+    """
+    paths = [path for path in files.find(folder, ["json/*.json", "*.json"]) if path.stem in FOLDERS]
+    if not paths:
+        raise SuiteError(f"{folder}: no annotation file; looked for json/action_sequence.json and its like")
+    rows = (
+        (where, (path.stem, number, row))
+        for path in paths
+        for number, (where, row) in enumerate(files.numbered(path, files.rows_of(path)))
+    )
+    return files.collect(rows, _sample, paths)
+
+
+def _sample(item: tuple[str, int, Any], where: str) -> Sample:
+    task, number, row = item
+    video, answer = files.text(row, "video", where), files.text(row, "answer", where)
+    options = files.texts(row, "candidates", where)
+    if answer not in options:
+        raise SuiteError(f"{where}: answer: {answer!r} is none of the candidates")
+    truth, place = LETTERS[options.index(answer)], f"{FOLDERS[task]}/{video}"
+    return Sample(
+        sample_id=f"{task}/{number}",
+        question=files.text(row, "question", where),
+        options=tuple(options),
+        answer=truth,
+        categories={"task": task},
+        media=(place, f"video/{place}"),
+        cluster=place,
+        problem_type="multiple choice",
+        solution=truth,
+        lettered=lettered(options),
+        window=_window(row, where) if task in BOUND else None,
+        frame_rate=FRAME_RATE if task == "episodic_reasoning" else None,
+        extra={"video": video},
+    )
+
+
+def _window(row: Mapping[str, Any], where: str) -> tuple[float, float] | None:
+    start, end = row.get("start"), row.get("end")
+    if start is None and end is None:
+        return None
+    if not isinstance(start, int | float) or not isinstance(end, int | float) or not 0 <= start < end:
+        raise SuiteError(f"{where}: start, end: not an interval of seconds: {start!r}, {end!r}")
+    return float(start), float(end)
+
+
+def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The official result file: accuracy per task as [right, all], and every answer."""
+    tasks: dict[str, list[int]] = {}
+    for row in rows:
+        count = tasks.setdefault(row["categories"]["task"], [0, 0])
+        count[0] += row["official"] == 1
+        count[1] += 1
+    answers = [
+        {
+            "pred": row["lead"] + row["completion"],
+            "gt": f"({row['answer']}) {row['options'][LETTERS.index(row['answer'])]}",
+            "task_type": row["categories"]["task"],
+            "video": row["extra"]["video"],
+        }
+        for row in rows
+    ]
+    return {"mvbench.json": {"acc_dict": tasks, "res_list": answers}}
+
+
+_VIDEO_R1 = "Video-R1 README table"
+_PAPER = "MVBench paper, main table (arXiv 2311.17005)"
+SUITE = Suite(
+    name="mvbench",
+    title="MVBench",
+    read=read,
+    ask=ask,
+    mark=mark,
+    decoding=Decoding(0.0, 1.0, 100),
+    counts={"": dict.fromkeys(FOLDERS, 200)},
+    counted_by="task",
+    export=export,
+    published=(
+        Published("GPT-4V", "official", None, 43.5, _PAPER),
+        Published("VideoChat2", "official", 16, 51.1, _PAPER),
+        Published("Qwen2.5-VL-7B CoT", "video_r1", 16, 57.4, _VIDEO_R1),
+        Published("Qwen2.5-VL-7B CoT", "video_r1", 32, 59.0, _VIDEO_R1),
+        Published("Qwen2.5-VL-7B SFT", "video_r1", 16, 59.4, _VIDEO_R1),
+        Published("Qwen2.5-VL-7B SFT", "video_r1", 32, 60.5, _VIDEO_R1),
+        Published("Video-R1-7B", "video_r1", 16, 62.7, _VIDEO_R1),
+        Published("Video-R1-7B", "video_r1", 32, 63.9, _VIDEO_R1),
+        Published("Video-R1-7B", "video_r1", 64, 64.8, _VIDEO_R1),
+    ),
+)
