@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -55,7 +57,7 @@ class Clock:
 
 
 class Peak:
-    """Highest memory since it was made, above what was held then, MiB; NaN where the system does not tell."""
+    """Highest memory since it was made, above what was held then, MiB; on Linux."""
 
     def __init__(self, device: str) -> None:
         self._cuda = device == "cuda"
@@ -63,6 +65,9 @@ class Peak:
             torch.cuda.reset_peak_memory_stats()
             self._held: float = torch.cuda.memory_allocated() / MEBIBYTE
         else:
+            gc.collect()
+            # What the allocator keeps from the warm pass is given back, lest the next pass hide in it.
+            ctypes.CDLL(None).malloc_trim(0)
             CLEAR.write_text("5")  # sets the peak back to what is held now
             self._held = _status("VmRSS")
 
