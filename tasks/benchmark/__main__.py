@@ -131,7 +131,7 @@ def suite_numbers(config: params.Params, name: str, folder: Path, engine: OpenEn
 
 def settings_of(config: params.Params, folder: Path) -> Settings:
     """What all jobs of the public benchmarks share; scoring code is no part of their keys."""
-    section, video = config.benchmark, config.video.model_dump()
+    section, video = config.benchmark, config.video.model_dump(exclude={"disk_cache_gb"})
     if section.max_pixels is not None:
         video |= {"max_pixels": section.max_pixels, "min_pixels": min(video["min_pixels"], section.max_pixels)}
     here = Path(__file__).parent
