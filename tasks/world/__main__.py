@@ -1,7 +1,8 @@
 """Make the mini base model and teacher (a frozen stage: `dvc unfreeze world` before `dvc repro world`).
 
-The base sees, reads and answers but does not reason; the teacher is the base taught to reason. An interrupted run goes
-on after its last finished skill: each is kept in models/.work/world/ under a hash of all that led to it.
+The teacher sees, reads and reasons. The base is the same model taught to answer at once: it no longer reasons before it
+answers, but what reasoning needs is still in it for SFT and RL to bring out. An interrupted run goes on after its last
+finished skill: each is kept in models/.work/world/ under a hash of all that led to it.
 """
 
 from __future__ import annotations
