@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from tasks import params, paths
-from tasks.core.io.atomic import write_text
+from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.jsonl import read_jsonl
 from tasks.report import page
@@ -14,7 +14,7 @@ from tasks.report.clips import open_clip
 from tasks.report.controls import all_controls
 from tasks.report.inputs import read_inputs, read_summaries
 from tasks.report.render import html_page, markdown, terminal
-from tasks.report.summary import ReportError
+from tasks.report.summary import ReportError, headline
 from tasks.report.tables import controls_table, main_table
 
 USAGE = "usage: python -m tasks.report [show]"
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def build(p: params.Params) -> None:
-    """Read every input, decode the clips that are shown, write the page, the tables and the model cards."""
+    """Read every input, decode the clips that are shown, write the page, the tables, the headline numbers and the cards."""
     models = list(p.models)
     inputs = read_inputs(models)
     chosen = page.plan(inputs, models, p.report.examples)
@@ -51,6 +51,8 @@ def build(p: params.Params) -> None:
     }
     write_text(paths.REPORT_TABLES, markdown(context["title"], context["subtitle"], context["findings"], sections))
     write_text(paths.REPORT_PAGE, html_page(context))
+    for summary in inputs.summaries:
+        write_json(paths.metrics("report", summary.model), headline(summary))
     cards = cards_of(
         p.models,
         summaries=inputs.summaries,

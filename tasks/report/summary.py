@@ -64,6 +64,22 @@ def summary_of(raw: dict[str, Any], where: str) -> Summary:
         raise ReportError(f"{where}: not a benchmark report: {type(error).__name__}: {error}") from error
 
 
+def headline(summary: Summary) -> dict[str, float]:
+    """The few numbers of a model that `dvc metrics show` sets side by side: accuracies and a share in [0, 1].
+
+    A view that was not run, or a kind of question that was not asked, has no key.
+    """
+    found: dict[str, float] = {}
+    if ordered := summary.views.get("ordered"):
+        found |= {name: getattr(ordered, name).accuracy for name in ("overall", "temporal", "static")}
+        found["well_formed"] = ordered.well_formed
+    if shuffled := summary.views.get("shuffled"):
+        found["temporal_shuffled"] = shuffled.temporal.accuracy
+    if blind := summary.views.get("no_video"):
+        found["no_video"] = blind.overall.accuracy
+    return {name: round(value, 4) for name, value in found.items() if math.isfinite(value)}
+
+
 def in_order(summaries: Sequence[Summary], models: Sequence[str]) -> list[Summary]:
     """Summaries in the order of `models`; others after them by name."""
     rank = {model: i for i, model in enumerate(models)}

@@ -101,7 +101,7 @@ def test_a_grpo_parameter_reruns_grpo_and_what_depends_on_it(project, first_run)
 
 def test_metrics_params_and_plots_are_useful_to_dvc(project, first_run):
     shown = json.loads(run(project, sys.executable, "-m", "dvc", "metrics", "show", "--json"))[""]["data"]
-    assert {"reports/sft/metrics.json", "reports/grpo/metrics.json", "reports/benchmark/grpo.json"} <= set(shown)
+    assert {"reports/sft/metrics.json", "reports/grpo/metrics.json", "reports/report/grpo.json"} <= set(shown)
     run(project, sys.executable, "-m", "dvc", "plots", "show", "-o", "plots")
     page = (project / "plots/index.html").read_text()
     assert "reports/sft/curve.csv" in page

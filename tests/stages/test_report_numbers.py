@@ -10,7 +10,7 @@ import pytest
 from tasks.report.controls import controls_of, gain, loss
 from tasks.report.data import composition_table, quarantine_table, rejection_table, splits_table, verdict_table
 from tasks.report.lineage import lineage_table, size
-from tasks.report.summary import ReportError, summary_of
+from tasks.report.summary import ReportError, headline, summary_of
 from tasks.report.tables import NONE, Cell, Table, as_markdown, as_text, group_table, main_table, percent, points
 from tests.stages.report_inputs import inputs_of, record, row
 
@@ -35,6 +35,15 @@ def test_main_table_of_hard_logs() -> None:
     assert shown["absent"] == ["not run", *[NONE] * 7]
     assert shown["extra"][1] == "25.0%"
     assert [cells[2].best for cells in table.rows] == [False, True, False, False]
+
+
+def test_headline_numbers_leave_out_what_was_not_asked() -> None:
+    """Temporal questions alone on two views: no static accuracy, no blind one; errors are no wrong answers."""
+    log = [row(0, reward=1.0), row(1, reward=0.5, well_formed=False), row(2, reward=None)]
+    log += [row(i, view="shuffled", reward=0.0) for i in range(2)]
+    numbers = headline(inputs_of({"a": log}).summaries[0])
+    assert numbers == {"overall": 0.75, "temporal": 0.75, "well_formed": 0.5, "temporal_shuffled": 0.0}
+    assert headline(inputs_of({"a": [row(0, reward=None)]}).summaries[0]) == {}
 
 
 def test_a_model_without_ordered_view_is_not_run() -> None:
