@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def build(p: params.Params) -> None:
-    """Read every input, decode the clips that are shown, write the page, the tables, the headline numbers and the cards."""
+    """Read every input, decode the clips that are shown, write page, tables, headline numbers and cards."""
     models = list(p.models)
     inputs = read_inputs(models)
     chosen = page.plan(inputs, models, p.report.examples)
