@@ -24,7 +24,8 @@ from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
 from tasks.core.world.model import build_processor
 from tasks.core.world.render import write_clip
-from tasks.grpo.data import Prompt, open_views, render
+from tasks.grpo.data import Prompt, View, open_views, render
+from tasks.grpo.engines import Ask
 from tasks.grpo.log import RolloutLog
 from tasks.grpo.perf.clock import Clock, Peak
 from tasks.grpo.perf.job import LEVERS, Job
@@ -124,9 +125,11 @@ def _rest(trainer: Any, job: Job, processor: Any, folder: Path) -> dict[str, flo
     with clock.part("decode"):
         read(str(folder / "noise.mp4"), "video")
     encoded = _encoded(processor, clip)
-    trainer.generation_config.min_new_tokens = job.answer
+    view = View("0", False, list(range(job.frames)), encoded, clip)
+    asks = [Ask("", "video", view, list(range(copies))) for copies in (job.group, job.shuffled) if copies]
+    trainer._rollouts._config.min_new_tokens = job.answer
     with clock.part("rollout"):
-        trainer._sample([encoded, encoded], [job.group, job.shuffled], 1)
+        trainer._rollouts.answer(trainer, asks)
     optimizer = torch.optim.AdamW(trainer.model.parameters(), lr=1e-6)
     optimizer.step()
     with clock.part("optimizer"):
