@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from tasks.core.io.errors import StageError
-from tasks.grpo.ablation.__main__ import append_run, main, pin_settings, read_runs
+from tasks.grpo.ablation.__main__ import SPEED, append_run, common, lock, main, parse, pin_settings, read_runs
 from tasks.grpo.ablation.arms import METHODS, arm
 from tasks.grpo.ablation.table import FIELDS, by_seed, interval, markdown, paired, sign_flip
-from tasks.params import Grpo
+from tasks.params import Grpo, load
+from tests.pipeline.graph import ROOT
 from tests.stages.training_project import make_project
 
 
@@ -94,6 +95,25 @@ def test_runs_are_appended_whole_and_other_settings_refused(tmp_path):
         pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 3}})
 
 
+def test_speed_levers_do_not_part_runs_and_results_do(tiny_model):
+    """A table started with a lever on goes on with it off; what decides results does not change unseen."""
+    base = load(ROOT / "params.yaml")
+    chosen = parse(["--model", str(tiny_model)])
+    assert set(Grpo.model_fields) >= SPEED
+    pinned = common(base, chosen)
+    levers = base.grpo.model_copy(update={"share_prefix_update": not base.grpo.share_prefix_update, "micro_batch": 1})
+    assert common(base.model_copy(update={"grpo": levers}), chosen) == pinned
+    other = base.grpo.model_copy(update={"learning_rate": 1.0})
+    assert common(base.model_copy(update={"grpo": other}), chosen) != pinned
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_freed(tmp_path):
+    with lock(tmp_path / "locks/a") as first, lock(tmp_path / "locks/a") as second, lock(tmp_path / "locks/b") as other:
+        assert (first, second, other) == (True, False, True)
+    with lock(tmp_path / "locks/a") as again:
+        assert again
+
+
 @pytest.mark.slow
 def test_the_whole_ablation_at_the_smallest_size(tiny_model, tmp_path, monkeypatch, capsys):
     """Two seeds of three methods; run again, nothing trains; a method added later runs alone."""
@@ -109,6 +129,8 @@ def test_the_whole_ablation_at_the_smallest_size(tiny_model, tmp_path, monkeypat
     capsys.readouterr()
     assert main([*small, "sft", "tgrpo_logprob"]) == 0
     assert "temporal" not in capsys.readouterr().out, "finished runs are skipped"
+    with lock(tmp_path / "reports/ablation/.locks/grpo-0"):
+        assert main([*small, "grpo", "--seeds", "1"]) == 0, "a run that another command has in hand is left to it"
     assert (tmp_path / "reports/ablation/runs.csv").read_text() == first
     assert main([*small, "grpo_equal_compute"]) == 0
     rows = list(csv.DictReader((tmp_path / "reports/ablation/runs.csv").open()))

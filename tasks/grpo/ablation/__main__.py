@@ -2,7 +2,8 @@
 
 For each seed an RL split of the mini world is rendered with a shortcut (the starting side gives the direction away in
 `--bias` of the questions) and a test split without it; all methods of a seed share both, and start from `--model`.
-Stopped and started again, it goes on: finished runs are skipped, the unfinished one resumes from its checkpoint.
+Stopped and started again, it goes on: finished runs are skipped, the unfinished one resumes from its checkpoint. Several
+commands share the runs: each takes one that no other has in hand, and two of one thread outrun one of two.
 
     reports/ablation/runs.csv        one row per run; the seconds of one that was stopped are those of its last sitting
     reports/ablation/settings.json   what the runs have in common; other settings want another --out
@@ -15,11 +16,13 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import fcntl
 import io
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,11 @@ HERE = Path(__file__).parent
 BASELINES = ("grpo_equal_compute", "grpo")
 RL_SEED, TEST_SEED = 1000, 2000
 """World seeds of a run's splits start here; the pipeline's own are below."""
+SPEED = {
+    *("micro_batch", "encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage"),
+    *("gradient_checkpointing", "rollout_gpu_share", "frame_cache_gb", "save_steps", "report_to"),
+}
+"""Fields of the `grpo` section that decide how fast a run is, not what comes of it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,14 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse(arguments)
     params = load()
     runs = chosen.out / "runs.csv"
+    if chosen.steps:
+        params = params.model_copy(update={"grpo": params.grpo.model_copy(update={"steps": chosen.steps})})
     pin_settings(chosen.out / "settings.json", common(params, chosen))
-    done = {(row["method"], int(row["seed"])) for row in read_runs(runs)}
     for seed in range(chosen.seeds):
         for method in chosen.methods:
-            if (method, seed) in done:
-                continue
-            row = run(params, chosen, method, seed)
-            append_run(runs, row)
+            with lock(chosen.out / ".locks" / f"{method}-{seed}") as ours:
+                if not ours or (method, seed) in {(row["method"], int(row["seed"])) for row in read_runs(runs)}:
+                    continue
+                row = run(params, chosen, method, seed)
+                append_run(runs, row)
             print(
                 f"ablation: {method}, seed {seed}: temporal {row['temporal_accuracy']:.3f}, "
                 f"shuffled {row['temporal_accuracy_shuffled']:.3f}, static {row['static_accuracy']:.3f}"
@@ -71,6 +81,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ...")
     parser.add_argument("--bias", type=float, default=0.8, help="share of RL questions with the shortcut")
+    parser.add_argument("--steps", type=int, default=None, help="optimizer steps of a run; default: grpo.steps")
     parser.add_argument("--rl-rows", type=int, default=600)
     parser.add_argument("--test-rows", type=int, default=400)
     parser.add_argument("--model", type=Path, default=paths.SFT_MODEL, help="where every method starts")
@@ -79,13 +90,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
-    """What all runs of one table share."""
+    """What decides the results of all runs of one table."""
     return {
         "bias": chosen.bias,
         "rl_rows": chosen.rl_rows,
         "test_rows": chosen.test_rows,
         "model": fingerprint(chosen.model),
-        **params.model_dump(include={"prompt", "video", "grpo"}),
+        "prompt": params.prompt.model_dump(),
+        "video": params.video.model_dump(exclude={"disk_cache_gb"}),
+        "grpo": params.grpo.model_dump(exclude=SPEED),
     }
 
 
@@ -110,19 +123,34 @@ def read_runs(path: Path) -> list[dict[str, str]]:
 
 def append_run(path: Path, row: dict[str, Any]) -> None:
     """Add one row, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*read_runs(path), row])
-    write_text(path, text.getvalue())
+    with lock(path.parent / ".locks" / path.name, wait=True):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*read_runs(path), row])
+        write_text(path, text.getvalue())
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock between processes, freed even by a killed one; yields whether it was got, at once unless `wait`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def split(name: str, rows: int, seed: int, bias: float, workers: int) -> list[Record]:
     """Records of a rendered split of the mini world; rendered once."""
     folder = paths.WORK_DATA / "ablation" / f"{name}-{rows}-{seed}-{bias}"
     marker = folder / "records.json"
-    if not marker.exists():
-        write_json(marker, make_split(folder, rows, seed, bias, workers, label=f"{name} {seed}"))
+    with lock(folder.parent / f"{folder.name}.lock", wait=True):
+        if not marker.exists():
+            write_json(marker, make_split(folder, rows, seed, bias, workers, label=f"{name} {seed}"))
     raw = json.loads(marker.read_text())
     records = [parse_record(row, f"{marker} row {number}") for number, row in enumerate(raw)]
     return [dataclasses.replace(record, path=str(folder / record.path)) for record in records]
