@@ -2,8 +2,8 @@
 
 For each seed an RL split of the mini world is rendered with a shortcut (the starting side gives the direction away in
 `--bias` of the questions) and a test split without it; all methods of a seed share both, and start from `--model`.
-Stopped and started again, it goes on: finished runs are skipped, the unfinished one resumes from its checkpoint. Several
-commands share the runs: each takes one that no other has in hand, and two of one thread outrun one of two.
+Stopped and started again, it goes on: finished runs are skipped, the unfinished one resumes from its checkpoint.
+Several commands share the runs: each takes one that no other has in hand, and two of one thread outrun one of two.
 
     reports/ablation/runs.csv        one row per run; the seconds of one that was stopped are those of its last sitting
     reports/ablation/settings.json   what the runs have in common; other settings want another --out
