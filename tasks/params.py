@@ -155,6 +155,8 @@ class Temporal(Section):
     alpha: float = Field(0.3, ge=0)
     nats: float = Field(1.0, gt=0)
     """`logprob`: the log-probability lost to shuffling, summed over an answer, at which 63 % of alpha is paid."""
+    token_share: float = Field(0.0, ge=0, le=1)
+    """`logprob`: share of an answer's advantage that its tokens get by how much frame order decides each of them."""
     mu: float = Field(0.8, ge=0)
     """The bonus is granted when p >= mu * p~."""
     correct_above: float = Field(0.1, ge=0, le=1)
@@ -198,12 +200,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "refill": 0,
     },
     "tuned": {
-        "group": 8,
+        "group": 12,
         "beta": 0.0,
         "loss_type": "grpo",
         "importance_level": "token",
         "scale_rewards": "group",
-        "temporal": {"enabled": True, "mode": "advantage", "shuffled": 4, "alpha": 0.3, "correct_above": 0.1},
+        "temporal": {
+            **{"enabled": True, "mode": "logprob", "alpha": 0.0, "nats": 1.0, "token_share": 0.5},
+            **{"shuffle_unit": "frame"},
+        },
         "length": {"enabled": False},
         "reward_variant": "robust",
         "format_weight": 1.0,

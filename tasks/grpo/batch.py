@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tasks.core.train.rows import EncodedPrompt, pad_rows
 from tasks.grpo.groups import Group, Held
 from tasks.grpo.rollout import Answer
+from tasks.grpo.temporal import token_weights
 
 LOST = "lost"
 """Key of rows whose medium did not decode."""
@@ -55,7 +56,7 @@ def training_rows(
     answers: list[Answer] = []
     values: list[float] = []
     types: list[str] = []
-    for place, views, sampled in held:
+    for place, views, sampled, _ in held:
         group = groups[place.slot]
         known = group is not None and views is not None
         keys += [views.ordered.key if known and views else LOST] * len(place.ordered)
@@ -70,6 +71,29 @@ def training_rows(
         logps = [torch.tensor(answer.logps or [torch.nan] * len(answer.ids)) for answer in answers]
         rows["rollout_logps"] = pad_sequence(logps, batch_first=True, padding_value=torch.nan)
     return rows, keys, types
+
+
+def answer_weights(held: Sequence[Held], mask: torch.Tensor, *, nats: float, share: float) -> torch.Tensor:
+    """What the advantages of this process's answers are multiplied by, token by token (`temporal.token_weights`).
+
+    Args:
+        held: this process's places, in row order.
+        mask: (rows, C) tokens of the answers, none of a lost prompt's; what was not compared has weights of 1.
+        nats: `grpo.temporal.nats`.
+        share: `grpo.temporal.token_share`.
+
+    Returns:
+        (rows, C).
+    """
+    weights = torch.ones(mask.shape)
+    row = 0
+    for each in held:
+        for copy in range(len(each.place.ordered)):
+            if each.drops is not None and mask[row].any():
+                found = token_weights(each.drops[copy], nats=nats, share=share)
+                weights[row, : len(found)] = torch.tensor(found)
+            row += 1
+    return weights
 
 
 def padded_answers(
@@ -89,12 +113,13 @@ def padded_answers(
 def rows_with_gradient(
     valid: torch.Tensor, advantages: torch.Tensor, skip_zero: bool, at_least: int = 1
 ) -> torch.Tensor:
-    """Indices of valid rows, with `skip_zero` only those with an advantage, ascending.
+    """Indices of valid rows, with `skip_zero` only those with an advantage ((B,) or by token (B, C)), ascending.
 
     Filled up to `at_least` with rows that add nothing to the loss: backward must run on every process, and TRL gathers
     a figure per row, for which all processes need the same number of them.
     """
-    keep = valid & (advantages != 0) if skip_zero else valid.clone()
+    told = advantages != 0 if advantages.ndim == 1 else (advantages != 0).any(dim=1)
+    keep = valid & told if skip_zero else valid.clone()
     missing = at_least - int(keep.sum())
     if missing > 0:
         keep[(~keep).nonzero().squeeze(1)[:missing]] = True

@@ -58,6 +58,8 @@ class Held(NamedTuple):
     views: Views | None
     """None: the medium did not decode here."""
     answers: list[Answer]
+    drops: list[list[float]] | None = None
+    """Nats that each token of each answer loses under shuffled frames; None where that was not asked."""
 
 
 class Answered(NamedTuple):
@@ -100,9 +102,10 @@ def places(indices: Sequence[int], first_row: int, group: int, shuffled: int) ->
     return found
 
 
-def outcome(held: Held, shuffled: list[Answer], drops: list[float] | None) -> Outcome:
+def outcome(held: Held, shuffled: list[Answer]) -> Outcome:
     """What a process tells the others of a place."""
     views = held.views
+    drops = None if held.drops is None else [sum(tokens) for tokens in held.drops]
     order = views.ordered.order if views else []
     shuffled_order = views.shuffled.order if views and views.shuffled else []
     return Outcome(held.place, views is None, order, shuffled_order, held.answers, shuffled, drops)

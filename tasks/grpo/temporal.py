@@ -10,6 +10,10 @@ For one video prompt, with accuracy a_i of its G answers on ordered frames and b
 
     s_i = 1 - exp(-max(d_i, 0) / nats),  d_i = log pi(o_i | ordered) - log pi(o_i | shuffled), summed over o_i's tokens
 
+In `logprob` mode the tokens of an answer may also share its advantage by what order decides of each (`token_share`, f):
+
+    A_i,t = A_i * (1 - f + f * r_t / mean r),  r_t = 1 - exp(-|d_i,t| / nats)
+
 Source of `reward`: Video-R1 (arXiv 2503.21776), section 3.3, in the form of its released code: mu = 0.8 and
 "correct" meaning accuracy above 0.1. The text of the paper asks for p >= p~ (mu = 1). As in the code, p and p~ are
 means of the accuracy reward, which is continuous for OCR, free-form and regression; the paper speaks of the
@@ -26,6 +30,11 @@ gradient in place of a second generation, and a value for every answer instead o
 s_i is the share of the answer's probability that shuffling takes away. It is in [0, 1), so that a long answer, whose
 d_i adds up over many tokens, earns no more than alpha; answers of hundreds of tokens want a larger `nats`. The
 difference is taken from the policy that sampled the answer and is no part of the gradient.
+
+The weights of `token_share` have mean 1: an answer's tokens exchange advantage and keep its sum. Words that read the
+same in any order of frames ("The", "starts at") then learn less from the answer, and the word that order decides learns
+more; |d|, because a wrong word may be likelier on shuffled frames. Weighting tokens by how much they hang on what is
+seen is also done by VPPO (arXiv 2510.09285), there against a masked image.
 """
 
 from __future__ import annotations
@@ -33,6 +42,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
+
+NEGLIGIBLE = 0.02
+"""Mean r under which the tokens' differences are noise."""
 
 
 class Contrast(NamedTuple):
@@ -86,6 +98,21 @@ def contrast(
 def order_share(drops: Sequence[float], nats: float) -> list[float]:
     """s_i of each d_i; 0 where shuffling made the answer likelier."""
     return [1 - math.exp(-max(drop, 0.0) / nats) for drop in drops]
+
+
+def token_weights(drops: Sequence[float], *, nats: float, share: float) -> list[float]:
+    """What the advantage of an answer is multiplied by at each of its tokens; all 1 when order decides none of them.
+
+    Args:
+        drops: d_t of its tokens, nats.
+        nats: as for `order_share`.
+        share: f.
+    """
+    reliance = [1 - math.exp(-abs(drop) / nats) for drop in drops]
+    mean = sum(reliance) / max(len(reliance), 1)
+    if mean < NEGLIGIBLE:
+        return [1.0] * len(reliance)
+    return [1 - share + share * value / mean for value in reliance]
 
 
 def likelihood_contrast(

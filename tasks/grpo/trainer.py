@@ -28,6 +28,7 @@ from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels, text_only
 from tasks.core.train.shared_prefix import Scores, packed_rows, runs, score_answers, use_shared_prefix
 from tasks.grpo.batch import (
+    answer_weights,
     encoded_views,
     normaliser_share,
     padded_answers,
@@ -133,6 +134,9 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         self._report(groups, replaced, values, step)
         self._encoded = encoded_views(held, self._lost)
         found, keys, types = training_rows(held, groups, values, self._encoded, self._tokenizer.pad_token_id)
+        if temporal.mode == "logprob" and temporal.token_share:
+            weights = answer_weights(held, found["completion_mask"], nats=temporal.nats, share=temporal.token_share)
+            found["advantages"] = found["advantages"].unsqueeze(1) * weights
         batch: dict[str, Any] = {name: value.to(self.accelerator.device) for name, value in found.items()}
         batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
         batch["view"], batch["problem_type"] = keys, types
@@ -196,9 +200,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         for place, views in zip(wanted, opened, strict=True):
             held.append(Held(place, views, next(answers) if views else []))
             shuffled.append(next(answers) if views and views.shuffled and place.shuffled else [])
-        drops = self._drops(held)
-        outcomes = [outcome(*parts) for parts in zip(held, shuffled, drops, strict=True)]
-        return held, gather_object(outcomes)
+        held = [each._replace(drops=drops) for each, drops in zip(held, self._drops(held), strict=True)]
+        return held, gather_object([outcome(*parts) for parts in zip(held, shuffled, strict=True)])
 
     def _seeds(self, place: Place, view: View, copies: range, step: int) -> list[int]:
         """One per answer, from its place in the run alone: neither the batch nor the number of processes matters."""
@@ -211,8 +214,11 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
     ) -> GroupScore:
         return score_group(prompt.record, answers, shuffled, self._settings, drops)
 
-    def _drops(self, held: Sequence[Held]) -> list[list[float] | None]:
-        """Nats that each ordered answer loses under shuffled frames; None without a shuffled view or in other modes."""
+    def _drops(self, held: Sequence[Held]) -> list[list[list[float]] | None]:
+        """Nats that each token of each ordered answer loses under shuffled frames.
+
+        None for places without a shuffled view, and in other modes.
+        """
         compared = [each for each in held if each.views and each.views.shuffled]
         if self._settings.temporal.mode != "logprob" or not compared:
             return [None] * len(held)
@@ -223,10 +229,9 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         self._encoded = encoded_views(compared, self._lost)
         rows = padded_answers(keys, answers * 2, self._encoded, self._tokenizer.pad_token_id)
         rows = {name: value.to(self.accelerator.device) for name, value in rows.items()}
-        logps = (self._logps(self.model, rows, keys) * rows["completion_mask"]).sum(dim=1).tolist()
-        drops = iter(
-            ordered - shuffled for ordered, shuffled in zip(logps[: len(answers)], logps[len(answers) :], strict=True)
-        )
+        ordered, mixed = self._logps(self.model, rows, keys).split(len(answers))
+        lost = (ordered - mixed).tolist()
+        drops = iter(tokens[: len(answer.ids)] for tokens, answer in zip(lost, answers, strict=True))
         return [[next(drops) for _ in each.answers] if each.views and each.views.shuffled else None for each in held]
 
     def _report(

@@ -26,6 +26,8 @@ def row(method, seed, temporal, shuffled=0.25):
         ("tgrpo_reward", 8, True, "reward"),
         ("tgrpo_advantage", 8, True, "advantage"),
         ("tgrpo_logprob", 8, True, "logprob"),
+        ("tgrpo_logprob_equal_compute", 12, True, "logprob"),
+        ("tgrpo_tuned", 12, True, "logprob"),
     ],
 )
 def test_methods_differ_in_group_and_contrast_alone(method, group, enabled, mode):

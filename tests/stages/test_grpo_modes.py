@@ -16,7 +16,7 @@ from tasks.grpo.groups import Answered, Outcome, Place, assemble, places
 from tasks.grpo.log import letter_shares, step_metrics
 from tasks.grpo.rollout import Answer, Streams, encode_media, sample
 from tasks.grpo.scoring import advantages, score_group
-from tasks.grpo.temporal import likelihood_contrast, order_share
+from tasks.grpo.temporal import likelihood_contrast, order_share, token_weights
 from tasks.grpo.train import arguments, check_trackers
 from tasks.params import Grpo
 from tests.pipeline.graph import ROOT
@@ -38,6 +38,10 @@ WAYS = {
     "logprob": (
         {"temporal": {"mode": "logprob"}},
         [(-0.0666696, 6.3873), (-0.0259485, 4.58681), (-0.0028582, 7.07328)],
+    ),
+    "tokens": (
+        {"temporal": {"mode": "logprob", "token_share": 0.5}},
+        [(-0.0666696, 6.84883), (0.0, 3.80873), (-0.0792865, 8.91758)],
     ),
     "advantage": (
         {"temporal": {"mode": "advantage", "shuffled": 2}},
@@ -78,6 +82,39 @@ def seen(result):
 )
 def test_order_share(drop, nats, share):
     assert order_share([drop], nats) == [pytest.approx(share)]
+
+
+@pytest.mark.parametrize(
+    ("drops", "share", "weights"),
+    [
+        pytest.param([math.log(2), 0.0], 1.0, [2.0, 0.0], id="all to the token that order decides"),
+        pytest.param([math.log(2), 0.0], 0.5, [1.5, 0.5], id="half stays where it was"),
+        pytest.param([-math.log(2), math.log(2)], 1.0, [1.0, 1.0], id="a word likelier when shuffled hangs on it too"),
+        pytest.param([0.0, 0.0, 0.0], 1.0, [1.0, 1.0, 1.0], id="order decides nothing"),
+        pytest.param([1e-3, 0.0], 1.0, [1.0, 1.0], id="noise is no reliance"),
+        pytest.param([], 1.0, [], id="an empty answer"),
+    ],
+)
+def test_token_weights(drops, share, weights):
+    assert token_weights(drops, nats=1.0, share=share) == pytest.approx(weights)
+
+
+def test_tokens_exchange_an_answers_advantage_and_keep_its_sum(stage, tmp_path):
+    changes = {"mode": "logprob", "token_share": 0.5}
+    _, plain = opened(stage, tmp_path / "plain", temporal={"mode": "logprob"}, prompts_per_step=3)
+    _, batch = opened(stage, tmp_path / "shared", temporal=changes, prompts_per_step=3)
+    mask = batch["completion_mask"]
+    assert batch["advantages"].shape == mask.shape
+    means = (batch["advantages"] * mask).sum(dim=1) / mask.sum(dim=1)
+    torch.testing.assert_close(means, plain["advantages"])
+    spread = [float(row[kept.bool()].std()) for row, kept in zip(batch["advantages"], mask, strict=True)]
+    told = [kind != "image" and bool(value) for kind, value in zip(kinds(batch), plain["advantages"], strict=True)]
+    assert [value > 0 for value in spread] == told, "an image has no other order"
+
+
+def kinds(batch):
+    by_id = {str(record.problem_id): record.data_type for record in RECORDS}
+    return [by_id[key] for key in batch["view"]]
 
 
 def test_only_correct_answers_are_paid_each_by_its_own_drop():
