@@ -63,6 +63,9 @@ class Stage:
             raise KeyboardInterrupt
         return self._collate(batch)
 
+    def expect(self, rows):
+        self._collate.expect(rows)
+
     def train(self, work, settings=SETTINGS):
         return train(
             self.model, self.processor, self.rows, self, settings=settings, seed=5, work=work, curve=work / "curve.csv"

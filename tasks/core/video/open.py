@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tasks.core.video.cache import FrameCache
@@ -11,6 +12,12 @@ from tasks.core.video.decode import read_media
 from tasks.core.video.resize import resize_clip
 
 FOLDER = Path(".cache/frames")
+
+ReadClip = Callable[[str, str], Clip]
+"""(path, data type) -> clip as the model is to see it; raises VideoError."""
+
+_CACHES: dict[tuple[Path, float], FrameCache] = {}
+"""By folder and limit; their counts last as long as the process."""
 
 
 def open_clip(
@@ -24,7 +31,7 @@ def open_clip(
     max_pixels: int,
     disk_cache_gb: float = 0.0,
 ) -> Clip:
-    """A clip or image, sampled and resized; the keyword arguments are the fields of `params.Video`.
+    """A clip or image, sampled and resized; the keyword arguments are `params.Video.opening()`.
 
     Args:
         path: media file.
@@ -55,6 +62,22 @@ def open_clip(
     return _cache(FOLDER.resolve(), disk_cache_gb).get(path, settings, read)
 
 
-@cache
+def tell_cache(stage: str) -> None:
+    """Print what this process found in the frame cache, if it looked for anything.
+
+    No metric holds it: it differs from run to run with what earlier ones left, and outputs must not.
+    """
+    counts = [cache.counts for cache in _CACHES.values()]
+    hits, decoded, damaged = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0, 0)
+    if hits + decoded:
+        repaired = f", {damaged} of them for damaged entries" if damaged else ""
+        print(f"{stage}: frame cache: {hits} clips found, {decoded} decoded{repaired}")
+
+
 def _cache(folder: Path, limit_gb: float) -> FrameCache:
-    return FrameCache(folder, limit_gb)
+    # setdefault is atomic: threads that come together share one cache and its counts.
+    return _CACHES.setdefault((folder, limit_gb), FrameCache(folder, limit_gb, _tell_damage))
+
+
+def _tell_damage(path: Path | str) -> None:
+    print(f"frame cache: {path}: damaged entry, decoded again", file=sys.stderr)
