@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.core.video.cache import FrameCache
+from tasks.core.video.cache import Counts, FrameCache
 from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.decode import read_media
 from tasks.core.video.resize import resize_clip
@@ -63,15 +63,13 @@ def open_clip(
 
 
 def tell_cache(stage: str) -> None:
-    """Print what this process found in the frame cache, if it looked for anything.
+    """Print how many entries of the frame cache this process found damaged, if any, among how many.
 
     No metric holds it: it differs from run to run with what earlier ones left, and outputs must not.
     """
-    counts = [cache.counts for cache in _CACHES.values()]
-    hits, decoded, damaged = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0, 0)
-    if hits + decoded:
-        repaired = f", {damaged} of them for damaged entries" if damaged else ""
-        print(f"{stage}: frame cache: {hits} clips found, {decoded} decoded{repaired}")
+    hits, decoded, damaged = map(sum, zip(Counts(), *(cache.counts for cache in _CACHES.values()), strict=True))
+    if damaged:
+        print(f"{stage}: frame cache: {damaged} damaged entries made again; {hits} clips found, {decoded} decoded")
 
 
 def _cache(folder: Path, limit_gb: float) -> FrameCache:
