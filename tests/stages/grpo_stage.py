@@ -45,7 +45,7 @@ RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image
 
 
 class Stage:
-    """A policy and what it needs to train; `stop_at` interrupts when that many clips were asked for; `workers` read ahead."""
+    """A policy and what it needs to train; `stop_at` interrupts when so many clips were read, `workers` read ahead."""
 
     def __init__(self, folder, make_clip, records=RECORDS, stop_at=None, workers=0):
         self.processor = load_processor(folder)
