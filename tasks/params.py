@@ -48,6 +48,16 @@ class Video(Section):
     """Frames and images are scaled down to at most this many pixels."""
     disk_cache_gb: float = Field(4.0, ge=0)
     """Decoded and resized frames kept under .cache/frames for all stages, GiB; 0 decodes anew in every stage."""
+    decode_workers: int = Field(1, ge=0)
+    """Threads that decode ahead while a model computes, in each process; 0 decodes a clip when it is asked for."""
+
+    def sampling(self) -> dict[str, Any]:
+        """What decides a clip's pixels: the fields that belong in keys, and the ones that dvc.yaml names."""
+        return self.model_dump(exclude={"disk_cache_gb", "decode_workers"})
+
+    def opening(self) -> dict[str, Any]:
+        """Arguments of `open_clip`."""
+        return self.model_dump(exclude={"decode_workers"})
 
 
 class Engine(Section):

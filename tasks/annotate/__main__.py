@@ -11,13 +11,13 @@ from tqdm import tqdm
 from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
 from tasks.core.engine.base import EngineError, open_engine
-from tasks.core.engine.questions import read_sized
 from tasks.core.engine.work import WorkLog, file_digest, media_digest, source_digest, work_key
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
 from tasks.core.io.tables import read_table, write_table
 from tasks.core.models.load import fingerprint
 from tasks.core.schemas.records import COT_SCHEMA, RECORD_SCHEMA, Record, record_from_row
+from tasks.core.video import open_clip, tell_cache
 
 
 def main() -> int:
@@ -46,13 +46,14 @@ def main() -> int:
 
 def generate(config: params.Params, teacher: Path, left: list[Record], log: WorkLog) -> dict[int, dict[str, Any]]:
     """Answer the records that are left, logging each batch as it comes."""
-    read = partial(read_sized, **config.video.model_dump())
+    read = partial(open_clip, **config.video.opening())
     answers: dict[int, dict[str, Any]] = {}
     with open_engine(model_path=teacher, **config.engine.model_dump()) as engine, bar(len(left)) as progress:
         for batch in answer_all(
             engine,
             left,
             read,
+            decode_workers=config.video.decode_workers,
             batch_size=config.engine.batch_size,
             **config.prompt.model_dump(),
             seed=config.seed,
@@ -74,7 +75,7 @@ def key_of(config: params.Params, teacher: Path, records: list[Record]) -> str:
         code=source_digest(here, here.parent / "core"),
         seed=config.seed,
         prompt=config.prompt.model_dump(),
-        video=config.video.model_dump(),
+        video=config.video.sampling(),
         engine=config.engine.model_dump(exclude={"batch_size"}),
         sampling=config.annotate.sampling.model_dump(),
     )
@@ -91,6 +92,7 @@ def report(summary: dict[str, Any], answers: dict[int, dict[str, Any]]) -> None:
     failures = [row for row in answers.values() if row["finish_reason"] == "error"]
     for row in failures[:5]:
         print(f"  problem {row['problem_id']}: {row['error']}")
+    tell_cache("annotate")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 from tasks.core.engine.base import Completion, Engine, failed
-from tasks.core.engine.questions import ReadClip, build_request, read_clips
-from tasks.core.engine.work import prepared_ahead
+from tasks.core.engine.questions import build_request, read_clip
 from tasks.core.rewards import accuracy
 from tasks.core.schemas.records import CotRow, Record
 from tasks.core.text import answer_of, is_well_formed
+from tasks.core.video import ReadClip, in_batches
 
 REWARD_VARIANT = "robust"
 
@@ -23,6 +24,7 @@ def answer_all(
     records: Sequence[Record],
     read: ReadClip,
     *,
+    decode_workers: int = 0,
     batch_size: int,
     template: str,
     system: str,
@@ -34,8 +36,9 @@ def answer_all(
     """Raw answers, batch by batch: problem_id, completion, finish_reason, tokens, error.
 
     A record whose clip does not decode, or whose prompt does not fit, becomes a row with finish_reason "error".
+    The next batch's clips are decoded by `decode_workers` threads while the engine answers.
     """
-    for batch, clips in prepared_ahead(records, batch_size, lambda some: (some, read_clips(some, read))):
+    for batch, clips in in_batches(records, batch_size, partial(read_clip, read=read), decode_workers):
         requests = [
             build_request(engine, record, clip, key="annotate", template=template, system=system, seed=seed)
             for record, clip in zip(batch, clips, strict=True)

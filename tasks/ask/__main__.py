@@ -9,12 +9,12 @@ from PIL import Image
 
 from tasks import params, paths
 from tasks.core.engine.base import EngineError, open_engine
-from tasks.core.engine.questions import build_request, read_sized
+from tasks.core.engine.questions import build_request
 from tasks.core.io.cli import run_stage
 from tasks.core.models.load import check_folder
 from tasks.core.schemas.records import PROBLEM_TYPES, Record
 from tasks.core.text import answer_of, think_of
-from tasks.core.video import VideoError
+from tasks.core.video import VideoError, open_clip
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     config = params.load()
     check_folder(arguments.model)
     record = question(arguments.clip, arguments.question, arguments.options, arguments.type)
-    clip = read_sized(record.path, record.data_type, **config.video.model_dump())
+    clip = open_clip(record.path, record.data_type, **config.video.opening())
     settings = config.engine.model_dump() | {"backend": arguments.engine, "batch_size": 1}
     with open_engine(model_path=arguments.model, **settings) as engine:
         request = build_request(engine, record, clip, key="ask", **config.prompt.model_dump(), seed=config.seed)

@@ -29,7 +29,6 @@ from tasks.benchmark.suite_run import Grader, run_suites
 from tasks.benchmark.suites.base import Decoding
 from tasks.core.engine.base import Engine, EngineError, open_engine
 from tasks.core.engine.openai import is_endpoint
-from tasks.core.engine.questions import read_sized
 from tasks.core.engine.work import WorkLog, file_digest, media_digest, source_digest, work_key
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
@@ -38,6 +37,7 @@ from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.models.load import fingerprint
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row, truth_of
+from tasks.core.video import open_clip, tell_cache
 
 COMMANDS = ("rescore", "compare")
 OpenEngine = Callable[[], Engine]
@@ -96,6 +96,7 @@ def benchmark(config: params.Params, name: str) -> None:
     write_json(paths.metrics("benchmark", name), summary)
     log.finish()
     report(summary)
+    tell_cache(name)
 
 
 def test_rows(
@@ -131,7 +132,7 @@ def suite_numbers(config: params.Params, name: str, folder: Path, engine: OpenEn
 
 def settings_of(config: params.Params, folder: Path) -> Settings:
     """What all jobs of the public benchmarks share; scoring code is no part of their keys."""
-    section, video = config.benchmark, config.video.model_dump(exclude={"disk_cache_gb"})
+    section, video = config.benchmark, config.video.sampling()
     if section.max_pixels is not None:
         video |= {"max_pixels": section.max_pixels, "min_pixels": min(video["min_pixels"], section.max_pixels)}
     here = Path(__file__).parent
@@ -154,6 +155,7 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
         sampling=Sampling(**video),
         decoding=Decoding(**section.sampling.model_dump()),
         official_max_tokens=section.official_max_tokens,
+        decode_workers=config.video.decode_workers,
     )
 
 
@@ -215,7 +217,8 @@ def generate(
         for batch in answer_all(
             engine,
             left,
-            partial(read_sized, **config.video.model_dump()),
+            partial(open_clip, **config.video.opening()),
+            decode_workers=config.video.decode_workers,
             views=views,
             batch_size=config.engine.batch_size,
             **config.prompt.model_dump(),
@@ -238,7 +241,7 @@ def key_of(config: params.Params, folder: Path, records: list[Record]) -> str:
         code=source_digest(here, here.parent / "core"),
         seed=config.seed,
         prompt=config.prompt.model_dump(),
-        video=config.video.model_dump(),
+        video=config.video.sampling(),
         engine=config.engine.model_dump(exclude={"batch_size"}),
         benchmark=config.benchmark.model_dump(
             include={"sampling", "rows", "views", "reward_variant"},

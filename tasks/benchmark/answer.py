@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from tasks.core.engine.base import Completion, Engine, Request, failed
-from tasks.core.engine.questions import ReadClip, build_request, read_clips
-from tasks.core.engine.work import prepared_ahead
+from tasks.core.engine.questions import build_request, read_clip
 from tasks.core.io.seeds import derive_seed
 from tasks.core.schemas.records import Record
-from tasks.core.video import Clip, shuffle_clip, shuffle_order
+from tasks.core.video import Clip, ReadClip, in_batches, shuffle_clip, shuffle_order
 
 Job = tuple[Record, str, Request | None, str]
 """Record, view, its request, and why there is none ("" when there is one)."""
@@ -43,6 +43,7 @@ def answer_all(
     records: Sequence[Record],
     read: ReadClip,
     *,
+    decode_workers: int = 0,
     views: Sequence[str],
     batch_size: int,
     template: str,
@@ -55,10 +56,11 @@ def answer_all(
     """Raw answers, batch by batch, all views of a record together; about `batch_size` requests at once.
 
     Rows: problem_id, view, prompt, completion, finish_reason, tokens, error. A clip that does not decode is an error on
-    every view, the blind one too: views are compared on the same questions.
+    every view, the blind one too: views are compared on the same questions. The next batch's clips are decoded by
+    `decode_workers` threads while the engine answers.
     """
     step = max(1, batch_size // max(1, len(views)))
-    for batch, clips in prepared_ahead(records, step, lambda some: (some, read_clips(some, read))):
+    for batch, clips in in_batches(records, step, partial(read_clip, read=read), decode_workers):
         jobs = [
             _job(engine, record, view, clip, template=template, system=system, seed=seed)
             for record, clip in zip(batch, clips, strict=True)

@@ -11,9 +11,8 @@ from tasks.benchmark import media
 from tasks.benchmark.answer import see
 from tasks.benchmark.jobs import Job, Settings, chat_of, decoding_of
 from tasks.core.engine.base import Completion, Engine, Request, failed
-from tasks.core.engine.work import prepared_ahead
 from tasks.core.io.seeds import derive_seed
-from tasks.core.video import Clip, VideoError
+from tasks.core.video import Clip, VideoError, in_batches
 
 MISSING, UNREADABLE, REFUSED = "missing file", "unreadable clip", "refused request"
 ERROR_CLASSES = (MISSING, UNREADABLE, REFUSED)
@@ -27,13 +26,14 @@ def answer_jobs(
 ) -> Iterator[list[dict[str, Any]]]:
     """Log rows of the jobs, batch by batch; a group holds the views of one sample at one frame cap.
 
-    All groups are of one source (one decoding). A clip is decoded once per group, ahead of the engine.
+    All groups are of one source (one decoding). A clip is decoded once per group, the next batch's by
+    `settings.decode_workers` threads while the engine answers.
     """
     if not groups:
         return
     decoding = decoding_of(groups[0][0].source, settings)
     size = max(1, batch_size // max(len(group) for group in groups))
-    for batch, clips in prepared_ahead(groups, size, partial(_read_all, settings=settings)):
+    for batch, clips in in_batches(groups, size, partial(_read, settings=settings), settings.decode_workers):
         seen = [(job, *_shown(job, clip, settings)) for group, clip in zip(batch, clips, strict=True) for job in group]
         requests = [None if reason else _request(engine, job, clip, settings) for job, clip, reason, _ in seen]
         asked = [request for request in requests if request is not None]
@@ -46,10 +46,6 @@ def answer_jobs(
             kind = kind or (REFUSED if done.finish_reason == "error" else "")
             rows.append(row_of(job, clip, request, done, kind, seconds))
         yield rows
-
-
-def _read_all(groups: Sequence[list[Job]], settings: Settings) -> tuple[Sequence[list[Job]], list[Clip | VideoError]]:
-    return groups, [_read(group, settings) for group in groups]
 
 
 def _read(group: list[Job], settings: Settings) -> Clip | VideoError:

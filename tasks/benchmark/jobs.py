@@ -39,6 +39,8 @@ class Settings(NamedTuple):
     decoding: Decoding
     """Of protocol `video_r1`."""
     official_max_tokens: int | None
+    decode_workers: int = 0
+    """Threads that decode a batch ahead; no part of a key."""
 
 
 class Source(NamedTuple):

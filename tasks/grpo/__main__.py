@@ -13,9 +13,10 @@ from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.models.load import ModelError, load_model, load_processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
-from tasks.core.train.clips import ClipStore, media_reader
+from tasks.core.train.clips import open_store
 from tasks.core.train.runs import clear, publish, work_key
-from tasks.params import ParamsError, load
+from tasks.core.video import tell_cache
+from tasks.params import Params, ParamsError, load
 
 HERE = Path(__file__).parent
 CODE = [
@@ -40,21 +41,21 @@ def main() -> int:
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
     from tasks.grpo.train import STEPS, train
 
-    used = params.model_dump(include={"seed", "prompt", "video", "grpo"})
-    work = paths.WORK_MODELS / "grpo" / work_key(used, [paths.RL_RECORDS, paths.SFT_MODEL, *CODE])
+    work = work_folder(params)
     skipped = work / "skipped.jsonl"
 
     def skip(record: Record, reason: str) -> None:
         append_jsonl(skipped, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
         print(f"grpo: prompt left out: {record.path}: {reason}", file=sys.stderr)
 
-    with StopRequest() as stop:
+    store = open_store(params.video.opening(), params.grpo.frame_cache_gb, params.video.decode_workers)
+    with StopRequest() as stop, store as clips:
         try:
             result = train(
                 model,
                 processor,
                 render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump()),
-                clips=ClipStore(media_reader(**params.video.model_dump()), params.grpo.frame_cache_gb),
+                clips=clips,
                 settings=params.grpo,
                 seed=params.seed,
                 work=work,
@@ -74,10 +75,16 @@ def main() -> int:
     write_text(paths.GRPO_STEPS, (work / STEPS).read_text())
     write_json(paths.metrics("grpo"), {**result.metrics, "rollouts": answers, "skipped_prompts": lost})
     clear(work)
-    print(
-        f"grpo: {params.grpo.steps} steps, {answers} rollouts, reward {result.metrics['reward']} -> {paths.GRPO_MODEL}"
-    )
+    reward = result.metrics["reward"]
+    print(f"grpo: {params.grpo.steps} steps, {answers} rollouts, reward {reward} -> {paths.GRPO_MODEL}")
+    tell_cache("grpo")
     return 0
+
+
+def work_folder(params: Params) -> Path:
+    """Where checkpoints lie: named by everything that they depend on."""
+    used = {**params.model_dump(include={"seed", "prompt", "grpo"}), "video": params.video.sampling()}
+    return paths.WORK_MODELS / "grpo" / work_key(used, [paths.RL_RECORDS, paths.SFT_MODEL, *CODE])
 
 
 if __name__ == "__main__":

@@ -74,6 +74,22 @@ def schedule(prompts: int, draws: int, seed: int) -> list[int]:
     return order[:draws]
 
 
+def drawn(order: Sequence[int], step: int, first_row: int, rows: int, group: int, processes: int) -> list[int]:
+    """Prompts of a process's rows in a step, each once, as TRL's sampler deals them; none after the last step.
+
+    Args:
+        order: `schedule` of the whole run.
+        step: 1-based.
+        first_row: number of the process's first row over all processes.
+        rows: of each process.
+        group: rows of a prompt.
+        processes: how many.
+    """
+    before = (step - 1) * rows * processes // group
+    slots = range(before + first_row // group, before + (first_row + rows - 1) // group + 1)
+    return [order[slot] for slot in slots if slot < len(order)]
+
+
 def substitute(prompts: int, tried: set[int], seed: int, step: int, slot: int, attempt: int) -> int | None:
     """Index of a prompt to try in place of one that taught nothing; None when all were tried in this step.
 

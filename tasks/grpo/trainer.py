@@ -37,7 +37,7 @@ from tasks.grpo.batch import (
     totals,
     training_rows,
 )
-from tasks.grpo.data import OnSkip, Prompt, Shuffling, View, black_picture, open_views, substitute
+from tasks.grpo.data import OnSkip, Prompt, Shuffling, View, black_picture, drawn, open_views, substitute
 from tasks.grpo.engines import Ask, Rollouts, idle_ask, is_sharded, without_adapter_wrapper
 from tasks.grpo.groups import Group, Held, Outcome, Place, assemble, barren, outcome, places
 from tasks.grpo.log import RolloutLog, step_metrics, step_rollouts
@@ -96,7 +96,7 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
                 inner = without_adapter_wrapper(self.accelerator.unwrap_model(owned))
                 use_shared_prefix(use_published_positions(inner))
         self._rollouts = rollouts(self._tokenizer, self.eos_token_ids)
-        self._prompts, self._clips, self._settings = prompts, clips, settings
+        self._prompts, self._order, self._clips, self._settings = prompts, order, clips, settings
         self._rollout_log, self._on_skip = log, on_skip
         temporal = settings.temporal
         self._shuffling = Shuffling(args.seed, temporal.shuffle_unit) if temporal.enabled else None
@@ -126,6 +126,7 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         step = self.state.global_step + 1
         rows = [row["index"] for row in inputs]
         first = self.accelerator.process_index * len(rows)
+        self._expect(first, len(rows), step)
         temporal = self._settings.temporal
         shuffled = temporal.shuffled if temporal.enabled and temporal.mode != "logprob" else 0
         held, groups, replaced = self._roll_out(places(rows, first, self.num_generations, shuffled), step)
@@ -143,6 +144,13 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         if self.beta != 0.0:
             batch["ref_per_token_logps"] = self._reference(batch)
         return batch
+
+    def _expect(self, first: int, rows: int, step: int) -> None:
+        """Let the clips of this step and the next be decoded ahead."""
+        processes = self.accelerator.num_processes
+        near = [drawn(self._order, at, first, rows, self.num_generations, processes) for at in (step, step + 1)]
+        records = [self._prompts[index].record for indices in near for index in indices]
+        self._clips.expect((record.path, record.data_type) for record in records)
 
     def _roll_out(self, wanted: Sequence[Place], step: int) -> tuple[list[Held], dict[int, Group], list[Group]]:
         """Answer this process's places, exchange outcomes, replace prompts that teach nothing (`refill`).

@@ -1,4 +1,4 @@
-"""`python -m tasks.ingest.perf`: decoding against qwen-vl-utils, and a hit in the frame cache against decoding.
+"""`python -m tasks.ingest.perf`: decoding against qwen-vl-utils, a hit in the frame cache, and decoding ahead.
 
 Three ways to the same frames of every clip of a folder, each the fastest of several turns, taken in turn:
 
@@ -6,6 +6,9 @@ Three ways to the same frames of every clip of a folder, each the fastest of sev
     hit      the same frames from the cache on disk, checksum included
     qwen     qwen-vl-utils with decord where it is installed, else its documented steps: decord with its own choice of
              threads, frames spread by torch.linspace, torchvision's bicubic resize with antialiasing to float32
+
+Then how long one waits for a clip, by the clock on the wall, who leaves the processor alone for `--compute-ms` after
+each: without workers, and with one and two that decode the next ones meanwhile.
 
     python -m tasks.ingest.perf --clips FOLDER --frames 16 --max-pixels 105369
 """
@@ -18,17 +21,20 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.core.io.atomic import write_text
-from tasks.core.video import Clip, VideoError, frame_count, frame_indices, open_clip, smart_resize
+from tasks.core.video import Ahead, Clip, VideoError, frame_count, frame_indices, open_clip, smart_resize
 
 SUFFIXES = (".mp4", ".gif", ".mkv", ".webm", ".avi", ".mov")
 TESTS = Path("tests/fixtures/clips")
 CACHE_GB = 1.0
+WORKERS = (0, 1, 2)
+NEXT = 4
+"""Clips expected besides the present one."""
 MILLI = 1000.0
 
 
@@ -59,7 +65,10 @@ def main() -> int:
         os.chdir(folder)  # a cache of its own, empty at the start
         rows = [row for path in clips if (row := measure(path, settings, options.turns, clock)) is not None]
         os.chdir(home)
-    text = table(rows, qwen, options)
+    read = partial(open_clip, data_type="video", **settings)
+    clips = [str(path) for path in clips if path.name in {row.name for row in rows}] * options.turns
+    waited = {workers: waits(read, clips, options.compute_ms / MILLI, workers) for workers in WORKERS}
+    text = table(rows, qwen, options) + ahead_line(waited, options.compute_ms)
     write_text(out, text)
     print(text)
     return 0
@@ -119,6 +128,32 @@ def as_qwen_vl_utils(path: Path, settings: dict[str, Any]) -> Any:
     return resize(frames, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True).float()
 
 
+def waits(read: Callable[[str], Any], paths: Sequence[str], compute: float, workers: int) -> float:
+    """Mean milliseconds of waiting for a clip, the first one, which nothing precedes, left out.
+
+    Args:
+        read: decodes.
+        paths: clips in the order of use; one may come again.
+        compute: seconds between clips.
+        workers: threads that decode ahead.
+    """
+    places, waited = range(len(paths)), 0.0
+    with Ahead[int, Any](lambda place: read(paths[place]), workers) as ahead:
+        for place in places:
+            ahead.expect(places[place : place + 1 + NEXT])
+            start = time.perf_counter()
+            ahead.take(place)
+            waited += (time.perf_counter() - start) if place else 0.0
+            time.sleep(compute)
+    return waited / max(1, len(paths) - 1) * MILLI
+
+
+def ahead_line(waited: Mapping[int, float], compute_ms: float) -> str:
+    """Waiting by number of workers, in words."""
+    each = ", ".join(f"{value:.1f} ms with {workers}" for workers, value in waited.items())
+    return f"\nwait for a clip, {compute_ms:g} ms of other work after each, by workers: {each}\n"
+
+
 def table(rows: Sequence[Row], qwen: str, options: argparse.Namespace) -> str:
     """Markdown: a line per clip, and a line of totals."""
     lines = [
@@ -160,6 +195,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--min-pixels", type=int, default=3136)
     parser.add_argument("--max-pixels", type=int, default=105369)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--compute-ms", type=float, default=300.0, help="work of others between two clips")
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")
     parser.add_argument("--out", default="reports/perf/decode.md")
     return parser.parse_args()

@@ -10,7 +10,7 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.jsonl import read_jsonl
 from tasks.report import page
 from tasks.report.cards import cards_of
-from tasks.report.clips import open_clip
+from tasks.report.clips import open_strips
 from tasks.report.controls import all_controls
 from tasks.report.inputs import read_inputs, read_summaries
 from tasks.report.render import html_page, markdown, terminal
@@ -40,7 +40,7 @@ def build(p: params.Params) -> None:
     models = list(p.models)
     inputs = read_inputs(models)
     chosen = page.plan(inputs, models, p.report.examples)
-    pictures = open_clips(chosen, p)
+    pictures = open_pictures(chosen, p)
     context = page.context(inputs, models, chosen, pictures)
     tables = context["tables"]
     sections = {
@@ -65,12 +65,12 @@ def build(p: params.Params) -> None:
         write_text(paths.model_card(model), text)
 
 
-def open_clips(chosen: page.Plan, p: params.Params) -> dict[int, page.Pictures]:
+def open_pictures(chosen: page.Plan, p: params.Params) -> dict[int, page.Pictures]:
     """Frame strips of every record that is shown, by problem id."""
     shuffled = chosen.shuffled["problem_id"] if chosen.shuffled else None
     shown = {record["problem_id"]: record for record in [*chosen.shown, chosen.shuffled] if record}
     return {
-        key: open_clip(
+        key: open_strips(
             record,
             p.report.strip_frames,
             frames=p.video.frames,

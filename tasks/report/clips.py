@@ -9,7 +9,7 @@ from tasks.report.page import Pictures
 from tasks.report.strips import Frame, strip
 
 
-def open_clip(
+def open_strips(
     record: Row, count: int, *, frames: int, fps: float, min_frames: int, shuffle_seed: int | None = None
 ) -> Pictures:
     """Strips of one record's clip; a file that does not decode gives its reason instead.

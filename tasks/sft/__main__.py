@@ -13,8 +13,9 @@ from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.models.load import ModelError, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
-from tasks.core.train.clips import ClipStore, media_reader
+from tasks.core.train.clips import open_store
 from tasks.core.train.runs import clear, publish, work_key
+from tasks.core.video import tell_cache
 from tasks.params import ParamsError, load
 
 HERE = Path(__file__).parent
@@ -36,7 +37,7 @@ def main() -> int:
     from tasks.sft.data import Collator, examples
     from tasks.sft.train import train
 
-    used = params.model_dump(include={"seed", "prompt", "video", "sft"})
+    used = {**params.model_dump(include={"seed", "prompt", "sft"}), "video": params.video.sampling()}
     work = paths.WORK_MODELS / "sft" / work_key(used, [paths.SFT_ROWS, base, *CODE])
     skipped = work / "skipped.jsonl"
 
@@ -45,17 +46,17 @@ def main() -> int:
         print(f"sft: row left out: {record.path}: {reason}", file=sys.stderr)
 
     table = examples([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
-    clips = ClipStore(media_reader(**params.video.model_dump()), params.sft.frame_cache_gb)
-    result = train(
-        model,
-        processor,
-        table,
-        Collator(table, processor, clips, skip),
-        settings=params.sft,
-        seed=params.seed,
-        work=work,
-        curve=paths.curve("sft"),
-    )
+    with open_store(params.video.opening(), params.sft.frame_cache_gb, params.video.decode_workers) as clips:
+        result = train(
+            model,
+            processor,
+            table,
+            Collator(table, processor, clips, skip),
+            settings=params.sft,
+            seed=params.seed,
+            work=work,
+            curve=paths.curve("sft"),
+        )
     publish(result.trainer, work, paths.SFT_MODEL, params.sft.dtype)
     if not result.trainer.is_world_process_zero():
         return 0
@@ -65,6 +66,7 @@ def main() -> int:
     clear(work)
     done = result.metrics
     print(f"sft: {done['steps']} steps on {len(rows)} rows, loss {done['loss']:.3f} -> {paths.SFT_MODEL}")
+    tell_cache("sft")
     return 0
 
 

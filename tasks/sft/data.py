@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -75,6 +75,11 @@ class Collator:
             **pixels(prompts),
         }
 
+    def expect(self, rows: Sequence[int]) -> None:
+        """Let the clips of rows that come next be decoded ahead."""
+        records = [self._rows[row].record for row in rows]
+        self._clips.expect((record.path, record.data_type) for record in records)
+
     def _encode(self, row: Example) -> Any:
         """(prompt, answer ids (A,)), or None when the medium does not decode."""
         try:
@@ -88,6 +93,40 @@ class Collator:
 
     def _learned(self, answer: torch.Tensor) -> torch.Tensor:
         return answer.masked_fill(torch.isin(answer, self._unlearned), IGNORED)
+
+
+class AnnouncedOrder:
+    """A sampler's rows in its order; `announce` is told those of a process's present and next batch.
+
+    Args:
+        sampler: of rows, over all processes.
+        announce: told as the first row of the present batches is drawn.
+        batch: rows of a process's batch.
+        process: number of the process, which gets every `processes`-th batch.
+        processes: how many.
+    """
+
+    def __init__(
+        self, sampler: Any, announce: Callable[[Sequence[int]], None], batch: int, process: int = 0, processes: int = 1
+    ) -> None:
+        self._sampler, self._announce = sampler, announce
+        self._batch, self._process, self._processes = batch, process, processes
+
+    def __iter__(self) -> Iterator[int]:
+        order = list(self._sampler)
+        present = self._batch * self._processes
+        for place, row in enumerate(order):
+            if place % present == 0:
+                near = enumerate(order[place : place + 2 * present])
+                self._announce([one for at, one in near if at // self._batch % self._processes == self._process])
+            yield row
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __getattr__(self, name: str) -> Any:
+        """The sampler's own: accelerate sets its epoch."""
+        return getattr(self._sampler, name)
 
 
 def lengths(rows: Sequence[Example], processor: Any) -> list[int]:

@@ -16,7 +16,7 @@ from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.runs import newest_checkpoint
 from tasks.params import Sft
-from tasks.sft.data import Collator, Example, lengths
+from tasks.sft.data import AnnouncedOrder, Collator, Example, lengths
 
 COLUMNS = {
     "step": "step",
@@ -42,7 +42,21 @@ class Result(NamedTuple):
 
 
 class ResumableSFTTrainer(ResumesWeights, SFTTrainer):
-    """TRL's trainer, resumed with its weights."""
+    """TRL's trainer, resumed with its weights; its collator is told which rows come next."""
+
+    def get_train_dataloader(self) -> Any:
+        """The loader, with its order announced."""
+        loader = super().get_train_dataloader()
+        # Several processes share out the batches of an inner sampler of batches.
+        batches = getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler)
+        batches.sampler = AnnouncedOrder(
+            batches.sampler,
+            self.data_collator.expect,
+            self._train_batch_size,
+            self.args.process_index,
+            self.args.world_size,
+        )
+        return loader
 
 
 def train(

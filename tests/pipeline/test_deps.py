@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from tasks.params import Video
 from tests.pipeline.graph import ROOT, covers, reached, sections_read, stages
 
 # What a stage imports and need not depend on. What of it decides a result reaches DVC in another way, and as deps these
@@ -43,7 +44,13 @@ def test_no_code_dep_is_idle(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_params_are_the_sections_that_the_stage_reads(name):
     stage = stages()[name]
-    assert stage.params - BY_PATH == sections_read(stage.package) - BY_PATH
+    assert {key.partition(".")[0] for key in stage.params} - BY_PATH == sections_read(stage.package) - BY_PATH
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "video" in sections_read(stages()[name].package)])
+def test_a_stage_depends_on_what_decides_pixels_and_not_on_how_they_are_come_by(name):
+    named = {key.partition(".")[2] for key in stages()[name].params if key.startswith("video")}
+    assert named == set(Video().sampling())
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("validate@")])

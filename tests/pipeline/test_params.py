@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tasks import params, profile
-from tests.pipeline.graph import ROOT, raw_graph
+from tests.pipeline.graph import ROOT, raw_graph, stages
 
 FILES = sorted(
     [ROOT / "params.yaml", *(ROOT / "profiles").glob("*.yaml"), *(ROOT / "tests/fixtures").glob("params*.yaml")]
@@ -37,6 +37,14 @@ def test_a_profile_says_every_value_of_a_stage_section(path):
             continue
         fields = set(params.Params.model_fields[name].annotation.model_fields)
         assert fields - set(raw[name]) == set(), f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_field_that_dvc_watches_is_written_out(path):
+    """DVC reads the file, not the defaults."""
+    raw = yaml.safe_load(path.read_text())
+    watched = {key for stage in stages().values() for key in stage.params if "." in key}
+    assert watched and [key for key in watched if key.partition(".")[2] not in raw[key.partition(".")[0]]] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles/accelerate").glob("*.yaml")), ids=lambda path: path.name)

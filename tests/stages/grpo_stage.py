@@ -45,26 +45,27 @@ RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image
 
 
 class Stage:
-    """A policy and what it needs to train; `stop_at` interrupts when that many clips were asked for."""
+    """A policy and what it needs to train; `stop_at` interrupts when so many clips were read, `workers` read ahead."""
 
-    def __init__(self, folder, make_clip, records=RECORDS, stop_at=None):
+    def __init__(self, folder, make_clip, records=RECORDS, stop_at=None, workers=0):
         self.processor = load_processor(folder)
         self.model = load_model(folder, "float32", "cpu")
         self.prompts = render(records, self.processor, template="brief", system="You are a helpful assistant.")
         self.skipped = []
         self.asked = 0
+        self.gone = set()
 
         def read(path, data_type):
             self.asked += 1
             if stop_at is not None and self.asked > stop_at:
                 raise KeyboardInterrupt
-            if path == "broken":
+            if path == "broken" or path in self.gone:
                 raise VideoError(path, "torn")
             seed = sum(path.encode())
             return make_clip(frames=1, fps=0, seed=seed) if data_type == "image" else make_clip(frames=4, seed=seed)
 
         # Room for no second clip, so that every step asks for its own.
-        self.clips = ClipStore(read, 1e-9)
+        self.clips = ClipStore(read, 1e-9, workers)
 
     def skip(self, row, reason):
         self.skipped.append((row.path, reason))

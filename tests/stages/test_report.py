@@ -24,7 +24,7 @@ from tasks.core.schemas.records import QUARANTINE_SCHEMA, RECORD_SCHEMA, parse_r
 from tasks.core.video import Clip
 from tasks.core.world.split import make_split
 from tasks.report import __main__ as command
-from tasks.report.clips import open_clip, shuffled_view
+from tasks.report.clips import open_strips, shuffled_view
 from tasks.report.examples import answer_of_row, by_question, choose, choose_shuffled, verdict
 from tasks.report.inputs import Inputs
 from tasks.report.page import context, plan
@@ -38,7 +38,7 @@ def page_of(inputs: Inputs, count: int = 8) -> str:
     models = list(inputs.logs)
     chosen = plan(inputs, models, count)
     shown = [r for r in [*chosen.shown, chosen.shuffled] if r]
-    pictures = {r["problem_id"]: open_clip(r, 4, frames=4, fps=2.0, min_frames=2) for r in shown}
+    pictures = {r["problem_id"]: open_strips(r, 4, frames=4, fps=2.0, min_frames=2) for r in shown}
     return html_page(context(inputs, models, chosen, pictures))
 
 

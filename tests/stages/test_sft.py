@@ -39,7 +39,7 @@ RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image
 class Stage:
     """A collator and what it needs; `rows` are RECORDS unless given."""
 
-    def __init__(self, folder, make_clip, records=RECORDS, stop_after=None):
+    def __init__(self, folder, make_clip, records=RECORDS, stop_after=None, workers=0):
         self.processor = load_processor(folder)
         self.model = load_model(folder, "float32", "cpu")
         self.rows = examples(records, self.processor, template="brief", system="You are a helpful assistant.")
@@ -54,7 +54,10 @@ class Stage:
             return make_clip(frames=1, fps=0, seed=seed) if data_type == "image" else make_clip(frames=4, seed=seed)
 
         self._collate = Collator(
-            self.rows, self.processor, ClipStore(read, 1.0), lambda row, reason: self.skipped.append((row.path, reason))
+            self.rows,
+            self.processor,
+            ClipStore(read, 1e-9, workers),
+            lambda row, reason: self.skipped.append((row.path, reason)),
         )
 
     def __call__(self, batch):
@@ -62,6 +65,9 @@ class Stage:
         if self._stop_after is not None and self.batches > self._stop_after:
             raise KeyboardInterrupt
         return self._collate(batch)
+
+    def expect(self, rows):
+        self._collate.expect(rows)
 
     def train(self, work, settings=SETTINGS):
         return train(

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from tasks.core.engine.base import Engine, Request
 from tasks.core.io.seeds import derive_seed
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
-from tasks.core.video import Clip, VideoError, open_clip
-
-ReadClip = Callable[[str, str], Clip]
-"""(path, data_type) -> sampled and resized clip; raises VideoError."""
-read_sized = open_clip
-"""The reader of every stage that asks; takes the fields of `params.Video`."""
+from tasks.core.video import Clip, ReadClip, VideoError
 
 
-def read_clips(records: Sequence[Record], read: ReadClip) -> list[Clip | str]:
-    """Each record's clip, or why it cannot be read: one broken file costs one row."""
-    return [_read_clip(record, read) for record in records]
-
-
-def _read_clip(record: Record, read: ReadClip) -> Clip | str:
+def read_clip(record: Record, read: ReadClip) -> Clip | str:
+    """A record's clip, or why it cannot be read: one broken file costs one row."""
     try:
         return read(record.path, record.data_type)
     except VideoError as error:

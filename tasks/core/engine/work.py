@@ -5,15 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def work_key(**inputs: Any) -> str:
@@ -71,17 +67,3 @@ class WorkLog:
     def finish(self) -> None:
         """Remove the log: its rows are in the stage's output, and a forced run starts afresh."""
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def prepared_ahead(items: Sequence[T], size: int, prepare: Callable[[Sequence[T]], R]) -> Iterator[R]:
-    """`prepare(batch)` for consecutive batches of `size` items, the next one made in the background meanwhile."""
-    batches = [items[start : start + size] for start in range(0, len(items), size)]
-    with ThreadPoolExecutor(1) as pool:
-        waiting: Future[R] | None = None
-        for batch in batches:
-            upcoming = pool.submit(prepare, batch)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = upcoming
-        if waiting is not None:
-            yield waiting.result()

@@ -1,36 +1,59 @@
-"""Decoded frames kept in memory, so that a clip used again is not decoded again."""
+"""Decoded frames kept in memory, so that a clip used again is not decoded again, and one used soon is decoded ahead."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
-from tasks.core.video import Clip, VideoError, open_clip
+from tasks.core.video import Ahead, Clip, ReadClip, VideoError, open_clip
 
 BYTES_PER_GB = 2**30
-Reader = Callable[[str, str], Clip]
-"""(path, data type) -> clip as the model is to see it; raises VideoError."""
+SHARE_AHEAD = 1 / 4
+"""Share of the limit for clips that wait to be used first."""
+
+Medium = tuple[str, str]
+"""(path, data type)."""
 
 
-def media_reader(**settings: Any) -> Reader:
-    """Reader by the `video` section of the parameters (`open_clip`)."""
-    return partial(open_clip, **settings)
+def open_store(opening: Mapping[str, Any], limit_gb: float, workers: int) -> ClipStore:
+    """A store of what `open_clip` reads with these keyword arguments."""
+    return ClipStore(partial(open_clip, **opening), limit_gb, workers)
 
 
 class ClipStore:
     """Clips by path, uint8, the least recently used dropped above `limit_gb` GiB.
 
-    What cannot be decoded is remembered too: a broken file is opened once.
+    What cannot be decoded is remembered too: a broken file costs its rows, once they are used, and no more decoding.
+    `workers` threads decode what is expected ahead of its use; a context manager that ends them.
     """
 
-    def __init__(self, read: Reader, limit_gb: float) -> None:
-        self._read = read
-        self._limit_bytes = int(limit_gb * BYTES_PER_GB)
+    def __init__(self, read: ReadClip, limit_gb: float, workers: int = 0) -> None:
+        limit = int(limit_gb * BYTES_PER_GB)
+        ahead = int(limit * SHARE_AHEAD) if workers else 0
+        self._ahead: Ahead[Medium, Clip] = Ahead(
+            lambda medium: read(*medium), workers, size=lambda clip: clip.frames.nbytes, limit=ahead
+        )
+        self._limit_bytes = limit - ahead
         self._clips: OrderedDict[str, Clip] = OrderedDict()
         self._bytes = 0
         self._broken: dict[str, VideoError] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ahead.close()
+
+    def expect(self, media: Iterable[Medium]) -> None:
+        """Say what is asked for next, in order; it replaces what was said before."""
+        wanted = list(dict.fromkeys(media))
+        for path, _ in reversed(wanted):
+            if path in self._clips:
+                self._clips.move_to_end(path)
+        known = self._clips.keys() | self._broken.keys()
+        self._ahead.expect(medium for medium in wanted if medium[0] not in known)
 
     def get(self, path: str, data_type: str) -> Clip:
         """The clip at `path`.
@@ -44,7 +67,7 @@ class ClipStore:
             self._clips.move_to_end(path)
             return self._clips[path]
         try:
-            clip = self._read(path, data_type)
+            clip = self._ahead.take((path, data_type))
         except VideoError as error:
             self._broken[path] = error
             raise

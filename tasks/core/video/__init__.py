@@ -1,19 +1,23 @@
-"""Clips: which frames, decoding, resizing, shuffling, keeping decoded ones."""
+"""Clips: which frames, decoding, resizing, shuffling, keeping decoded ones, decoding ahead."""
 
+from tasks.core.video.ahead import Ahead, in_batches
 from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.decode import read_clip, read_image, read_media
-from tasks.core.video.open import open_clip
+from tasks.core.video.open import ReadClip, open_clip, tell_cache
 from tasks.core.video.probe import MediaInfo, probe
 from tasks.core.video.resize import resize_clip, smart_resize
 from tasks.core.video.sample import frame_count, frame_indices
 from tasks.core.video.shuffle import shuffle_clip, shuffle_order
 
 __all__ = [
+    "Ahead",
     "Clip",
     "MediaInfo",
+    "ReadClip",
     "VideoError",
     "frame_count",
     "frame_indices",
+    "in_batches",
     "open_clip",
     "probe",
     "read_clip",
@@ -23,4 +27,5 @@ __all__ = [
     "shuffle_clip",
     "shuffle_order",
     "smart_resize",
+    "tell_cache",
 ]

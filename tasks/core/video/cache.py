@@ -6,8 +6,8 @@ of the code that makes them. It is one file: a line of JSON, then the frames as 
     .cache/frames/3f/3f9a...            entry, spread over 256 folders
     .cache/frames/seen/c1/c104...       content hash of a media file, by its path, size and time of change
 
-Any number of processes may read and write: an entry appears whole under its name or not at all, and a damaged one is
-made again. Entries used longest ago go when there are too many.
+Any number of processes and threads may read and write: an entry appears whole under its name or not at all, and a
+damaged one is told, counted and made again. Entries used longest ago go when there are too many.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,11 +40,33 @@ STALE_SECONDS = 3600
 """Age of a temporary file whose writer has died."""
 
 
+class DamagedError(ValueError):
+    """An entry that does not hold what was written."""
+
+
+class Counts(NamedTuple):
+    """What became of the clips asked for."""
+
+    hits: int = 0
+    decoded: int = 0
+    damaged: int = 0
+    """Of those decoded: an entry was there and damaged."""
+
+
 class FrameCache:
     """Clips by content of their file and by settings, at most about `limit_gb` GiB in `folder`."""
 
-    def __init__(self, folder: Path, limit_gb: float) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, limit_gb: float, on_damage: Callable[[Path | str], None] = lambda _: None) -> None:
+        """Set up.
+
+        Args:
+            folder: of the entries; made when the first is written.
+            limit_gb: GiB.
+            on_damage: told of the media file whose entry was damaged, each time one is found.
+        """
+        self.counts = Counts()
+        self._folder, self._on_damage = folder, on_damage
+        self._counting = threading.Lock()
         self._limit = int(limit_gb * BYTES_PER_GB)
         self._room = 0
 
@@ -59,13 +82,25 @@ class FrameCache:
             entry = self._entry(path, settings)
         except OSError:
             return read()  # which says what is wrong with the file
-        if (clip := load(entry)) is not None:
+        damaged = False
+        try:
+            clip = load(entry)
+        except DamagedError:
+            clip, damaged = None, True
+            self._on_damage(path)
+        self._count(found=clip is not None, damaged=damaged)
+        if clip is not None:
             with contextlib.suppress(FileNotFoundError):  # swept away meanwhile
                 os.utime(entry)
             return clip
         clip = read()
         self._store(entry, dump(clip))
         return clip
+
+    def _count(self, *, found: bool, damaged: bool) -> None:
+        with self._counting:
+            hits, decoded, before = self.counts
+            self.counts = Counts(hits + found, decoded + (not found), before + damaged)
 
     def _entry(self, path: Path | str, settings: Mapping[str, Any]) -> Path:
         made_of = json.dumps([VERSION, self._content(Path(path)), settings], sort_keys=True)
@@ -103,7 +138,11 @@ def dump(clip: Clip) -> bytes:
 
 
 def load(entry: Path) -> Clip | None:
-    """The clip of an entry; None when there is none or it is damaged, which removes it."""
+    """The clip of an entry; None when there is none.
+
+    Raises:
+        DamagedError: it is not what was written; it is removed.
+    """
     try:
         with entry.open("rb") as file:
             header = json.loads(file.readline())
@@ -117,7 +156,7 @@ def load(entry: Path) -> Clip | None:
     except (ValueError, TypeError, AttributeError, KeyError, MemoryError):
         pass
     entry.unlink(missing_ok=True)
-    return None
+    raise DamagedError(str(entry))
 
 
 def sweep(folder: Path, limit: int, spare: int = 0) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cache
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tasks.core.video.cache import FrameCache
+from tasks.core.video.cache import Counts, FrameCache
 from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.decode import read_media
 from tasks.core.video.resize import resize_clip
 
 FOLDER = Path(".cache/frames")
+
+ReadClip = Callable[[str, str], Clip]
+"""(path, data type) -> clip as the model is to see it; raises VideoError."""
+
+_CACHES: dict[tuple[Path, float], FrameCache] = {}
+"""By folder and limit; their counts last as long as the process."""
 
 
 def open_clip(
@@ -24,7 +31,7 @@ def open_clip(
     max_pixels: int,
     disk_cache_gb: float = 0.0,
 ) -> Clip:
-    """A clip or image, sampled and resized; the keyword arguments are the fields of `params.Video`.
+    """A clip or image, sampled and resized; the keyword arguments are `params.Video.opening()`.
 
     Args:
         path: media file.
@@ -55,6 +62,20 @@ def open_clip(
     return _cache(FOLDER.resolve(), disk_cache_gb).get(path, settings, read)
 
 
-@cache
+def tell_cache(stage: str) -> None:
+    """Print how many entries of the frame cache this process found damaged, if any, among how many.
+
+    No metric holds it: it differs from run to run with what earlier ones left, and outputs must not.
+    """
+    hits, decoded, damaged = map(sum, zip(Counts(), *(cache.counts for cache in _CACHES.values()), strict=True))
+    if damaged:
+        print(f"{stage}: frame cache: {damaged} damaged entries made again; {hits} clips found, {decoded} decoded")
+
+
 def _cache(folder: Path, limit_gb: float) -> FrameCache:
-    return FrameCache(folder, limit_gb)
+    # setdefault is atomic: threads that come together share one cache and its counts.
+    return _CACHES.setdefault((folder, limit_gb), FrameCache(folder, limit_gb, _tell_damage))
+
+
+def _tell_damage(path: Path | str) -> None:
+    print(f"frame cache: {path}: damaged entry, decoded again", file=sys.stderr)

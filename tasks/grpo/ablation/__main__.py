@@ -32,7 +32,7 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import ModelError, fingerprint, load_model, load_processor
 from tasks.core.schemas.records import Record, parse_record
-from tasks.core.train.clips import ClipStore, media_reader
+from tasks.core.train.clips import open_store
 from tasks.core.train.runs import clear, work_key
 from tasks.core.world.split import make_split
 from tasks.grpo.ablation.arms import METHODS, arm
@@ -97,7 +97,7 @@ def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
         "test_rows": chosen.test_rows,
         "model": fingerprint(chosen.model),
         "prompt": params.prompt.model_dump(),
-        "video": params.video.model_dump(exclude={"disk_cache_gb"}),
+        "video": params.video.sampling(),
         "grpo": params.grpo.model_dump(exclude=SPEED),
     }
 
@@ -167,37 +167,38 @@ def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> d
     workers = params.ingest.workers
     test = split("test", chosen.test_rows, TEST_SEED + seed, 0.0, workers)
     processor, model = load_processor(chosen.model), load_model(chosen.model, "float32", "cpu")
-    clips = ClipStore(media_reader(**params.video.model_dump()), params.grpo.frame_cache_gb)
-    settings, rollouts = arm(method, params.grpo), 0
-    if settings is not None:
-        learn = split("rl", chosen.rl_rows, RL_SEED + seed, chosen.bias, workers)
-        used = {**settings.model_dump(), "seed": seed, **params.model_dump(include={"prompt", "video"})}
-        work = paths.WORK_MODELS / "ablation" / work_key(used, [chosen.model, HERE.parent]) / f"{method}-{seed}"
-        curve = chosen.out / "curves" / f"{method}-{seed}.csv"
-        result = train(
+    with open_store(params.video.opening(), params.grpo.frame_cache_gb, params.video.decode_workers) as clips:
+        settings, rollouts = arm(method, params.grpo), 0
+        if settings is not None:
+            learn = split("rl", chosen.rl_rows, RL_SEED + seed, chosen.bias, workers)
+            video, prompt = params.video.sampling(), params.prompt.model_dump()
+            used = {**settings.model_dump(), "seed": seed, "prompt": prompt, "video": video}
+            work = paths.WORK_MODELS / "ablation" / work_key(used, [chosen.model, HERE.parent]) / f"{method}-{seed}"
+            curve = chosen.out / "curves" / f"{method}-{seed}.csv"
+            result = train(
+                model,
+                processor,
+                render(learn, processor, **params.prompt.model_dump()),
+                clips=clips,
+                settings=settings,
+                seed=seed,
+                work=work,
+                curve=curve,
+                on_skip=lambda record, reason: print(f"ablation: {record.path}: {reason}", file=sys.stderr),
+            )
+            write_text(curve, result.curve)
+            model = result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
+            rollouts = RolloutLog(work / "rollouts").count(settings.steps)
+            clear(work)
+        scores = evaluate(
             model,
             processor,
-            render(learn, processor, **params.prompt.model_dump()),
-            clips=clips,
-            settings=settings,
+            render(test, processor, **params.prompt.model_dump()),
+            clips,
             seed=seed,
-            work=work,
-            curve=curve,
-            on_skip=lambda record, reason: print(f"ablation: {record.path}: {reason}", file=sys.stderr),
+            max_tokens=params.grpo.sampling.max_tokens,
+            variant=params.grpo.reward_variant,
         )
-        write_text(curve, result.curve)
-        model = result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
-        rollouts = RolloutLog(work / "rollouts").count(settings.steps)
-        clear(work)
-    scores = evaluate(
-        model,
-        processor,
-        render(test, processor, **params.prompt.model_dump()),
-        clips,
-        seed=seed,
-        max_tokens=params.grpo.sampling.max_tokens,
-        variant=params.grpo.reward_variant,
-    )
     return {
         "method": method,
         "seed": seed,

@@ -58,6 +58,7 @@ def evaluate(
     found: dict[str, list[float]] = {"temporal": [], "static": [], "shuffled": []}
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
+        clips.expect((p.record.path, p.record.data_type) for p in prompts[start : start + 2 * BATCH])
         opened = [
             open_views(p, 0, clips=clips, processor=processor, shuffling=Shuffling(seed, "frame"), on_skip=_refuse)
             for p in batch

@@ -19,9 +19,9 @@ from trl import GRPOConfig, GRPOTrainer
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
-from tasks.core.train.clips import ClipStore, media_reader
+from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt
-from tasks.core.video import Clip
+from tasks.core.video import Clip, open_clip
 from tasks.core.world.model import build_processor
 from tasks.core.world.render import write_clip
 from tasks.grpo.data import Prompt, View, open_views, render
@@ -121,9 +121,9 @@ def _rest(trainer: Any, job: Job, processor: Any, folder: Path) -> dict[str, flo
     clip = noise(job)
     write_clip(folder / "noise.mp4", clip.frames, int(FPS))
     pixels = job.side * job.side
-    read = media_reader(frames=job.frames, fps=FPS, min_frames=4, min_pixels=pixels, max_pixels=pixels)
+    sizes = {"frames": job.frames, "min_frames": 4, "min_pixels": pixels, "max_pixels": pixels}
     with clock.part("decode"):
-        read(str(folder / "noise.mp4"), "video")
+        open_clip(str(folder / "noise.mp4"), "video", fps=FPS, **sizes)
     encoded = _encoded(processor, clip)
     view = View("0", False, list(range(job.frames)), encoded, clip)
     asks = [Ask("", "video", view, list(range(copies))) for copies in (job.group, job.shuffled) if copies]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.core.video import Clip, VideoError, open_clip
-from tasks.core.video.cache import STALE_SECONDS, FrameCache, dump, load, sweep
+from tasks.core.video import Clip, VideoError, open_clip, tell_cache
+from tasks.core.video import open as door
+from tasks.core.video.cache import STALE_SECONDS, Counts, DamagedError, FrameCache, dump, load, sweep
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
 SETTINGS = {"type": "video", "frames": 4}
@@ -92,14 +93,42 @@ def test_equal_files_share_an_entry(tmp_path, media):
     ],
 )
 def test_a_damaged_entry_is_removed_and_made_again(tmp_path, media, damage):
-    cache = FrameCache(tmp_path / "cache", 1.0)
+    told = []
+    cache = FrameCache(tmp_path / "cache", 1.0, told.append)
     calls, read = counting(clip())
     cache.get(media, SETTINGS, read)
     [entry] = entries(tmp_path / "cache")
-    entry.write_bytes(damage(dump(clip())))
-    assert load(entry) is None and not entry.exists()
-    assert equal(cache.get(media, SETTINGS, read), clip()) and len(calls) == 2
-    assert equal(load(entry), clip())
+    for _ in range(2):
+        entry.write_bytes(damage(dump(clip())))
+        with pytest.raises(DamagedError):
+            load(entry)
+        assert load(entry) is None, "removed"
+        entry.write_bytes(damage(dump(clip())))
+        for _ in range(2):
+            assert equal(cache.get(media, SETTINGS, read), clip())
+        assert equal(load(entry), clip())
+    assert told == [media, media], "once for each time it was damaged"
+    assert cache.counts == Counts(hits=2, decoded=3, damaged=2) and len(calls) == 3
+
+
+def test_a_flipped_byte_is_told_with_its_media_file_and_counted_at_the_end(tmp_path, monkeypatch, capsys):
+    """Through the door that stages use: the same clip, one warning, one line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(door, "_CACHES", {})
+    settings = {"frames": 8, "fps": 2.0, "min_frames": 4, "min_pixels": 3136, "max_pixels": 3136, "disk_cache_gb": 1}
+    path = str(CLIPS / "guitar.mp4")
+    plain = open_clip(path, "video", **settings)
+    tell_cache("stage")
+    assert capsys.readouterr() == ("", ""), "a whole cache is not worth a line"
+    [entry] = entries(tmp_path / ".cache/frames")
+    data = entry.read_bytes()
+    entry.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+    assert all(equal(plain, open_clip(path, "video", **settings)) for _ in range(3))
+    tell_cache("stage")
+    said = capsys.readouterr()
+    assert said.err == f"frame cache: {path}: damaged entry, decoded again\n"
+    assert said.out == "stage: frame cache: 1 damaged entries made again; 2 clips found, 2 decoded\n"
+    assert entry.read_bytes() == data
 
 
 def test_what_does_not_decode_is_not_kept(tmp_path, media):
