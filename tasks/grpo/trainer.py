@@ -146,7 +146,7 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         settings = self._settings
         again = self.beta != 0.0 or (settings.temporal.enabled and settings.temporal.mode == "logprob")
         useful = self._frozen or (again and not settings.lora.dropout)
-        if not settings.cache_features_gb or not useful:
+        if not settings.encode_once or not settings.cache_features_gb or not useful:
             return None
         return FeatureStore(settings.cache_features_gb, lasting=self._frozen)
 
