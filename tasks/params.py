@@ -149,6 +149,9 @@ class Sft(Section):
     """Whether the vision encoder's weights train."""
     frame_cache_gb: float = Field(1.0, gt=0)
     """Decoded frames kept in memory, GiB; what falls out is decoded again."""
+    cache_features_gb: float = Field(1.0, ge=0)
+    """Vision features kept in memory where `train_vision` is false, GiB, so that a medium is encoded once in a run; 0
+    encodes it for every row, as needed under FSDP and ZeRO."""
     save_steps: int = Field(1000, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
 
@@ -266,7 +269,11 @@ class Grpo(Section):
     micro_batch: int | None = Field(None, ge=1)
     """Rows per forward and backward; a divisor of prompts_per_step * group. null takes all rows of a step at once."""
     encode_once: bool = True
-    """One vision pass per clip, shared by its rows; false gives every row its own, as needed under FSDP and ZeRO-3."""
+    """One vision pass per clip, shared by its rows and by orders of whole temporal patches (`temporal.shuffle_unit`);
+    false gives every row its own, as needed under FSDP and ZeRO-3."""
+    cache_features_gb: float = Field(1.0, ge=0)
+    """Vision features kept in memory with `encode_once`, GiB: where `train_vision` is false for the run, so that each
+    medium is encoded once; otherwise from a step's rollouts to its update, for passes without gradient. 0: none."""
     share_prefix: bool = True
     """Rollouts read each prompt once and copy its keys and values; false reads it for every answer."""
     share_prefix_update: bool = True

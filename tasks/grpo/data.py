@@ -117,7 +117,8 @@ def open_views(
         return None
     name = str(record.problem_id)
     true_order = list(range(len(clip.frames)))
-    ordered = View(name, False, true_order, encode_prompt(processor, prompt.text, clip, record.data_type), clip)
+    encoded = encode_prompt(processor, prompt.text, clip, record.data_type, record.path)
+    ordered = View(name, False, true_order, encoded, clip)
     if shuffling is None or record.data_type != "video":
         return Views(ordered, None)
     seed = derive_seed(shuffling.seed, "shuffle", step, record.problem_id)
@@ -125,7 +126,7 @@ def open_views(
     if order == true_order:
         return Views(ordered, None)
     mixed = shuffle_clip(clip, order)
-    shuffled = encode_prompt(processor, prompt.text, mixed, record.data_type)
+    shuffled = encode_prompt(processor, prompt.text, mixed, record.data_type, record.path)
     return Views(ordered, View(f"{name} shuffled", True, order, shuffled, mixed))
 
 

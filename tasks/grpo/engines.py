@@ -18,7 +18,7 @@ from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
 from tasks.grpo.data import View
-from tasks.grpo.rollout import Answer, Streams, encode_media, sample
+from tasks.grpo.rollout import Answer, Streams, sample
 
 
 class Ask(NamedTuple):
@@ -88,7 +88,7 @@ class TransformersRollouts:
             sharded = is_sharded(trainer)
             if sharded:
                 gather_for_encoding(model)
-            features = encode_media(model, prompts)
+            features = trainer.vision_features(model, prompts)
             copies = [len(ask.seeds) for ask in asks]
             sampled = sample(model, prompts, features, copies, self._config, self._share_prefix, streams, sharded)
         return [[answer_of_ids(ids, self._tokenizer, self._ends) for ids in group] for group in sampled]

@@ -1,4 +1,4 @@
-"""Vision features once per view, and sampled answers from them, each from a random stream of its own."""
+"""Answers sampled from vision features, each from a random stream of its own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tasks.core.engine.transformers import truncate
-from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pad_rows, pixels
-
-NAMES = {IMAGE: "image", VIDEO: "video"}
+from tasks.core.train.features import encoder_outputs
+from tasks.core.train.rows import EncodedPrompt, grids, pad_rows
 
 
 class Answer(NamedTuple):
@@ -50,30 +48,6 @@ class Streams(LogitsProcessor):
         aim = next(self._numbers).unsqueeze(1) * rising[:, -1:]
         token = torch.searchsorted(rising, aim, right=True).clamp(max=scores.shape[1] - 1)
         return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
-
-
-def encode_media(model: Any, prompts: Sequence[EncodedPrompt]) -> list[torch.Tensor | None]:
-    """Vision features (tokens, hidden) of each prompt, None for text: one pass over images and one over videos."""
-    features: list[torch.Tensor | None] = [None] * len(prompts)
-    for kind, encode in ((IMAGE, model.get_image_features), (VIDEO, model.get_video_features)):
-        rows = [row for row, prompt in enumerate(prompts) if prompt.kind == kind]
-        if rows:
-            media = [prompts[row] for row in rows]
-            (values,), (grid, *_) = pixels(media).values(), grids(media).values()
-            pooled = encode(values.to(model.device), grid.to(model.device)).pooler_output
-            for row, tokens in zip(rows, pooled, strict=True):
-                features[row] = tokens
-    return features
-
-
-def encoder_outputs(prompts: Sequence[EncodedPrompt], features: Sequence[torch.Tensor | None]) -> dict[str, Any]:
-    """Features of the rows of a batch as the model's `mm_encoder_outputs`; rows may share a tensor."""
-    found: dict[str, Any] = {}
-    for kind, name in NAMES.items():
-        rows = [feature for prompt, feature in zip(prompts, features, strict=True) if prompt.kind == kind]
-        if rows:
-            found[name] = BaseModelOutputWithPooling(pooler_output=rows)
-    return found
 
 
 def sample(

@@ -24,6 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.positions import use_published_positions
 from tasks.core.train.clips import ClipStore
+from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, trains
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels, text_only
 from tasks.core.train.shared_prefix import Scores, packed_rows, runs, score_answers, use_shared_prefix
@@ -41,10 +42,13 @@ from tasks.grpo.data import OnSkip, Prompt, Shuffling, View, black_picture, draw
 from tasks.grpo.engines import Ask, Rollouts, idle_ask, is_sharded, without_adapter_wrapper
 from tasks.grpo.groups import Group, Held, Outcome, Place, assemble, barren, outcome, places
 from tasks.grpo.log import RolloutLog, step_metrics, step_rollouts
-from tasks.grpo.rollout import Answer, encode_media, encoder_outputs
+from tasks.grpo.rollout import Answer
 from tasks.grpo.scoring import GroupScore, advantages, score_group
 from tasks.grpo.tokens import token_metrics, token_sums
 from tasks.params import Grpo
+
+POLICY, REFERENCE = "policy", "reference"
+"""Names of weights."""
 
 
 class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
@@ -93,11 +97,14 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         )
         for owned in (self.model, self.ref_model):
             if owned is not None:
-                inner = without_adapter_wrapper(self.accelerator.unwrap_model(owned))
-                use_shared_prefix(use_published_positions(inner))
+                use_shared_prefix(use_published_positions(self._unwrapped(owned)))
         self._rollouts = rollouts(self._tokenizer, self.eos_token_ids)
         self._prompts, self._order, self._clips, self._settings = prompts, order, clips, settings
         self._rollout_log, self._on_skip = log, on_skip
+        self._frozen = not trains(self._unwrapped(self.model))
+        self._store = self._feature_store()
+        same = self._frozen and (self.ref_model is None or self._store is None or self._one_encoder())
+        self._reference_weights = POLICY if same else REFERENCE
         temporal = settings.temporal
         self._shuffling = Shuffling(args.seed, temporal.shuffle_unit) if temporal.enabled else None
         # Where weights are sharded every row must pass through the vision encoder, or processes wait for each other.
@@ -105,6 +112,7 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         self._lost = black_picture(processor) if sharded else text_only(self._tokenizer.eos_token_id)
         self._encoded: dict[str, EncodedPrompt] = {}
         self._row_keys: list[str] = []
+        self._reading = POLICY
         self._seen: tuple[torch.Tensor, torch.Tensor | None] = (torch.empty(0), None)
         self._media_tokens = {IMAGE: model.config.image_token_id, VIDEO: model.config.video_token_id}
 
@@ -118,6 +126,47 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
     def close_rollouts(self) -> None:
         """Free the rollout engine."""
         self._rollouts.close()
+
+    def _unwrapped(self, model: Any) -> Any:
+        """The Qwen2.5-VL model inside what accelerate and PEFT put around it."""
+        return without_adapter_wrapper(self.accelerator.unwrap_model(model))
+
+    # Vision features.
+
+    def _one_encoder(self) -> bool:
+        """Whether the reference model's encoder has the policy's weights; one loaded from another folder has not."""
+        ours, theirs = (self._unwrapped(m).model.visual.state_dict() for m in (self.model, self.ref_model))
+        return all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+    def _feature_store(self) -> FeatureStore | None:
+        """None where nothing would be read from it.
+
+        An encoder that trains has the same weights from the rollouts to the update only. There dropout in an adapter
+        would make its passes differ.
+        """
+        settings = self._settings
+        again = self.beta != 0.0 or (settings.temporal.enabled and settings.temporal.mode == "logprob")
+        useful = self._frozen or (again and not settings.lora.dropout)
+        if not settings.encode_once or not settings.cache_features_gb or not useful:
+            return None
+        return FeatureStore(settings.cache_features_gb, lasting=self._frozen)
+
+    def vision_features(self, model: Any, prompts: Sequence[EncodedPrompt]) -> list[torch.Tensor | None]:
+        """Vision features (tokens, hidden) of prompts under the policy or reference model, unwrapped; None for text.
+
+        Kept ones are used where the weights that made them are the model's and no gradient is to reach the encoder.
+        """
+        if not self._settings.encode_once:
+            return encode_media(model, [prompt._replace(source=None) for prompt in prompts])
+        if self._frozen:
+            with torch.no_grad():
+                return encode_media(model, prompts, self._store, self._reading)
+        return encode_media(model, prompts, None if torch.is_grad_enabled() else self._store, self._reading)
+
+    def _drop_stale_features(self) -> None:
+        """Of an encoder about to be updated, all; of a frozen one, those of orders that no later step shows."""
+        if self._store is not None:
+            self._store.keep_only(lambda content: self._frozen and content.whole)
 
     # One step's rollouts.
 
@@ -143,6 +192,7 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         batch["view"], batch["problem_type"] = keys, types
         if self.beta != 0.0:
             batch["ref_per_token_logps"] = self._reference(batch)
+        self._drop_stale_features()
         return batch
 
     def _expect(self, first: int, rows: int, step: int) -> None:
@@ -255,14 +305,14 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
     def _reference(self, batch: dict[str, Any]) -> torch.Tensor:
         """Log-probabilities (B, C) under the reference model: with an adapter, the policy without it."""
         if self.ref_model is not None:
-            return self._logps(self.ref_model, batch, batch["view"])
+            return self._logps(self.ref_model, batch, batch["view"], self._reference_weights)
         with self.accelerator.unwrap_model(self.model).disable_adapter():
-            return self._logps(self.model, batch, batch["view"])
+            return self._logps(self.model, batch, batch["view"], self._reference_weights)
 
     @torch.no_grad()
-    def _logps(self, model: Any, batch: dict[str, Any], keys: list[str]) -> torch.Tensor:
+    def _logps(self, model: Any, batch: dict[str, Any], keys: list[str], reading: str = POLICY) -> torch.Tensor:
         """Log-probabilities (B, C) of the answers of `batch` under a model, without gradient."""
-        with self._rows(keys):
+        with self._rows(keys, reading):
             logps, _, _ = self._get_per_token_logps_and_entropies(
                 model,
                 torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
@@ -296,13 +346,13 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
             self._metrics["train"][name].append(value)
 
     @contextmanager
-    def _rows(self, keys: list[str]) -> Iterator[None]:
-        """Say whose rows the next forward is about."""
-        self._row_keys = keys
+    def _rows(self, keys: list[str], reading: str = POLICY) -> Iterator[None]:
+        """Say whose rows the next forward is about, and whose weights read them."""
+        self._row_keys, self._reading = keys, reading
         try:
             yield
         finally:
-            self._row_keys = []
+            self._row_keys, self._reading = [], POLICY
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -351,8 +401,7 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         """Scores (B, C) of answers, each prompt read once for all its rows."""
         prompts, counts = runs(keys)
         used = [keys[row] for row in prompts]
-        inner = without_adapter_wrapper(self.accelerator.unwrap_model(model))
-        packed = packed_rows(inner, [self._encoded[key] for key in used], counts, answers, mask)
+        packed = packed_rows(self._unwrapped(model), [self._encoded[key] for key in used], counts, answers, mask)
         with self.accelerator.autocast():
             return score_answers(model, packed, self._media(model, used))
 
@@ -364,8 +413,7 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         if not self._settings.encode_once:
             return placed | {name: value.to(device) for name, value in pixels(rows).items()}
         unique = list(dict.fromkeys(keys))
-        model = without_adapter_wrapper(self.accelerator.unwrap_model(model))
-        features = encode_media(model, [self._encoded[key] for key in unique])
+        features = self.vision_features(self._unwrapped(model), [self._encoded[key] for key in unique])
         by_key = dict(zip(unique, features, strict=True))
         return placed | {"mm_encoder_outputs": encoder_outputs(rows, [by_key[key] for key in keys])}
 

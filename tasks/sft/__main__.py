@@ -35,7 +35,7 @@ def main() -> int:
         raise StageError(f"{paths.SFT_ROWS}: no rows to train on")
 
     from tasks.sft.data import Collator, examples
-    from tasks.sft.train import train
+    from tasks.sft.train import keeps_features, train
 
     used = {**params.model_dump(include={"seed", "prompt", "sft"}), "video": params.video.sampling()}
     work = paths.WORK_MODELS / "sft" / work_key(used, [paths.SFT_ROWS, base, *CODE])
@@ -51,7 +51,7 @@ def main() -> int:
             model,
             processor,
             table,
-            Collator(table, processor, clips, skip),
+            Collator(table, processor, clips, skip, media=keeps_features(params.sft)),
             settings=params.sft,
             seed=params.seed,
             work=work,

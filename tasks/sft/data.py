@@ -12,7 +12,7 @@ from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
-from tasks.core.train.rows import encode_prompt, grids, pad_rows, pixels, text_only
+from tasks.core.train.rows import Media, encode_prompt, grids, pad_rows, pixels, text_only
 from tasks.core.video import VideoError
 
 IGNORED = -100
@@ -47,15 +47,20 @@ class Collator:
     Images and videos may be mixed, in a batch of any size. Prompt and answer are tokenized apart, so that the
     answer begins at a token of its own exactly as it does in generation. A row whose medium does not decode is
     told to `on_skip` and left out; a batch that loses all its rows becomes one token without loss.
+
+    With `media` a batch has its media as such in place of pixels, for a trainer that keeps features (`train.py`).
     """
 
-    def __init__(self, rows: Sequence[Example], processor: Any, clips: ClipStore, on_skip: OnSkip) -> None:
+    def __init__(
+        self, rows: Sequence[Example], processor: Any, clips: ClipStore, on_skip: OnSkip, media: bool = False
+    ) -> None:
         self._rows, self._processor, self._clips, self._on_skip = rows, processor, clips, on_skip
+        self._media = media
         self._end = processor.tokenizer.eos_token_id
         self._pad = processor.tokenizer.pad_token_id
         self._unlearned = torch.tensor(visual_token_ids(processor.tokenizer))
 
-    def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
+    def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Any]:
         """Batch of `{"index": row}` to input_ids, attention_mask, labels, mm_token_type_ids (all (B, L)) and pixels."""
         encoded = [pair for item in batch if (pair := self._encode(self._rows[item["index"]])) is not None]
         if not encoded:
@@ -72,7 +77,7 @@ class Collator:
             "labels": pad_rows(labels, IGNORED, "right"),
             "mm_token_type_ids": pad_rows(kinds, 0, "right"),
             **grids(prompts),
-            **pixels(prompts),
+            **({"media": Media(prompts)} if self._media else pixels(prompts)),
         }
 
     def expect(self, rows: Sequence[int]) -> None:
@@ -88,7 +93,7 @@ class Collator:
             self._on_skip(row.record, error.reason)
             return None
         answer = self._processor.tokenizer(row.target)["input_ids"]
-        prompt = encode_prompt(self._processor, row.prompt, clip, row.record.data_type)
+        prompt = encode_prompt(self._processor, row.prompt, clip, row.record.data_type, row.record.path)
         return prompt, torch.tensor([*answer, self._end])
 
     def _learned(self, answer: torch.Tensor) -> torch.Tensor:

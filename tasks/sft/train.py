@@ -11,8 +11,10 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from tasks.core.io.errors import StageError
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.curve import curve_csv, mean_of_last
+from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.runs import newest_checkpoint
 from tasks.params import Sft
@@ -36,13 +38,21 @@ CHECKPOINTS_KEPT = 2
 class Result(NamedTuple):
     """What a run did; `trainer` holds the trained model."""
 
-    trainer: SFTTrainer
+    trainer: VideoSFTTrainer
     metrics: dict[str, float | int | None]
     curve: str
 
 
-class ResumableSFTTrainer(ResumesWeights, SFTTrainer):
-    """TRL's trainer, resumed with its weights; its collator is told which rows come next."""
+class VideoSFTTrainer(ResumesWeights, SFTTrainer):
+    """TRL's trainer, resumed with its weights.
+
+    Its collator is told which rows come next; features of a frozen vision encoder may be kept (`keeps_features`).
+    """
+
+    def __init__(self, *, features_gb: float, **options: Any) -> None:
+        """Set up; `features_gb` GiB of features are kept, the rest goes to TRL."""
+        super().__init__(**options)
+        self._store = FeatureStore(features_gb, lasting=True)
 
     def get_train_dataloader(self) -> Any:
         """The loader, with its order announced."""
@@ -57,6 +67,34 @@ class ResumableSFTTrainer(ResumesWeights, SFTTrainer):
             self.args.world_size,
         )
         return loader
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *others: Any, **options: Any) -> Any:
+        """TRL's loss; a batch's `Media` are encoded first."""
+        media = inputs.pop("media", None)
+        if media is not None:
+            encoder = self.accelerator.unwrap_model(model)
+            with torch.no_grad(), self.accelerator.autocast():
+                features = encode_media(encoder, media.prompts, self._store)
+            inputs["mm_encoder_outputs"] = encoder_outputs(media.prompts, features)
+        return super().compute_loss(model, inputs, *others, **options)
+
+
+def keeps_features(settings: Sft) -> bool:
+    """Whether a medium is encoded once in the run; batches must then hold `Media` in place of pixels."""
+    return not settings.train_vision and settings.cache_features_gb > 0
+
+
+def check_sharding(settings: Sft, *, sharded: bool) -> None:
+    """Refuse what sharded weights (FSDP, DeepSpeed ZeRO) cannot do.
+
+    Raises:
+        StageError: names the setting, why, and what to set.
+    """
+    if sharded and keeps_features(settings):
+        raise StageError(
+            "sft.cache_features_gb: calls the vision encoder outside the model's forward, where sharded weights are "
+            "not gathered; set it to 0 under FSDP and DeepSpeed"
+        )
 
 
 def train(
@@ -81,12 +119,16 @@ def train(
         seed: order of rows.
         work: folder of checkpoints; a complete one found there is resumed from.
         curve: CSV kept up to date while training.
+
+    Raises:
+        StageError: features are to be kept of sharded weights.
     """
     model.model.visual.requires_grad_(settings.train_vision)
     columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
     if settings.group_by_length:
         columns["length"] = lengths(rows, processor)
-    trainer = ResumableSFTTrainer(
+    trainer = VideoSFTTrainer(
+        features_gb=settings.cache_features_gb,
         model=model,
         args=arguments(settings, seed, work),
         train_dataset=Dataset.from_dict(columns),
@@ -94,6 +136,7 @@ def train(
         processing_class=processor,
         callbacks=[CurveWriter(curve, COLUMNS)],
     )
+    check_sharding(settings, sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
     show_progress(trainer, ("loss", "mean_token_accuracy"))
     start = time.monotonic()
     checkpoint = newest_checkpoint(work)

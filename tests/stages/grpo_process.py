@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from tasks.core.train.features import encode_media
 from tasks.core.video.clip import Clip
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.engines import Ask, TransformersRollouts
@@ -71,6 +72,7 @@ def sharded_answers(model, rank, shard):
         args=SimpleNamespace(ds3_gather_for_generation=True, gradient_checkpointing_kwargs=None),
         generation_kwargs={},
         _dist=SimpleNamespace(summon_full_params=lambda *_, **__: nullcontext()),
+        vision_features=encode_media,
         is_fsdp_enabled=shard,
         is_deepspeed_enabled=False,
     )

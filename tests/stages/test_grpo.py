@@ -13,11 +13,12 @@ from trl import GRPOTrainer
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.train.features import encode_media
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.batch import normaliser_share, rows_with_gradient
 from tasks.grpo.data import schedule
 from tasks.grpo.log import ROLLOUT_SCHEMA, RolloutLog
-from tasks.grpo.rollout import Answer, encode_media, sample, up_to_end
+from tasks.grpo.rollout import Answer, sample, up_to_end
 from tasks.grpo.scoring import advantages, score_group
 from tasks.grpo.temporal import contrast
 from tasks.grpo.train import arguments

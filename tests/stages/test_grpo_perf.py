@@ -9,7 +9,7 @@ import torch
 from tasks.core.train.packing import Placed, pack
 from tasks.grpo.perf import __main__ as command
 from tasks.grpo.perf.flops import Load, alone, floor, operations, packed
-from tasks.grpo.perf.job import Job
+from tasks.grpo.perf.job import CACHED, Job
 from tasks.grpo.perf.shapes import SHAPES
 from tasks.grpo.perf.table import Measured, loads, markdown, rows, verdict
 from tasks.grpo.perf.work import measure
@@ -46,6 +46,7 @@ def test_packed_load_is_what_a_packed_row_holds():
         pytest.param("ours", TOGETHER[:1], 2, alone(20, 3, 4, 8, 4, 2, True), id="encode once: for each micro-batch"),
         pytest.param("trl", (), 2, alone(20, 3, 4, 16, 4, 4, True), id="frames as images: twice the vision tokens"),
         pytest.param("ours", TOGETHER, 4, packed(20, 3, 4, 8, 4), id="a packed row"),
+        pytest.param("ours", (*TOGETHER, CACHED), 4, packed(20, 3, 4, 0, 4), id="cached features: no vision pass"),
         pytest.param("ours", TOGETHER, 2, Load(48, 2 * (210 + 2 * 43), 16, 4, 12), id="two packed rows read it twice"),
     ],
 )
@@ -84,6 +85,11 @@ def test_quick_asks_for_every_path_once_or_twice(monkeypatch):
     asked = list(command.jobs(command._options()))
     assert [name for name, _ in asked] == ["plain", "plain", "all levers", "TRL"]
     assert [command._job(values).micro for _, values in asked] == [1, 2, 8, 1]
+
+
+def test_cached_features_are_not_encoded_in_the_timed_passes():
+    found = measure(job(levers=(*TOGETHER, CACHED), micro=2))
+    assert found["wall"]["forward"] > 0 and "encode" not in found["wall"]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """SFT on a tiny random model: which tokens carry loss, what a lost clip costs, literal losses, exact resume."""
 
+import dataclasses
 import json
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
+import yaml
 
+from tasks import paths
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import ModelError, load_model, load_processor
 from tasks.core.schemas.records import Record
@@ -13,8 +17,9 @@ from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
 from tasks.params import Sft
 from tasks.sft.data import Collator, examples
-from tasks.sft.train import train
+from tasks.sft.train import check_sharding, keeps_features, train
 from tests.stages.training_project import make_project
+from tests.stages.vision_passes import count_patches
 
 SETTINGS = Sft(epochs=2, learning_rate=3e-3, batch_size=3, save_steps=3)
 LOSSES = [6.5676, 5.1241]
@@ -39,7 +44,7 @@ RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image
 class Stage:
     """A collator and what it needs; `rows` are RECORDS unless given."""
 
-    def __init__(self, folder, make_clip, records=RECORDS, stop_after=None, workers=0):
+    def __init__(self, folder, make_clip, records=RECORDS, stop_after=None, workers=0, media=False):
         self.processor = load_processor(folder)
         self.model = load_model(folder, "float32", "cpu")
         self.rows = examples(records, self.processor, template="brief", system="You are a helpful assistant.")
@@ -58,6 +63,7 @@ class Stage:
             self.processor,
             ClipStore(read, 1e-9, workers),
             lambda row, reason: self.skipped.append((row.path, reason)),
+            media,
         )
 
     def __call__(self, batch):
@@ -168,6 +174,41 @@ def test_a_frozen_encoder_stays(stage, tmp_path):
     assert moved and not any(".visual." in name for name in moved)
 
 
+def test_a_frozen_encoder_sees_each_medium_once_and_the_run_stays_the_same(
+    tiny_model, make_clip, tmp_path, monkeypatch
+):
+    """Two epochs of two videos, one asked about twice, an image and a clip that does not decode."""
+    frozen = SETTINGS.model_copy(update={"train_vision": False})
+    asked = [*RECORDS[:3], dataclasses.replace(RECORDS[3], path="clip 0"), record(9, path="broken")]
+    plain = Stage(tiny_model, make_clip, asked)
+    expected = plain.train(tmp_path / "pixels", frozen)
+    seen = count_patches(monkeypatch)
+    kept = Stage(tiny_model, make_clip, asked, media=keeps_features(frozen))
+    found = kept.train(tmp_path / "media", frozen)
+    assert sorted(seen) == [1, 2, 2]
+    assert kept.skipped == plain.skipped != []
+    runs = [
+        [(e["loss"], e["grad_norm"]) for e in r.trainer.state.log_history if "loss" in e] for r in (found, expected)
+    ]
+    torch.testing.assert_close(*map(torch.tensor, runs), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sharded", "refused"),
+    [
+        ({"train_vision": False}, True, True),
+        ({"train_vision": False}, False, False),
+        ({"train_vision": False, "cache_features_gb": 0}, True, False),
+        ({"train_vision": True}, True, False),
+    ],
+    ids=["kept features of shards", "whole weights", "nothing kept", "nothing to keep"],
+)
+def test_kept_features_want_whole_weights(changes, sharded, refused):
+    expected = pytest.raises(StageError, match=r"sft\.cache_features_gb: .* set it to 0") if refused else nullcontext()
+    with expected:
+        check_sharding(Sft(**changes), sharded=sharded)
+
+
 @pytest.mark.parametrize("group_by_length", [False, True])
 def test_gradient_checkpointing_and_accumulation(stage, tmp_path, group_by_length):
     settings = Sft(
@@ -176,8 +217,10 @@ def test_gradient_checkpointing_and_accumulation(stage, tmp_path, group_by_lengt
     assert stage.train(tmp_path, settings).metrics["steps"] == 2
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "train_vision"), [("float32", True), ("bfloat16", True), ("bfloat16", False)], ids=str
+)
+def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys, dtype, train_vision):
     """`python -m tasks.sft` with one video, one image and one clip that does not decode."""
     from tasks.sft.__main__ import main
 
@@ -188,7 +231,12 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
         sft=[record(0, path="clip.mp4"), record(1, "image", "still.png"), record(2, path="torn.mp4")],
         dtype=dtype,
     )
+    params = yaml.safe_load(paths.PARAMS.read_text())
+    params["sft"]["train_vision"] = train_vision
+    paths.PARAMS.write_text(yaml.safe_dump(params))
+    seen = count_patches(monkeypatch)
     assert main() == 0
+    assert sum(seen) == 2 + 1, "one pass over four frames and one over an image"
     metrics = json.loads((tmp_path / "reports/sft/metrics.json").read_text())
     assert (metrics["steps"], metrics["rows"], metrics["skipped_rows"]) == (2, 3, 1)
     assert (tmp_path / "reports/sft/curve.csv").read_text().count("\n") == 3

@@ -6,7 +6,9 @@ sides differ: rollouts and RL rows are padded on the left of the prompt, SFT row
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -15,6 +17,8 @@ from tasks.core.models.inputs import encode
 from tasks.core.video import Clip
 
 IMAGE, VIDEO = 1, 2
+Patches = tuple[tuple[int, int], ...]
+"""The two frames of every temporal patch, as their source numbers them."""
 
 
 class EncodedPrompt(NamedTuple):
@@ -32,10 +36,16 @@ class EncodedPrompt(NamedTuple):
     """(1, 3) patches in time, height and width."""
     seconds_per_grid: torch.Tensor | None
     """(1,) seconds between temporal patches; None for an image."""
+    source: str | None = None
+    """Names the medium: where source and patches are equal, so are pixels. None: unknown, or no medium."""
+    patches: Patches = ()
+    """In the order shown; the last frame of an odd number is its own second."""
 
 
-def encode_prompt(processor: Any, prompt: str, clip: Clip | None, data_type: str) -> EncodedPrompt:
-    """Encode one rendered prompt.
+def encode_prompt(
+    processor: Any, prompt: str, clip: Clip | None, data_type: str, source: str | None = None
+) -> EncodedPrompt:
+    """Encode one rendered prompt; `source` names its medium within a run.
 
     Raises:
         InputError: prompt and clip disagree.
@@ -50,7 +60,18 @@ def encode_prompt(processor: Any, prompt: str, clip: Clip | None, data_type: str
         pixels=inputs.get(names[0]),
         grid=inputs.get(names[1]),
         seconds_per_grid=None if seconds is None else torch.as_tensor(seconds, dtype=torch.float32),
+        source=None if clip is None else source,
+        patches=()
+        if clip is None
+        else tuple(zip_longest(clip.indices[::2], clip.indices[1::2], fillvalue=clip.indices[-1])),
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Media:
+    """Media of a batch that are still to be encoded; a data loader passes it on whole, unlike a tuple."""
+
+    prompts: list[EncodedPrompt]
 
 
 def text_only(token: int) -> EncodedPrompt:

@@ -12,8 +12,9 @@ from tasks.core.engine.transformers import end_tokens
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.rewards import accuracy
 from tasks.core.train.clips import ClipStore
+from tasks.core.train.features import encode_media
 from tasks.grpo.data import Prompt, Shuffling, open_views
-from tasks.grpo.rollout import encode_media, sample
+from tasks.grpo.rollout import sample
 
 BATCH = 32
 """Prompts per batch."""

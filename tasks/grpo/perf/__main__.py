@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.io.atomic import write_text
-from tasks.grpo.perf.job import Job
+from tasks.grpo.perf.job import CACHED, Job
 from tasks.grpo.perf.table import Measured, comma_separated, markdown, rows, verdict
 
 NOTE = """
@@ -28,7 +28,7 @@ Seconds are {clock} time on {threads} threads of {device}: the fastest of {repea
 group of G answers of {answer} tokens. Plain and TRL are timed on at least {timed} rows and scaled to G; `faster` and
 `memory` compare with plain at its fastest micro-batch. Peak memory is what the update takes above weights and
 gradients. `of floor`: operations counted, over those of one prompt pass, one vision pass and an output layer for answer
-tokens alone.
+tokens alone. `cached features` has all levers and a frozen encoder, whose features are kept from an earlier step.
 """
 
 
@@ -76,6 +76,8 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
             if not options.quick:
                 yield from (("encode once", job("ours", every[:1], micro)) for micro in sizes)
             yield "all levers", job("ours", every, group)
+            if not options.quick:
+                yield "cached features", job("ours", (*every, CACHED), group)
             yield from (("TRL", job("trl", (), micro)) for micro in options.micro_trl if micro <= group)
 
 

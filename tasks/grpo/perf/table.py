@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tasks.grpo.perf.flops import Load, alone, floor, operations, packed
-from tasks.grpo.perf.job import Job
+from tasks.grpo.perf.job import CACHED, Job
 from tasks.grpo.perf.shapes import SHAPES
 
 TERA = 1e12
@@ -38,7 +38,7 @@ def loads(job: Job, prompt: int) -> tuple[Load, Load]:
     least = packed(prompt, job.answer, job.group, vision, frame)
     if "share_prefix_update" in job.levers:
         batches = -(-job.group // job.micro)
-        part = packed(prompt, job.answer, min(job.micro, job.group), vision, frame)
+        part = packed(prompt, job.answer, min(job.micro, job.group), 0 if CACHED in job.levers else vision, frame)
         return Load(*(n if name == "frame_tokens" else n * batches for name, n in part._asdict().items())), least
     encoded = -(-job.group // job.micro) if "encode_once" in job.levers else job.group
     # Without Triton TRL's output layer scores every position, the prompt's too.
@@ -67,7 +67,7 @@ def rows(measured: Sequence[Measured], clock: str) -> list[dict[str, Any]]:
                 "path": item.name,
                 "shape": job.shape,
                 "frames": job.frames,
-                "video tokens": load.vision_tokens // max(1, load.vision_tokens // least.vision_tokens),
+                "video tokens": least.vision_tokens,
                 "G": job.group,
                 "micro-batch": job.micro,
                 "decode s": rest["decode"],

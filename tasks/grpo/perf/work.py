@@ -28,7 +28,7 @@ from tasks.grpo.data import Prompt, View, open_views, render
 from tasks.grpo.engines import Ask
 from tasks.grpo.log import RolloutLog
 from tasks.grpo.perf.clock import Clock, Peak
-from tasks.grpo.perf.job import LEVERS, Job
+from tasks.grpo.perf.job import CACHED, LEVERS, Job
 from tasks.grpo.perf.shapes import SHAPES, build
 from tasks.grpo.train import arguments, rollouts
 from tasks.grpo.trainer import VideoGRPOTrainer
@@ -166,8 +166,12 @@ def _answers(job: Job, prompt: torch.Tensor) -> dict[str, Any]:
 
 
 def _ours(job: Job, model: Any, processor: Any, folder: Path) -> tuple[Any, dict[str, Any], int]:
+    frozen = CACHED in job.levers
+    model.model.visual.requires_grad_(not frozen)
     settings = Grpo(
         steps=1,
+        train_vision=not frozen,
+        cache_features_gb=float(frozen),
         prompts_per_step=1,
         group=job.group,
         beta=0.0,

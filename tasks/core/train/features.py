@@ -1,0 +1,175 @@
+"""Vision features: each medium encoded once, and what was encoded kept for as long as the encoder's weights stay.
+
+Qwen2.5-VL's encoder treats every temporal patch (two frames) alone: its attention, windowed or full, ends at the patch,
+and its positions are those of height and width. Whole patches in another order therefore have the same features in that
+order, and need no pass of their own; frames shuffled one by one make other patches.
+
+    shown        encoded (order of the source)      features
+    4 5 0 1 2 3      0 1 | 2 3 | 4 5             rows 2, 0, 1 of it
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from tasks.core.train.clips import BYTES_PER_GB
+from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, Patches, grids, pixels
+
+NAMES = {IMAGE: "image", VIDEO: "video"}
+
+
+class Content(NamedTuple):
+    """What was encoded, and by which weights."""
+
+    weights: str
+    """Name of the encoder's weights; prompts are compared under equal names only."""
+    kind: int
+    """IMAGE or VIDEO."""
+    source: str
+    patches: Patches
+    """Without repeats, ascending: one content for every order of the same patches."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether patches pair the frames as the source does: not so after frames were shuffled one by one."""
+        frames = list(itertools.chain.from_iterable(self.patches))
+        return frames == sorted(frames)
+
+
+class FeatureStore:
+    """Features by content, in main memory, the least recently used dropped above `limit_gb` GiB.
+
+    Features of a `lasting` store must not depend on what was encoded beside them, or a resumed run would differ in
+    rounding: there `encode_media` gives each medium a pass of its own.
+    """
+
+    def __init__(self, limit_gb: float, *, lasting: bool) -> None:
+        self.lasting = lasting
+        self._limit_bytes = int(limit_gb * BYTES_PER_GB)
+        self._features: OrderedDict[Content, torch.Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, content: Content) -> torch.Tensor | None:
+        """Features (tokens, hidden) on the CPU, without gradient."""
+        if content not in self._features:
+            return None
+        self._features.move_to_end(content)
+        return self._features[content]
+
+    def put(self, content: Content, features: torch.Tensor) -> None:
+        """Keep a copy."""
+        self._forget(content)
+        self._features[content] = kept = features.detach().to("cpu", copy=True)
+        self._bytes += kept.nbytes
+        while self._bytes > self._limit_bytes:
+            self._forget(next(iter(self._features)))
+
+    def keep_only(self, wanted: Callable[[Content], bool]) -> None:
+        """Drop all other features."""
+        for content in [content for content in self._features if not wanted(content)]:
+            self._forget(content)
+
+    def _forget(self, content: Content) -> None:
+        if (kept := self._features.pop(content, None)) is not None:
+            self._bytes -= kept.nbytes
+
+
+def encode_media(
+    model: Any, prompts: Sequence[EncodedPrompt], store: FeatureStore | None = None, weights: str = ""
+) -> list[torch.Tensor | None]:
+    """Vision features (tokens, hidden) of each prompt, None for text.
+
+    Media of one source with the same temporal patches, in whatever order, are encoded once. What `store` lacks takes
+    one pass over images and one over videos, or with a lasting store one pass each.
+
+    Args:
+        model: Qwen2.5-VL, unwrapped.
+        prompts: encoded prompts; those without a source are compared with none.
+        store: features made without gradient, read and filled; None keeps nothing.
+        weights: name of the weights that the model has at present, for the store.
+    """
+    keys = [_content(prompt, weights) or row for row, prompt in enumerate(prompts)]
+    first: dict[Content | int, EncodedPrompt] = {}
+    for key, prompt in zip(keys, prompts, strict=True):
+        if prompt.kind:
+            first.setdefault(key, prompt)
+    found: dict[Content | int, torch.Tensor] = {}
+    if store is not None:
+        kept = {key: store.get(key) for key in first if isinstance(key, Content)}
+        found = {key: value.to(model.device) for key, value in kept.items() if value is not None}
+    missing = {key: _sorted_patches(prompt) for key, prompt in first.items() if key not in found}
+    alone = store is not None and store.lasting
+    for part in [{key: prompt} for key, prompt in missing.items()] if alone else [missing]:
+        made = _encode(model, part)
+        found |= made
+        if store is not None:
+            for key, features in made.items():
+                if isinstance(key, Content):
+                    store.put(key, features)
+    return [_as_shown(found[key], prompt) if prompt.kind else None for key, prompt in zip(keys, prompts, strict=True)]
+
+
+def encoder_outputs(prompts: Sequence[EncodedPrompt], features: Sequence[torch.Tensor | None]) -> dict[str, Any]:
+    """Features of the rows of a batch as the model's `mm_encoder_outputs`; rows may share a tensor."""
+    found: dict[str, Any] = {}
+    for kind, name in NAMES.items():
+        rows = [feature for prompt, feature in zip(prompts, features, strict=True) if prompt.kind == kind]
+        if rows:
+            found[name] = BaseModelOutputWithPooling(pooler_output=rows)
+    return found
+
+
+def trains(model: Any) -> bool:
+    """Whether anything in a model's vision encoder trains, adapters included."""
+    return any(weight.requires_grad for weight in model.model.visual.parameters())
+
+
+def _encode(model: Any, media: Mapping[Any, EncodedPrompt]) -> dict[Any, torch.Tensor]:
+    """One pass over images and one over videos."""
+    found: dict[Any, torch.Tensor] = {}
+    for kind, encode in ((IMAGE, model.get_image_features), (VIDEO, model.get_video_features)):
+        if rows := {key: prompt for key, prompt in media.items() if prompt.kind == kind}:
+            prompts = list(rows.values())
+            (values,), (grid, *_) = pixels(prompts).values(), grids(prompts).values()
+            pooled = encode(values.to(model.device), grid.to(model.device)).pooler_output
+            found |= zip(rows, pooled, strict=True)
+    return found
+
+
+def _content(prompt: EncodedPrompt, weights: str) -> Content | None:
+    """None for text and for a medium of unknown source."""
+    if not prompt.kind or prompt.source is None:
+        return None
+    return Content(weights, prompt.kind, prompt.source, _distinct(prompt.patches))
+
+
+def _distinct(patches: Patches) -> Patches:
+    return tuple(sorted(set(patches)))
+
+
+def _sorted_patches(prompt: EncodedPrompt) -> EncodedPrompt:
+    """The prompt with every distinct temporal patch once, in the order of its source."""
+    distinct = _distinct(prompt.patches)
+    if prompt.source is None or prompt.patches == distinct or prompt.pixels is None or prompt.grid is None:
+        return prompt
+    places = [prompt.patches.index(patch) for patch in distinct]
+    grid = prompt.grid.clone()
+    grid[0, 0] = len(distinct)
+    return prompt._replace(
+        pixels=prompt.pixels.unflatten(0, (len(prompt.patches), -1))[places].flatten(0, 1), grid=grid
+    )
+
+
+def _as_shown(features: torch.Tensor, prompt: EncodedPrompt) -> torch.Tensor:
+    """Undo `_sorted_patches` on its features."""
+    distinct = _distinct(prompt.patches)
+    if prompt.source is None or prompt.patches == distinct:
+        return features
+    places = [distinct.index(patch) for patch in prompt.patches]
+    return features.unflatten(0, (len(distinct), -1))[places].flatten(0, 1)
