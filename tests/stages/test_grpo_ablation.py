@@ -21,8 +21,8 @@ def row(method, seed, temporal, shuffled=0.25):
 @pytest.mark.parametrize(
     ("method", "group", "enabled", "mode"),
     [
-        ("grpo", 8, False, "advantage"),
-        ("grpo_equal_compute", 12, False, "advantage"),
+        ("grpo", 8, False, "reward"),
+        ("grpo_equal_compute", 12, False, "reward"),
         ("tgrpo_reward", 8, True, "reward"),
         ("tgrpo_advantage", 8, True, "advantage"),
         ("tgrpo_logprob", 8, True, "logprob"),
@@ -31,10 +31,10 @@ def row(method, seed, temporal, shuffled=0.25):
     ],
 )
 def test_methods_differ_in_group_and_contrast_alone(method, group, enabled, mode):
-    base = Grpo(preset="tuned", steps=3)
+    base = Grpo(preset="paper", steps=3)
     found = arm(method, base)
     assert (found.group, found.temporal.enabled, found.temporal.mode) == (group, enabled, mode)
-    same = {"group": 8, "temporal": base.temporal, "preset": "tuned"}
+    same = {"group": 8, "temporal": base.temporal, "preset": "paper"}
     assert found.model_copy(update=same) == base
 
 
