@@ -24,6 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.positions import use_published_positions
 from tasks.core.train.clips import ClipStore
+from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels, text_only
 from tasks.core.train.shared_prefix import Scores, packed_rows, runs, score_answers, use_shared_prefix
@@ -94,6 +95,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
             if owned is not None:
                 inner = without_adapter_wrapper(self.accelerator.unwrap_model(owned))
                 use_shared_prefix(use_published_positions(inner))
+        if settings.selective_checkpointing:
+            use_selective_checkpointing(without_adapter_wrapper(self.accelerator.unwrap_model(self.model)))
         self._rollouts = rollouts(self._tokenizer, self.eos_token_ids)
         self._prompts, self._clips, self._settings = prompts, clips, settings
         self._rollout_log, self._on_skip = log, on_skip
