@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tasks import paths
 
@@ -281,7 +281,10 @@ class Grpo(Section):
     skip_zero_advantage: bool = True
     """Leave rows without advantage out of the backward pass when beta is 0; the loss and its gradient stay the same."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
+    """Recompute whole blocks in the backward pass: least memory, a forward pass more time."""
+    selective_checkpointing: bool = False
+    """Recompute norms and MLPs in the backward pass, attention not: much less memory, a little more time, the same
+    gradients. Refused beside `gradient_checkpointing`, which recomputes these parts too."""
     lora: Lora = Lora()
     rollout_engine: Literal["transformers", "vllm"] = "transformers"
     """Who samples the answers: the policy itself, or vLLM beside it in the same process (one process only)."""
@@ -295,6 +298,13 @@ class Grpo(Section):
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
     """Trackers that get every metric beside the files; each wants its own package installed."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @field_validator("selective_checkpointing")
+    @classmethod
+    def _one_checkpointing(cls, value: bool, others: ValidationInfo) -> bool:
+        if value and others.data.get("gradient_checkpointing"):
+            raise ValueError("gradient_checkpointing recomputes whole blocks already; set one of the two to false")
+        return value
 
     @model_validator(mode="before")
     @classmethod

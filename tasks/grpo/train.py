@@ -65,6 +65,7 @@ def train(
     curve: Path,
     on_skip: OnSkip,
     stop: StopRequest | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Result:
     """Train `model` in place.
 
@@ -79,6 +80,7 @@ def train(
         curve: CSV kept up to date while training.
         on_skip: told of prompts left out.
         stop: takes a request to stop.
+        callbacks: further callbacks of the trainer.
 
     Raises:
         StageError: settings that contradict each other; the text names them.
@@ -103,7 +105,7 @@ def train(
             rollouts, folder=model.config._name_or_path, settings=settings, rows=args.generation_batch_size
         ),
         peft_config=adapter(settings.lora, settings.train_vision),
-        callbacks=[CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), asked],
+        callbacks=[CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), asked, *callbacks],
     )
     check_sharding(settings, sharded=is_sharded(trainer))
     show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", "step_time"))

@@ -25,6 +25,7 @@ from tasks.core.io.seeds import derive_seed
 from tasks.core.models.positions import use_published_positions
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, trains
+from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels, text_only
 from tasks.core.train.shared_prefix import Scores, packed_rows, runs, score_answers, use_shared_prefix
@@ -98,6 +99,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
         for owned in (self.model, self.ref_model):
             if owned is not None:
                 use_shared_prefix(use_published_positions(self._unwrapped(owned)))
+        if settings.selective_checkpointing:
+            use_selective_checkpointing(self._unwrapped(self.model))
         self._rollouts = rollouts(self._tokenizer, self.eos_token_ids)
         self._prompts, self._order, self._clips, self._settings = prompts, order, clips, settings
         self._rollout_log, self._on_skip = log, on_skip

@@ -76,6 +76,11 @@ MINIMAL = {"models": {"base": "b"}, "ingest": {"sources": [{"name": "w", "format
         pytest.param(
             {"grpo": {"beta": -1}}, "grpo.beta: Input should be greater than or equal to 0 (got -1)", id="out of range"
         ),
+        pytest.param(
+            {"grpo": {"gradient_checkpointing": True, "selective_checkpointing": True}},
+            "grpo.selective_checkpointing: Value error, gradient_checkpointing recomputes whole blocks already",
+            id="two kinds of checkpointing at once",
+        ),
         pytest.param({"ingest": {"sources": []}}, "ingest.sources: List should have at least 1 item", id="no source"),
         pytest.param(
             {

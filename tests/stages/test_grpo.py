@@ -14,6 +14,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media
+from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.batch import normaliser_share, rows_with_gradient
 from tasks.grpo.data import schedule
@@ -299,7 +300,7 @@ def test_leaving_out_rows_without_advantage_changes_no_gradient(stage, tmp_path,
         torch.testing.assert_close(skipping[name], value, rtol=1e-3, atol=1e-5, msg=name)
 
 
-LEVERS = ["encode_once", "share_prefix_update", "skip_zero_advantage"]
+LEVERS = ["encode_once", "share_prefix_update", "skip_zero_advantage", "selective_checkpointing"]
 
 
 @pytest.mark.parametrize(
@@ -319,6 +320,8 @@ def test_speed_changes_no_gradient(stage, tmp_path, off):
 
     def step(**levers):
         trainer._settings = settings(**levers)
+        if levers["selective_checkpointing"]:
+            use_selective_checkpointing(trainer.model)
         trainer.model.zero_grad()
         loss = trainer._compute_loss(trainer.model, dict(batch))
         loss.backward()
@@ -329,6 +332,28 @@ def test_speed_changes_no_gradient(stage, tmp_path, off):
     torch.testing.assert_close(loss, plain_loss, rtol=0, atol=1e-5)
     for name, value in plain.items():
         assert float((fast[name] - value).abs().max()) <= 1e-4 * float(value.abs().max()) + 1e-7, name
+
+
+def test_selective_checkpointing_keeps_less(stage, tmp_path):
+    """Bytes that the trainer's loss keeps for its backward pass, weights aside."""
+
+    def kept(on):
+        trainer, batch = opened(stage, tmp_path / str(on), selective_checkpointing=on)
+        weights = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
+        storages = {}
+
+        def pack(value):
+            storage = value.untyped_storage()
+            if storage.data_ptr() not in weights:
+                storages[storage.data_ptr()] = storage
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            loss = trainer._compute_loss(trainer.model, dict(batch))
+        loss.backward()
+        return sum(storage.nbytes() for storage in storages.values())
+
+    assert kept(False) > 2 * kept(True) > 0
 
 
 @pytest.mark.parametrize(

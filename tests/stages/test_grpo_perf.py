@@ -8,13 +8,16 @@ import torch
 
 from tasks.core.train.packing import Placed, pack
 from tasks.grpo.perf import __main__ as command
-from tasks.grpo.perf.flops import Load, alone, floor, operations, packed
-from tasks.grpo.perf.job import CACHED, Job
+from tasks.grpo.perf.flops import Load, alone, floor, operations, packed, recomputed
+from tasks.grpo.perf.job import CACHED, LEVERS, Job
 from tasks.grpo.perf.shapes import SHAPES
-from tasks.grpo.perf.table import Measured, loads, markdown, rows, verdict
+from tasks.grpo.perf.step import measure_steps, with_levers
+from tasks.grpo.perf.table import Measured, cost_curves, loads, markdown, rows, step_rows, step_verdict, verdict
 from tasks.grpo.perf.work import measure
+from tasks.params import Grpo, load
+from tests.pipeline.graph import ROOT
 
-TOGETHER = ("encode_once", "share_prefix", "share_prefix_update")
+TOGETHER = ("encode_once", "share_prefix", "share_prefix_update", "selective_checkpointing")
 
 
 def job(path="ours", levers=(), micro=2, **changes):
@@ -62,6 +65,7 @@ def test_operations_of_one_linear_layer_by_hand():
     weights = 128 * (2 * 128 + 2 * 128 + 3 * 384)
     assert operations(shape, Load(10, 0, 0, 4, 0)) == 3 * 2 * weights * 10
     head = 2 * 128 * 600
+    assert recomputed(shape, Load(10, 0, 0, 4, 0)) == 2 * 2 * 128 * 384 * 10
     assert operations(shape, Load(0, 0, 0, 4, 1)) == 4 * head > floor(shape, Load(0, 0, 0, 4, 1)) == 3 * head
 
 
@@ -80,11 +84,53 @@ def test_ratios_are_to_the_fastest_micro_batch():
     assert markdown(found).count("\n") == 6
 
 
+def test_cost_curves_hold_one_thing_fixed():
+    """Plain grows with rows, all levers with answers; the fastest micro-batch of plain counts."""
+    table = [
+        measured(name, seconds, 1.0, frames=frames, group=group, micro=micro)
+        for frames, group, plain, ours in ((8, 4, 4.0, 2.0), (16, 4, 8.0, 4.0), (8, 16, 16.0, 3.0), (16, 16, 32.0, 5.0))
+        for name, seconds, micro in (("plain", plain, 1), ("plain", 2 * plain, 2), ("all levers", ours, group))
+    ]
+    text = cost_curves(table, "wall")
+    assert [line for line in text.splitlines() if line.startswith("At")] == [
+        *("At 8 frames:", "At 16 frames:", "At G 4:", "At G 16:")
+    ]
+    assert "| 4 | 4 | 2 | 2 |\n| 16 | 16 | 3 | 5.33 |\n| 4.0x | 4.0x | 1.5x |  |\n" in text
+    assert "| 8 | 16 | 3 | 5.33 |\n| 16 | 32 | 5 | 6.4 |\n| 2.0x | 2.0x | 1.7x |  |\n" in text
+    assert cost_curves(table[:3], "wall") == "", "nothing varies"
+
+
+def test_a_step_is_compared_by_its_mean():
+    found = {
+        "plain": {"wall": [4.0, 6.0], "processor": [8.0, 8.0], "length": 20.0},
+        "all levers": {"wall": [2.0, 2.0], "processor": [2.0, 6.0], "length": 21.0},
+    }
+    assert step_verdict(found, "wall") == "grpo step: 2.5x plain"
+    assert step_verdict(found, "processor") == "grpo step: 2.0x plain"
+    assert step_rows(found)[0] == {"path": "plain", "wall s": 5.0, "processor s": 8.0, "tokens": 20.0}
+
+
+def test_a_step_without_levers_differs_in_nothing_else():
+    settings = Grpo(preset="tuned", prompts_per_step=2)
+    off = with_levers(settings, on=False, steps=3)
+    changed = {name for name, value in off.model_dump().items() if value != settings.model_dump()[name]}
+    assert changed - {"steps", "save_steps"} == set(LEVERS) - {"selective_checkpointing"}, "off before too"
+    assert with_levers(settings, on=True, steps=3).encode_once
+
+
+def test_steps_of_a_run_are_timed(tiny_model):
+    """The first is not among them."""
+    params = load(ROOT / "tests/fixtures/params.smoke.yaml")
+    found = measure_steps(params, tiny_model, on=True, steps=1)
+    assert len(found["wall"]) == len(found["processor"]) == 1
+    assert found["wall"][0] > 0 and found["length"] > 0
+
+
 def test_quick_asks_for_every_path_once_or_twice(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["perf", "--quick", "--device", "cpu"])
     asked = list(command.jobs(command._options()))
-    assert [name for name, _ in asked] == ["plain", "plain", "all levers", "TRL"]
-    assert [command._job(values).micro for _, values in asked] == [1, 2, 8, 1]
+    assert [name for name, _ in asked] == ["plain", "plain", "share prefix", "all levers", "TRL"]
+    assert [command._job(values).micro for _, values in asked] == [1, 2, 8, 8, 1]
 
 
 def test_cached_features_are_not_encoded_in_the_timed_passes():

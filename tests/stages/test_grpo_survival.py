@@ -191,11 +191,15 @@ def test_an_adapter_trains_resumes_exactly_and_is_published_merged(tiny_model, m
     assert moved and all(".visual.blocks." in name or "_proj" in name for name in moved)
 
 
-def test_gradient_checkpointing_changes_memory_and_not_the_gradient(tiny_model, make_clip, tmp_path, scored_by_parity):
+@pytest.mark.parametrize("kind", ["gradient_checkpointing", "selective_checkpointing"])
+@pytest.mark.parametrize("more", [{}, {"lora": {"rank": 2}}], ids=["all weights", "adapter"])
+def test_checkpointing_changes_memory_and_not_the_gradient(
+    tiny_model, make_clip, tmp_path, scored_by_parity, kind, more
+):
     seen = []
     for checkpointing in (False, True):
         stage = Stage(tiny_model, make_clip)
-        result = stage.train(tmp_path / str(checkpointing), settings(steps=2, gradient_checkpointing=checkpointing))
+        result = stage.train(tmp_path / str(checkpointing), settings(steps=2, **{kind: checkpointing}, **more))
         seen.append([(entry["loss"], entry["grad_norm"]) for entry in entries(result)])
     torch.testing.assert_close(torch.tensor(seen[0]), torch.tensor(seen[1]), rtol=1e-4, atol=1e-6)
 

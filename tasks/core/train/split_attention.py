@@ -67,18 +67,18 @@ def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float | None, merge: bool
 ) -> torch.Tensor:
     """Attention (1, N, heads, d) over a packed row; `merge` takes the two-part kernel, which only the CPU has."""
+    if merge:
+        return _Split.apply(query, key, value, layout, scale)
     edge = layout.prompt_tokens
     (q, qa), (k, ka), (v, va) = (t.split([edge, layout.answer_tokens], dim=2) for t in (query, key, value))
     grouped = query.shape[1] != key.shape[1]
-    prompts = [
+    found = [
         scaled_dot_product_attention(asked, seen, kept, is_causal=True, scale=scale, enable_gqa=grouped)
         for asked, seen, kept in zip(*(t.split(layout.prompts, dim=2) for t in (q, k, v)), strict=True)
     ]
-    if not layout.answer_tokens:
-        return torch.cat(prompts, dim=2).transpose(1, 2)
-    answer = _Merged.apply if merge else _masked
-    answers = answer(qa, ka, va, k, v, layout, scale)
-    return torch.cat([*prompts, answers], dim=2).transpose(1, 2)
+    if layout.answer_tokens:
+        found.append(_masked(qa, ka, va, k, v, layout, scale))
+    return torch.cat(found, dim=2).transpose(1, 2)
 
 
 def own_mask(lengths: list[int], prompt: int, device: torch.device | None = None) -> torch.Tensor:
@@ -124,71 +124,81 @@ def _masked(
     return torch.cat(found, dim=2)
 
 
-class _Merged(torch.autograd.Function):
-    """Answers against their prompt and against themselves, merged by log-sum-exp; nothing is expanded or masked."""
+class _Split(torch.autograd.Function):
+    """Prompts against themselves; answers against their prompt and against themselves, merged by log-sum-exp.
+
+    Nothing is expanded or masked, and the result is written once, as the next layer reads it.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        prompt_key: torch.Tensor,
-        prompt_value: torch.Tensor,
-        layout: Layout,
-        scale: float | None,
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float | None
     ) -> torch.Tensor:
-        own, own_lse = _forward(*(_apart(t, layout) for t in (query, key, value)), is_causal=True, scale=scale)
-        own, own_lse = _joined(own, layout), _joined(own_lse.unsqueeze(-1), layout)
-        out, lse = torch.empty_like(own), torch.empty_like(own_lse)
-        for answers, prompt in _spans(layout):
-            seen, seen_lse = _forward(
-                query[:, :, answers], prompt_key[:, :, prompt], prompt_value[:, :, prompt], scale=scale
+        _, heads, total, size = query.shape
+        result = query.new_empty(1, total, heads, size)
+        out, lse = result.transpose(1, 2), query.new_empty(1, heads, total, 1, dtype=torch.float32)
+        for prompt, _ in _spans(layout):
+            parts = (t[:, :, prompt] for t in (query, key, value))
+            out[:, :, prompt], seen_lse = _forward(*parts, is_causal=True, scale=scale)
+            lse[:, :, prompt] = seen_lse.unsqueeze(-1)
+        if layout.answer_tokens:
+            every = slice(layout.prompt_tokens, None)
+            own, own_lse = _forward(
+                *(_apart(t[:, :, every], layout) for t in (query, key, value)), is_causal=True, scale=scale
             )
-            part = own_lse[:, :, answers]
+            out[:, :, every], lse[:, :, every] = _joined(own, layout), _joined(own_lse.unsqueeze(-1), layout)
+        for prompt, answers in _spans(layout):
+            if answers.start == answers.stop:
+                continue
+            seen, seen_lse = _forward(query[:, :, answers], key[:, :, prompt], value[:, :, prompt], scale=scale)
+            part = lse[:, :, answers]
             both = torch.logaddexp(part, seen_lse.unsqueeze(-1))
             # out_own + w * (out_prompt - out_own), w = exp(lse_prompt - lse)
             weight = (seen_lse.unsqueeze(-1) - both).exp().to(seen.dtype)
-            out[:, :, answers] = torch.lerp(own[:, :, answers], seen, weight)
+            out[:, :, answers] = torch.lerp(out[:, :, answers], seen, weight)
             lse[:, :, answers] = both
-        ctx.save_for_backward(query, key, value, prompt_key, prompt_value, out, lse)
+        ctx.save_for_backward(query, key, value, result, lse)
         ctx.layout, ctx.scale = layout, scale
-        return out
+        return result
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        query, key, value, prompt_key, prompt_value, out, lse = ctx.saved_tensors
+        query, key, value, result, lse = ctx.saved_tensors
         layout, scale = ctx.layout, ctx.scale
-        grad = grad.contiguous()
-        apart = [_apart(t, layout) for t in (grad, query, key, value, out)]
-        parts = _backward(*apart, _apart(lse, layout).squeeze(-1), 0.0, True, scale=scale)
-        grad_query, grad_key, grad_value = (_joined(t, layout) for t in parts)
-        grad_prompt_key, grad_prompt_value = torch.zeros_like(prompt_key), torch.zeros_like(prompt_value)
-        for answers, prompt in _spans(layout):
-            asked, seen_key, seen_value = _backward(
-                grad[:, :, answers],
-                query[:, :, answers],
-                prompt_key[:, :, prompt],
-                prompt_value[:, :, prompt],
-                out[:, :, answers],
-                lse[:, :, answers].squeeze(-1),
-                0.0,
-                False,
-                scale=scale,
-            )
-            grad_query[:, :, answers] += asked
-            grad_prompt_key[:, :, prompt], grad_prompt_value[:, :, prompt] = seen_key, seen_value
-        return grad_query, grad_key, grad_value, grad_prompt_key, grad_prompt_value, None, None
+        grad, out = grad.contiguous().transpose(1, 2), result.transpose(1, 2)
+        grads = tuple(torch.empty_like(t) for t in (query, key, value))
+
+        def share(asked: slice, seen: slice, causal: bool) -> Any:
+            """Gradients of queries, keys and values of one part, given the merged result and log-sum-exp."""
+            q, k, v = query[:, :, asked], key[:, :, seen], value[:, :, seen]
+            at = lse[:, :, asked].squeeze(-1)
+            return _backward(grad[:, :, asked], q, k, v, out[:, :, asked], at, 0.0, causal, scale=scale)
+
+        for prompt, _ in _spans(layout):
+            for total, part in zip(grads, share(prompt, prompt, True), strict=True):
+                total[:, :, prompt] = part
+        if layout.answer_tokens:
+            every = slice(layout.prompt_tokens, None)
+            apart = [_apart(t[:, :, every], layout) for t in (grad, query, key, value, out, lse)]
+            own = _backward(*apart[:5], apart[5].squeeze(-1), 0.0, True, scale=scale)
+            for total, part in zip(grads, own, strict=True):
+                total[:, :, every] = _joined(part, layout)
+        for prompt, answers in _spans(layout):
+            if answers.start == answers.stop:
+                continue
+            for total, part, place in zip(grads, share(answers, prompt, False), (answers, prompt, prompt), strict=True):
+                total[:, :, place] += part
+        return *grads, None, None
 
 
 def _spans(layout: Layout) -> list[tuple[slice, slice]]:
-    """Of every prompt with answers: where its answers lie among answers, where it lies among prompts."""
+    """Where each prompt and all its answers lie in the row; the second may be empty."""
     spans = []
-    answered = read = 0
+    read, answered = 0, layout.prompt_tokens
     for prompt, lengths in zip(layout.prompts, layout.answers, strict=True):
-        if count := sum(lengths):
-            spans.append((slice(answered, answered + count), slice(read, read + prompt)))
-        answered, read = answered + count, read + prompt
+        count = sum(lengths)
+        spans.append((slice(read, read + prompt), slice(answered, answered + count)))
+        read, answered = read + prompt, answered + count
     return spans
 
 

@@ -45,7 +45,8 @@ RL_SEED, TEST_SEED = 1000, 2000
 """World seeds of a run's splits start here; the pipeline's own are below."""
 SPEED = {
     *("micro_batch", "encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage"),
-    *("gradient_checkpointing", "rollout_gpu_share", "frame_cache_gb", "cache_features_gb", "save_steps", "report_to"),
+    *("gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"),
+    *("rollout_gpu_share", "save_steps", "report_to"),
 }
 """Fields of the `grpo` section that decide how fast a run is, not what comes of it."""
 

@@ -1,11 +1,13 @@
 """`python -m tasks.grpo.perf`: a policy update and a step, lever by lever, against the plain path and TRL.
 
 Every measurement has a process of its own, so that peak memory is its own. Results go to reports/perf/. `--quick` takes
-minutes on two cores. Plain and TRL are measured at several micro-batch sizes; ratios are to the fastest.
+minutes on two cores. Plain and TRL are measured at several micro-batch sizes; ratios are to the fastest. `--step` times
+whole steps of params.yaml instead, with its levers as they are and with all of them off.
 
     python -m tasks.grpo.perf --quick
     python -m tasks.grpo.perf --shape small --frames 8 16 32 64 --group 4 8 16 --whole
     python -m tasks.grpo.perf --shape 3b --dtype bfloat16 --answer 512 --whole        on a GPU
+    python -m tasks.grpo.perf --step
 """
 
 from __future__ import annotations
@@ -21,7 +23,16 @@ from typing import Any
 
 from tasks.core.io.atomic import write_text
 from tasks.grpo.perf.job import CACHED, Job
-from tasks.grpo.perf.table import Measured, comma_separated, markdown, rows, verdict
+from tasks.grpo.perf.table import (
+    Measured,
+    comma_separated,
+    cost_curves,
+    markdown,
+    rows,
+    step_rows,
+    step_verdict,
+    verdict,
+)
 
 NOTE = """
 Seconds are {clock} time on {threads} threads of {device}: the fastest of {repeats} passes after a warm one, over a
@@ -31,12 +42,19 @@ gradients. `of floor`: operations counted, over those of one prompt pass, one vi
 tokens alone. `cached features` has all levers and a frozen encoder, whose features are kept from an earlier step.
 """
 
+STEP_NOTE = """
+Seconds are {clock} time on {threads} threads: the mean of {steps} steps after a warm one, from decoding to the
+optimizer, on clips of the mini world and from {model}. `plain` has every lever off.
+"""
+
 
 def main() -> int:
     """Measure in child processes, then write table and verdict."""
     options = _options()
     if options.job:
         return _child(options.job)
+    if options.step:
+        return _steps(options)
     measured = []
     for name, job in jobs(options):
         print(f"perf: {name}, {job['frames']} frames, G {job['group']}, micro-batch {job['micro']}", file=sys.stderr)
@@ -53,15 +71,30 @@ def main() -> int:
     )
     out = Path(options.out)
     write_text(out.with_suffix(".csv"), comma_separated(table))
-    write_text(out.with_suffix(".md"), f"# Policy update, shape {options.shape}\n\n{markdown(table)}{note}\n{last}\n")
-    print(markdown(table))
-    print(last)
+    curves = cost_curves(measured, options.clock)
+    write_text(
+        out.with_suffix(".md"), f"# Policy update, shape {options.shape}\n\n{markdown(table)}{note}\n{curves}{last}\n"
+    )
+    print(f"{markdown(table)}\n{curves}{last}")
+    return 0
+
+
+def _steps(options: argparse.Namespace) -> int:
+    """Measure whole steps with and without levers."""
+    found = {}
+    for name, on in (("plain", False), ("all levers", True)):
+        print(f"perf: {options.steps} steps, {name}", file=sys.stderr)
+        found[name] = _run({"model": options.model, "on": on, "steps": options.steps}, options.threads)
+    table, last = step_rows(found), step_verdict(found, options.clock)
+    note = STEP_NOTE.format(clock=options.clock, threads=options.threads, steps=options.steps, model=options.model)
+    write_text(Path("reports/perf/step.md"), f"# Step of params.yaml\n\n{markdown(table)}{note}\n{last}\n")
+    print(f"{markdown(table)}\n{last}")
     return 0
 
 
 def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every measurement by name; the levers come on one after the other."""
-    every = ("encode_once", "share_prefix", "share_prefix_update")
+    every = ("encode_once", "share_prefix", "share_prefix_update", "selective_checkpointing")
     for frames in options.frames:
         for group in options.group:
             shared = {"frames": frames, "group": group, **_common(options)}
@@ -75,6 +108,7 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from (("plain", job("ours", (), micro)) for micro in sizes)
             if not options.quick:
                 yield from (("encode once", job("ours", every[:1], micro)) for micro in sizes)
+            yield "share prefix", job("ours", every[:3], group)
             yield "all levers", job("ours", every, group)
             if not options.quick:
                 yield "cached features", job("ours", (*every, CACHED), group)
@@ -94,9 +128,17 @@ def _run(job: dict[str, Any], threads: int) -> dict[str, Any]:
 
 
 def _child(text: str) -> int:
-    from tasks.grpo.perf.work import measure
+    values = json.loads(text)
+    if "steps" in values:
+        from tasks.grpo.perf.step import measure_steps
+        from tasks.params import load
 
-    print(json.dumps(measure(_job(json.loads(text)))))
+        found = measure_steps(load(), Path(values["model"]), values["on"], values["steps"])
+    else:
+        from tasks.grpo.perf.work import measure
+
+        found = measure(_job(values))
+    print(json.dumps(found))
     return 0
 
 
@@ -120,6 +162,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--timed-rows", type=int, default=8, help="rows of plain and TRL that are timed, then scaled")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--whole", action="store_true", help="decode, rollout and optimizer too")
+    parser.add_argument("--step", action="store_true", help="whole steps of params.yaml, levers as they are and off")
+    parser.add_argument("--steps", type=int, default=4, help="steps that count, with --step")
+    parser.add_argument("--model", default="models/world/base", help="where the policy starts, with --step")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--device", default=None, choices=("cpu", "cuda"))
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")

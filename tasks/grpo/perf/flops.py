@@ -60,6 +60,13 @@ def floor(shape: Shape, load: Load) -> float:
     return operations(shape, load, head=LINEAR)
 
 
+def recomputed(shape: Shape, load: Load) -> float:
+    """Operations that selective checkpointing repeats: two of an MLP's three matrices."""
+    language = load.tokens * shape.layers * shape.hidden * shape.intermediate
+    patches = load.vision_tokens * PATCHES_PER_TOKEN
+    return 2 * 2 * (language + patches * shape.vision_layers * shape.vision_hidden * shape.vision_intermediate)
+
+
 def _vision(shape: Shape, load: Load) -> float:
     patches = load.vision_tokens * PATCHES_PER_TOKEN
     layer = shape.vision_hidden * (4 * shape.vision_hidden + 3 * shape.vision_intermediate)

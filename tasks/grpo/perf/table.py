@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any, NamedTuple
 
-from tasks.grpo.perf.flops import Load, alone, floor, operations, packed
+from tasks.grpo.perf.flops import Load, alone, floor, operations, packed, recomputed
 from tasks.grpo.perf.job import CACHED, Job
 from tasks.grpo.perf.shapes import SHAPES
 
@@ -16,6 +17,7 @@ SIDE_PIXELS = 28
 """Pixels of a merged token's side."""
 TEMPORAL = 2
 """Frames in a temporal patch."""
+WORDS = {"frames": "{} frames", "group": "G {}"}
 
 
 class Measured(NamedTuple):
@@ -59,7 +61,9 @@ def rows(measured: Sequence[Measured], clock: str) -> list[dict[str, Any]]:
         peers = [other for other in measured if (other.job.frames, other.job.group) == (job.frames, job.group)]
         plain = best(peers, "plain", clock)
         load, least = loads(job, item.found["prompt"])
-        done, needed = (f(SHAPES[job.shape], amount) / TERA for f, amount in ((operations, load), (floor, least)))
+        shape = SHAPES[job.shape]
+        again = recomputed(shape, load) if "selective_checkpointing" in job.levers else 0.0
+        done, needed = (operations(shape, load) + again) / TERA, floor(shape, least) / TERA
         encode, seconds = part.get("encode", 0.0), update_seconds(item, clock)
         rest = {name: item.found["wall"].get(name) for name in ("decode", "rollout", "optimizer")}
         found.append(
@@ -107,6 +111,46 @@ def verdict(measured: Sequence[Measured], clock: str) -> str:
     faster = ", ".join(f"{update_seconds(best(peers, name, clock), clock) / seconds:.1f}x {name}" for name in others)
     memory = ours.found["peak_mb"] / plain.found["peak_mb"]
     return f"policy update: {faster}, peak memory {memory:.2f}x plain"
+
+
+def cost_curves(measured: Sequence[Measured], clock: str) -> str:
+    """How an update grows: Markdown tables over G at each frame count and over frames at each G, where they vary.
+
+    Each ends with what the last row costs in the first; of plain the fastest micro-batch counts.
+    """
+    found = []
+    for fixed, moving in (("frames", "group"), ("group", "frames")):
+        for value in sorted({getattr(item.job, fixed) for item in measured}):
+            peers = [item for item in measured if getattr(item.job, fixed) == value]
+            if len({getattr(item.job, moving) for item in peers}) > 1:
+                found.append(f"At {WORDS[fixed].format(value)}:\n\n{markdown(_curve(peers, moving, clock))}\n")
+    return "## Cost curve\n\n" + "".join(found) if found else ""
+
+
+def _curve(measured: Sequence[Measured], moving: str, clock: str) -> list[dict[str, Any]]:
+    """Seconds of plain and of all levers at every value of `moving`, and their growth."""
+    found = []
+    for value in sorted({getattr(item.job, moving) for item in measured}):
+        peers = [item for item in measured if getattr(item.job, moving) == value]
+        plain, ours = (update_seconds(best(peers, name, clock), clock) for name in ("plain", "all levers"))
+        row = {"plain s": plain, "all levers s": ours, "faster": plain / ours}
+        found.append({"G" if moving == "group" else moving: value, **row})
+    first, last = list(found[0].values()), list(found[-1].values())
+    growth = [f"{b / a:.1f}x" for a, b in zip(first[:-1], last[:-1], strict=True)]
+    return [*found, dict(zip(found[0], [*growth, ""], strict=True))]
+
+
+def step_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per path: mean seconds of a step on either clock, mean tokens of an answer."""
+    return [
+        {"path": name, "wall s": mean(each["wall"]), "processor s": mean(each["processor"]), "tokens": each["length"]}
+        for name, each in found.items()
+    ]
+
+
+def step_verdict(found: Mapping[str, Mapping[str, Any]], clock: str) -> str:
+    """`grpo step: N.Nx plain`."""
+    return f"grpo step: {mean(found['plain'][clock]) / mean(found['all levers'][clock]):.1f}x plain"
 
 
 def markdown(table: Sequence[dict[str, Any]]) -> str:

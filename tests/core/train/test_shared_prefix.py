@@ -10,6 +10,7 @@ from trl.trainer.utils import add_fused_lm_head
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.positions import use_published_positions
 from tasks.core.train.packing import Layout, Placed, pack
+from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.core.train.rows import encode_prompt, grids, pad_rows, pixels, text_only
 from tasks.core.train.shared_prefix import packed_rows, runs, score_answers, use_shared_prefix
 from tasks.core.train.split_attention import attend, own_mask
@@ -178,9 +179,10 @@ BATCHES = [
 ]
 
 
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("heads", ["all heads", "grouped heads"])
 @pytest.mark.parametrize(("kinds", "lengths"), BATCHES)
-def test_packed_rows_equal_rows_of_their_own(policy, make_clip, chat, kinds, lengths, heads):
+def test_packed_rows_equal_rows_of_their_own(policy, make_clip, chat, kinds, lengths, heads, recompute):
     model, processor = policy
     model = grouped(model) if heads == "grouped heads" else model
     prompts = prompts_of(processor, make_clip, chat, kinds)
@@ -193,6 +195,8 @@ def test_packed_rows_equal_rows_of_their_own(policy, make_clip, chat, kinds, len
     alone = [plain_scores(model, prompts[owner], answer) for owner, answer in zip(owners, flat, strict=True)]
     expected = gradients_of(model, sum((row[0] * w).sum() for row, w in zip(alone, weights, strict=True)))
 
+    if recompute:
+        use_selective_checkpointing(model)
     mask = pad_rows([torch.ones_like(answer) for answer in flat], 0, "right")
     packed = packed_rows(model, prompts, [len(group) for group in answers], pad_rows(flat, 9, "right"), mask)
     media = {**grids(prompts), **pixels(prompts)}
