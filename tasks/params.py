@@ -135,6 +135,8 @@ class Sft(Section):
     """Recompute activations in the backward pass: less memory, more time."""
     group_by_length: bool = False
     """Batches of rows of like length: less padding, less random order."""
+    padding_free: bool = True
+    """Lay the rows of a batch end to end instead of padding them to the longest; the same loss and gradients."""
     train_vision: bool = True
     """Whether the vision encoder's weights train."""
     frame_cache_gb: float = Field(1.0, gt=0)

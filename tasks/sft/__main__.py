@@ -33,7 +33,7 @@ def main() -> int:
     if not rows:
         raise StageError(f"{paths.SFT_ROWS}: no rows to train on")
 
-    from tasks.sft.data import Collator, examples
+    from tasks.sft.data import Collator, examples, placing
     from tasks.sft.train import train
 
     used = params.model_dump(include={"seed", "prompt", "video", "sft"})
@@ -50,7 +50,7 @@ def main() -> int:
         model,
         processor,
         table,
-        Collator(table, processor, clips, skip),
+        Collator(table, processor, clips, skip, placing(model, params.sft.padding_free)),
         settings=params.sft,
         seed=params.seed,
         work=work,

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tasks.core.io.errors import StageError
 from tasks.core.models.inputs import prompt_text
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
-from tasks.core.train.rows import encode_prompt, grids, pad_rows, pixels, text_only
+from tasks.core.train.padding_free import Placer, join, placer
+from tasks.core.train.rows import EncodedPrompt, encode_prompt, grids, pad_rows, pixels, text_only
 from tasks.core.video import VideoError
 
 IGNORED = -100
@@ -42,37 +44,54 @@ def examples(records: Sequence[Record], processor: Any, *, template: str, system
 
 
 class Collator:
-    """Examples by index to a right-padded batch with loss on the answer and its end token only.
+    """Examples by index to a batch with loss on the answer and its end token only: right-padded, or one packed row.
 
     Images and videos may be mixed, in a batch of any size. Prompt and answer are tokenized apart, so that the
     answer begins at a token of its own exactly as it does in generation. A row whose medium does not decode is
     told to `on_skip` and left out; a batch that loses all its rows becomes one token without loss.
     """
 
-    def __init__(self, rows: Sequence[Example], processor: Any, clips: ClipStore, on_skip: OnSkip) -> None:
+    def __init__(
+        self, rows: Sequence[Example], processor: Any, clips: ClipStore, on_skip: OnSkip, place: Placer | None = None
+    ) -> None:
+        """With `place` a batch is one packed row (`padding_free.join`)."""
         self._rows, self._processor, self._clips, self._on_skip = rows, processor, clips, on_skip
+        self._place = place
         self._end = processor.tokenizer.eos_token_id
         self._pad = processor.tokenizer.pad_token_id
         self._unlearned = torch.tensor(visual_token_ids(processor.tokenizer))
 
     def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
-        """Batch of `{"index": row}` to input_ids, attention_mask, labels, mm_token_type_ids (all (B, L)) and pixels."""
+        """Batch of `{"index": row}` to input_ids, attention_mask, labels, mm_token_type_ids (all (B, L)) and pixels.
+
+        Packed it is what `padding_free.join` gives, and pixels.
+        """
         encoded = [pair for item in batch if (pair := self._encode(self._rows[item["index"]])) is not None]
         if not encoded:
             encoded = [(text_only(self._end), torch.tensor([], dtype=torch.long))]
-        prompts = [prompt for prompt, _ in encoded]
-        ids = [torch.cat([prompt.ids, answer]) for prompt, answer in encoded]
-        labels = [
-            torch.cat([torch.full_like(prompt.ids, IGNORED), self._learned(answer)]) for prompt, answer in encoded
+        prompts, answers = [prompt for prompt, _ in encoded], [answer for _, answer in encoded]
+        labels = [self._learned(answer) for answer in answers]
+        if self._place is None:
+            text = self._padded(prompts, answers, labels)
+        else:
+            text = join([self._place(prompt) for prompt in prompts], answers, labels)
+        return {**text, **grids(prompts), **pixels(prompts)}
+
+    def _padded(
+        self, prompts: Sequence[EncodedPrompt], answers: Sequence[torch.Tensor], labels: Sequence[torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        pairs = list(zip(prompts, answers, strict=True))
+        ids = [torch.cat([prompt.ids, answer]) for prompt, answer in pairs]
+        learned = [
+            torch.cat([torch.full_like(prompt.ids, IGNORED), label])
+            for prompt, label in zip(prompts, labels, strict=True)
         ]
-        kinds = [torch.cat([prompt.kinds, torch.zeros_like(answer)]) for prompt, answer in encoded]
+        kinds = [torch.cat([prompt.kinds, torch.zeros_like(answer)]) for prompt, answer in pairs]
         return {
             "input_ids": pad_rows(ids, self._pad, "right"),
             "attention_mask": pad_rows([torch.ones_like(row) for row in ids], 0, "right"),
-            "labels": pad_rows(labels, IGNORED, "right"),
+            "labels": pad_rows(learned, IGNORED, "right"),
             "mm_token_type_ids": pad_rows(kinds, 0, "right"),
-            **grids(prompts),
-            **pixels(prompts),
         }
 
     def _encode(self, row: Example) -> Any:
@@ -88,6 +107,20 @@ class Collator:
 
     def _learned(self, answer: torch.Tensor) -> torch.Tensor:
         return answer.masked_fill(torch.isin(answer, self._unlearned), IGNORED)
+
+
+def placing(model: Any, padding_free: bool) -> Placer | None:
+    """What a `Collator` packs rows with, the model prepared for them; None leaves it to pad.
+
+    Raises:
+        StageError: the model cannot read packed rows.
+    """
+    if not padding_free:
+        return None
+    try:
+        return placer(model)
+    except ValueError as error:
+        raise StageError(f"sft.padding_free: {error}; set it to false") from error
 
 
 def lengths(rows: Sequence[Example], processor: Any) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.curve import curve_csv, mean_of_last
+from tasks.core.train.padding_free import read
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.runs import newest_checkpoint
 from tasks.params import Sft
@@ -42,7 +44,12 @@ class Result(NamedTuple):
 
 
 class ResumableSFTTrainer(ResumesWeights, SFTTrainer):
-    """TRL's trainer, resumed with its weights."""
+    """TRL's trainer, resumed with its weights, and told how to read a packed row."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+        """TRL's loss, a mean over learned tokens; TRL itself packs no pictures and would pad."""
+        reader = partial(read, model) if "row_lengths" in inputs else model
+        return super().compute_loss(reader, inputs, *args, **options)
 
 
 def train(
@@ -62,7 +69,7 @@ def train(
         model: Qwen2.5-VL, float32 weights whatever `settings.dtype`, which is what the forward computes in.
         processor: its processor.
         rows: training rows; `collator` holds the same.
-        collator: makes batches of row indices.
+        collator: makes batches of row indices; one that packs them has prepared `model`.
         settings: the `sft` section.
         seed: order of rows.
         work: folder of checkpoints; a complete one found there is resumed from.
