@@ -63,6 +63,10 @@ class Engine(Section):
     tensor_parallel: int = Field(1, ge=1)
     batch_size: int = Field(64, ge=1)
     """Requests handed to the engine at once; also the unit of resume."""
+    rows_per_call: int | None = Field(None, ge=1)
+    """transformers: most answers of a `generate` call; null takes a whole batch. vLLM has calls of its own."""
+    group_by_length: bool = True
+    """transformers: prompts of like length share a call, with less padding; matters where a batch takes several."""
 
 
 class Source(Section):

@@ -33,7 +33,7 @@ def main() -> int:
     if not rows:
         raise StageError(f"{paths.SFT_ROWS}: no rows to train on")
 
-    from tasks.sft.data import Collator, examples, placing
+    from tasks.sft.data import Collator, examples, most_visual_tokens, placing
     from tasks.sft.train import train
 
     used = params.model_dump(include={"seed", "prompt", "video", "sft"})
@@ -55,6 +55,7 @@ def main() -> int:
         seed=params.seed,
         work=work,
         curve=paths.curve("sft"),
+        visual=most_visual_tokens(params.video.frames, params.video.max_pixels),
     )
     publish(result.trainer, work, paths.SFT_MODEL, params.sft.dtype)
     if not result.trainer.is_world_process_zero():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from tasks.core.video import VideoError
 
 IGNORED = -100
 """Label of a token without loss."""
+PIXELS_PER_TOKEN = 28 * 28
 OnSkip = Callable[[Record, str], None]
 """Told of a row that was left out, and why."""
 
@@ -123,7 +124,20 @@ def placing(model: Any, padding_free: bool) -> Placer | None:
         raise StageError(f"sft.padding_free: {error}; set it to false") from error
 
 
-def lengths(rows: Sequence[Example], processor: Any) -> list[int]:
-    """Text tokens per row: what batches of like length are grouped by."""
+def lengths(rows: Sequence[Example], processor: Any, visual: Mapping[str, int] | None = None) -> list[int]:
+    """Tokens per row, what batches of like length are grouped by; a clip counts by its data type, not decoded.
+
+    Args:
+        rows: training rows.
+        processor: the model's.
+        visual: data type -> tokens of a clip (`most_visual_tokens`); None counts text alone.
+    """
     texts = processor.tokenizer([row.prompt + row.target for row in rows])["input_ids"] if rows else []
-    return [len(ids) for ids in texts]
+    known = visual or {}
+    return [len(ids) + known.get(row.record.data_type, 0) for ids, row in zip(texts, rows, strict=True)]
+
+
+def most_visual_tokens(frames: int, max_pixels: int) -> dict[str, int]:
+    """Data type -> tokens of its largest clip, by the bounds of the `video` section."""
+    picture = max_pixels // PIXELS_PER_TOKEN
+    return {"image": picture, "video": frames // 2 * picture}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +62,7 @@ def train(
     seed: int,
     work: Path,
     curve: Path,
+    visual: Mapping[str, int] | None = None,
 ) -> Result:
     """Train `model` in place.
 
@@ -74,19 +75,10 @@ def train(
         seed: order of rows.
         work: folder of checkpoints; a complete one found there is resumed from.
         curve: CSV kept up to date while training.
+        visual: tokens of a clip by data type, for `group_by_length`.
     """
-    model.model.visual.requires_grad_(settings.train_vision)
-    columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
-    if settings.group_by_length:
-        columns["length"] = lengths(rows, processor)
-    trainer = ResumableSFTTrainer(
-        model=model,
-        args=arguments(settings, seed, work),
-        train_dataset=Dataset.from_dict(columns),
-        data_collator=collator,
-        processing_class=processor,
-        callbacks=[CurveWriter(curve, COLUMNS)],
-    )
+    trainer = trainer_of(model, processor, rows, collator, settings=settings, seed=seed, work=work, visual=visual)
+    trainer.add_callback(CurveWriter(curve, COLUMNS))
     show_progress(trainer, ("loss", "mean_token_accuracy"))
     start = time.monotonic()
     checkpoint = newest_checkpoint(work)
@@ -102,6 +94,31 @@ def train(
         "seconds": round(time.monotonic() - start, 1),
     }
     return Result(trainer, metrics, curve_csv(log, COLUMNS))
+
+
+def trainer_of(
+    model: Any,
+    processor: Any,
+    rows: Sequence[Example],
+    collator: Collator,
+    *,
+    settings: Sft,
+    seed: int,
+    work: Path,
+    visual: Mapping[str, int] | None = None,
+) -> ResumableSFTTrainer:
+    """The trainer that `train` runs; the arguments are the same."""
+    model.model.visual.requires_grad_(settings.train_vision)
+    columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
+    if settings.group_by_length:
+        columns["length"] = lengths(rows, processor, visual)
+    return ResumableSFTTrainer(
+        model=model,
+        args=arguments(settings, seed, work),
+        train_dataset=Dataset.from_dict(columns),
+        data_collator=collator,
+        processing_class=processor,
+    )
 
 
 def arguments(settings: Sft, seed: int, work: Path) -> SFTConfig:
