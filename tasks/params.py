@@ -73,6 +73,10 @@ class Engine(Section):
     tensor_parallel: int = Field(1, ge=1)
     batch_size: int = Field(64, ge=1)
     """Requests handed to the engine at once; also the unit of resume."""
+    rows_per_call: int | None = Field(None, ge=1)
+    """transformers: most answers of a `generate` call; null takes a whole batch. vLLM has calls of its own."""
+    group_by_length: bool = True
+    """transformers: prompts of like length share a call, with less padding; matters where a batch takes several."""
 
 
 class Source(Section):
@@ -145,6 +149,8 @@ class Sft(Section):
     """Recompute activations in the backward pass: less memory, more time."""
     group_by_length: bool = False
     """Batches of rows of like length: less padding, less random order."""
+    padding_free: bool = True
+    """Lay the rows of a batch end to end instead of padding them to the longest; the same loss and gradients."""
     train_vision: bool = True
     """Whether the vision encoder's weights train."""
     frame_cache_gb: float = Field(1.0, gt=0)

@@ -34,7 +34,7 @@ def main() -> int:
     if not rows:
         raise StageError(f"{paths.SFT_ROWS}: no rows to train on")
 
-    from tasks.sft.data import Collator, examples
+    from tasks.sft.data import Collator, examples, most_visual_tokens, placing
     from tasks.sft.train import keeps_features, train
 
     used = {**params.model_dump(include={"seed", "prompt", "sft"}), "video": params.video.sampling()}
@@ -51,11 +51,19 @@ def main() -> int:
             model,
             processor,
             table,
-            Collator(table, processor, clips, skip, media=keeps_features(params.sft)),
+            Collator(
+                table,
+                processor,
+                clips,
+                skip,
+                placing(model, params.sft.padding_free),
+                media=keeps_features(params.sft),
+            ),
             settings=params.sft,
             seed=params.seed,
             work=work,
             curve=paths.curve("sft"),
+            visual=most_visual_tokens(params.video.frames, params.video.max_pixels),
         )
     publish(result.trainer, work, paths.SFT_MODEL, params.sft.dtype)
     if not result.trainer.is_world_process_zero():

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
+from tasks.core.io.errors import StageError
 from tasks.core.models.inputs import prompt_text
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
-from tasks.core.train.rows import Media, encode_prompt, grids, pad_rows, pixels, text_only
+from tasks.core.train.padding_free import Placer, join, placer
+from tasks.core.train.rows import EncodedPrompt, Media, encode_prompt, grids, pad_rows, pixels, text_only
 from tasks.core.video import VideoError
 
 IGNORED = -100
 """Label of a token without loss."""
+PIXELS_PER_TOKEN = 28 * 28
 OnSkip = Callable[[Record, str], None]
 """Told of a row that was left out, and why."""
 
@@ -42,7 +45,7 @@ def examples(records: Sequence[Record], processor: Any, *, template: str, system
 
 
 class Collator:
-    """Examples by index to a right-padded batch with loss on the answer and its end token only.
+    """Examples by index to a batch with loss on the answer and its end token only: right-padded, or one packed row.
 
     Images and videos may be mixed, in a batch of any size. Prompt and answer are tokenized apart, so that the
     answer begins at a token of its own exactly as it does in generation. A row whose medium does not decode is
@@ -52,32 +55,53 @@ class Collator:
     """
 
     def __init__(
-        self, rows: Sequence[Example], processor: Any, clips: ClipStore, on_skip: OnSkip, media: bool = False
+        self,
+        rows: Sequence[Example],
+        processor: Any,
+        clips: ClipStore,
+        on_skip: OnSkip,
+        place: Placer | None = None,
+        media: bool = False,
     ) -> None:
+        """With `place` a batch is one packed row (`padding_free.join`)."""
         self._rows, self._processor, self._clips, self._on_skip = rows, processor, clips, on_skip
-        self._media = media
+        self._place, self._media = place, media
         self._end = processor.tokenizer.eos_token_id
         self._pad = processor.tokenizer.pad_token_id
         self._unlearned = torch.tensor(visual_token_ids(processor.tokenizer))
 
     def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Any]:
-        """Batch of `{"index": row}` to input_ids, attention_mask, labels, mm_token_type_ids (all (B, L)) and pixels."""
+        """Batch of `{"index": row}` to input_ids, attention_mask, labels, mm_token_type_ids (all (B, L)) and pixels.
+
+        Packed it is what `padding_free.join` gives, and pixels.
+        """
         encoded = [pair for item in batch if (pair := self._encode(self._rows[item["index"]])) is not None]
         if not encoded:
             encoded = [(text_only(self._end), torch.tensor([], dtype=torch.long))]
-        prompts = [prompt for prompt, _ in encoded]
-        ids = [torch.cat([prompt.ids, answer]) for prompt, answer in encoded]
-        labels = [
-            torch.cat([torch.full_like(prompt.ids, IGNORED), self._learned(answer)]) for prompt, answer in encoded
+        prompts, answers = [prompt for prompt, _ in encoded], [answer for _, answer in encoded]
+        labels = [self._learned(answer) for answer in answers]
+        if self._place is None:
+            text = self._padded(prompts, answers, labels)
+        else:
+            text = join([self._place(prompt) for prompt in prompts], answers, labels)
+        seen = {"media": Media(prompts)} if self._media else pixels(prompts)
+        return {**text, **grids(prompts), **seen}
+
+    def _padded(
+        self, prompts: Sequence[EncodedPrompt], answers: Sequence[torch.Tensor], labels: Sequence[torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        pairs = list(zip(prompts, answers, strict=True))
+        ids = [torch.cat([prompt.ids, answer]) for prompt, answer in pairs]
+        learned = [
+            torch.cat([torch.full_like(prompt.ids, IGNORED), label])
+            for prompt, label in zip(prompts, labels, strict=True)
         ]
-        kinds = [torch.cat([prompt.kinds, torch.zeros_like(answer)]) for prompt, answer in encoded]
+        kinds = [torch.cat([prompt.kinds, torch.zeros_like(answer)]) for prompt, answer in pairs]
         return {
             "input_ids": pad_rows(ids, self._pad, "right"),
             "attention_mask": pad_rows([torch.ones_like(row) for row in ids], 0, "right"),
-            "labels": pad_rows(labels, IGNORED, "right"),
+            "labels": pad_rows(learned, IGNORED, "right"),
             "mm_token_type_ids": pad_rows(kinds, 0, "right"),
-            **grids(prompts),
-            **({"media": Media(prompts)} if self._media else pixels(prompts)),
         }
 
     def expect(self, rows: Sequence[int]) -> None:
@@ -134,7 +158,34 @@ class AnnouncedOrder:
         return getattr(self._sampler, name)
 
 
-def lengths(rows: Sequence[Example], processor: Any) -> list[int]:
-    """Text tokens per row: what batches of like length are grouped by."""
+def placing(model: Any, padding_free: bool) -> Placer | None:
+    """What a `Collator` packs rows with, the model prepared for them; None leaves it to pad.
+
+    Raises:
+        StageError: the model cannot read packed rows.
+    """
+    if not padding_free:
+        return None
+    try:
+        return placer(model)
+    except ValueError as error:
+        raise StageError(f"sft.padding_free: {error}; set it to false") from error
+
+
+def lengths(rows: Sequence[Example], processor: Any, visual: Mapping[str, int] | None = None) -> list[int]:
+    """Tokens per row, what batches of like length are grouped by; a clip counts by its data type, not decoded.
+
+    Args:
+        rows: training rows.
+        processor: the model's.
+        visual: data type -> tokens of a clip (`most_visual_tokens`); None counts text alone.
+    """
     texts = processor.tokenizer([row.prompt + row.target for row in rows])["input_ids"] if rows else []
-    return [len(ids) for ids in texts]
+    known = visual or {}
+    return [len(ids) + known.get(row.record.data_type, 0) for ids, row in zip(texts, rows, strict=True)]
+
+
+def most_visual_tokens(frames: int, max_pixels: int) -> dict[str, int]:
+    """Data type -> tokens of its largest clip, by the bounds of the `video` section."""
+    picture = max_pixels // PIXELS_PER_TOKEN
+    return {"image": picture, "video": frames // 2 * picture}

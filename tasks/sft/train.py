@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs
+from tasks.core.train.padding_free import read
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.runs import newest_checkpoint
 from tasks.params import Sft
@@ -69,14 +71,18 @@ class VideoSFTTrainer(ResumesWeights, SFTTrainer):
         return loader
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *others: Any, **options: Any) -> Any:
-        """TRL's loss; a batch's `Media` are encoded first."""
+        """TRL's loss, a mean over learned tokens; a batch's `Media` are encoded first.
+
+        A packed row is read here, for TRL itself packs no pictures and would pad.
+        """
         media = inputs.pop("media", None)
         if media is not None:
             encoder = self.accelerator.unwrap_model(model)
             with torch.no_grad(), self.accelerator.autocast():
                 features = encode_media(encoder, media.prompts, self._store)
             inputs["mm_encoder_outputs"] = encoder_outputs(media.prompts, features)
-        return super().compute_loss(model, inputs, *others, **options)
+        reader = partial(read, model) if "row_lengths" in inputs else model
+        return super().compute_loss(reader, inputs, *others, **options)
 
 
 def keeps_features(settings: Sft) -> bool:
@@ -107,6 +113,7 @@ def train(
     seed: int,
     work: Path,
     curve: Path,
+    visual: Mapping[str, int] | None = None,
 ) -> Result:
     """Train `model` in place.
 
@@ -114,29 +121,19 @@ def train(
         model: Qwen2.5-VL, float32 weights whatever `settings.dtype`, which is what the forward computes in.
         processor: its processor.
         rows: training rows; `collator` holds the same.
-        collator: makes batches of row indices.
+        collator: makes batches of row indices; one that packs them has prepared `model`.
         settings: the `sft` section.
         seed: order of rows.
         work: folder of checkpoints; a complete one found there is resumed from.
         curve: CSV kept up to date while training.
+        visual: tokens of a clip by data type, for `group_by_length`.
 
     Raises:
         StageError: features are to be kept of sharded weights.
     """
-    model.model.visual.requires_grad_(settings.train_vision)
-    columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
-    if settings.group_by_length:
-        columns["length"] = lengths(rows, processor)
-    trainer = VideoSFTTrainer(
-        features_gb=settings.cache_features_gb,
-        model=model,
-        args=arguments(settings, seed, work),
-        train_dataset=Dataset.from_dict(columns),
-        data_collator=collator,
-        processing_class=processor,
-        callbacks=[CurveWriter(curve, COLUMNS)],
-    )
+    trainer = trainer_of(model, processor, rows, collator, settings=settings, seed=seed, work=work, visual=visual)
     check_sharding(settings, sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+    trainer.add_callback(CurveWriter(curve, COLUMNS))
     show_progress(trainer, ("loss", "mean_token_accuracy"))
     start = time.monotonic()
     checkpoint = newest_checkpoint(work)
@@ -152,6 +149,32 @@ def train(
         "seconds": round(time.monotonic() - start, 1),
     }
     return Result(trainer, metrics, curve_csv(log, COLUMNS))
+
+
+def trainer_of(
+    model: Any,
+    processor: Any,
+    rows: Sequence[Example],
+    collator: Collator,
+    *,
+    settings: Sft,
+    seed: int,
+    work: Path,
+    visual: Mapping[str, int] | None = None,
+) -> VideoSFTTrainer:
+    """The trainer that `train` runs; the arguments are the same."""
+    model.model.visual.requires_grad_(settings.train_vision)
+    columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
+    if settings.group_by_length:
+        columns["length"] = lengths(rows, processor, visual)
+    return VideoSFTTrainer(
+        features_gb=settings.cache_features_gb,
+        model=model,
+        args=arguments(settings, seed, work),
+        train_dataset=Dataset.from_dict(columns),
+        data_collator=collator,
+        processing_class=processor,
+    )
 
 
 def arguments(settings: Sft, seed: int, work: Path) -> SFTConfig:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 import yaml
+from transformers import TrainerCallback
 
 from tasks import paths
 from tasks.core.io.errors import StageError
@@ -16,7 +17,7 @@ from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
 from tasks.params import Sft
-from tasks.sft.data import Collator, examples
+from tasks.sft.data import Collator, examples, lengths, most_visual_tokens, placing
 from tasks.sft.train import check_sharding, keeps_features, train
 from tests.stages.training_project import make_project
 from tests.stages.vision_passes import count_patches
@@ -44,7 +45,7 @@ RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image
 class Stage:
     """A collator and what it needs; `rows` are RECORDS unless given."""
 
-    def __init__(self, folder, make_clip, records=RECORDS, stop_after=None, workers=0, media=False):
+    def __init__(self, folder, make_clip, records=RECORDS, stop_after=None, workers=0, packed=False, media=False):
         self.processor = load_processor(folder)
         self.model = load_model(folder, "float32", "cpu")
         self.rows = examples(records, self.processor, template="brief", system="You are a helpful assistant.")
@@ -63,6 +64,7 @@ class Stage:
             self.processor,
             ClipStore(read, 1e-9, workers),
             lambda row, reason: self.skipped.append((row.path, reason)),
+            placing(self.model, packed),
             media,
         )
 
@@ -136,8 +138,9 @@ def test_a_broken_clip_costs_its_row(tiny_model, make_clip):
     assert stage.skipped == [("broken", "torn")]
 
 
-def test_a_batch_of_broken_clips_trains_nothing(tiny_model, make_clip, tmp_path):
-    stage = Stage(tiny_model, make_clip, [record(9, path="broken")])
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+def test_a_batch_of_broken_clips_trains_nothing(tiny_model, make_clip, tmp_path, packed):
+    stage = Stage(tiny_model, make_clip, [record(9, path="broken")], packed=packed)
     before = {name: value.clone() for name, value in stage.model.state_dict().items()}
     result = stage.train(tmp_path, Sft(epochs=1, learning_rate=1e-2, batch_size=1))
     assert result.metrics["loss"] == 0
@@ -145,19 +148,20 @@ def test_a_batch_of_broken_clips_trains_nothing(tiny_model, make_clip, tmp_path)
         assert torch.equal(value, before[name]), name
 
 
-def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path):
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path, packed):
     """Stopped in its second epoch and started again = never stopped, to the bit."""
-    straight = Stage(tiny_model, make_clip)
+    straight = Stage(tiny_model, make_clip, packed=packed)
     whole = straight.train(tmp_path / "whole")
     steps = [entry["loss"] for entry in whole.trainer.state.log_history if "loss" in entry]
     assert whole.metrics["steps"] == 6 and len(steps) == 6
     assert math.isclose(steps[0], LOSSES[0], rel_tol=1e-3), steps
     assert math.isclose(steps[1], LOSSES[1], rel_tol=1e-3), steps
 
-    stopped = Stage(tiny_model, make_clip, stop_after=5)
+    stopped = Stage(tiny_model, make_clip, stop_after=5, packed=packed)
     with pytest.raises(KeyboardInterrupt):
         stopped.train(tmp_path / "parts")
-    resumed = Stage(tiny_model, make_clip)
+    resumed = Stage(tiny_model, make_clip, packed=packed)
     parts = resumed.train(tmp_path / "parts")
     assert resumed.batches < straight.batches
     assert parts.curve == whole.curve
@@ -209,12 +213,84 @@ def test_kept_features_want_whole_weights(changes, sharded, refused):
         check_sharding(Sft(**changes), sharded=sharded)
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("group_by_length", [False, True])
-def test_gradient_checkpointing_and_accumulation(stage, tmp_path, group_by_length):
+def test_gradient_checkpointing_and_accumulation(tiny_model, make_clip, tmp_path, group_by_length, packed):
+    stage = Stage(tiny_model, make_clip, packed=packed)
     settings = Sft(
         epochs=1, batch_size=2, gradient_accumulation=2, gradient_checkpointing=True, group_by_length=group_by_length
     )
     assert stage.train(tmp_path, settings).metrics["steps"] == 2
+
+
+LONG = dataclasses.replace(RECORDS[0], problem_id=7, process="<think>" + "one, two, three " * 40 + "</think>")
+SPOKEN = dataclasses.replace(RECORDS[0], problem_id=8, process="<think><|video_pad|></think>")
+UNEVEN = [RECORDS[0], RECORDS[1], LONG, record(9, path="broken"), RECORDS[4], RECORDS[5]]
+
+
+class Gradients(TrainerCallback):
+    """Keeps the gradients of the first step, accumulated and not clipped."""
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **_):
+        self.found = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+        control.should_training_stop = True
+
+
+@pytest.mark.parametrize(
+    ("settings", "records"),
+    [
+        pytest.param({"batch_size": 7}, UNEVEN, id="a video, images, an answer thirty times as long, a lost clip"),
+        pytest.param({"batch_size": 7}, [RECORDS[1], RECORDS[4]], id="images alone: no video tensor in the batch"),
+        pytest.param({"batch_size": 1}, [LONG], id="one row: nothing to pad"),
+        pytest.param({"batch_size": 3, "gradient_accumulation": 2}, UNEVEN, id="micro-batches of unlike token counts"),
+        pytest.param({"batch_size": 7, "train_vision": False}, UNEVEN, id="a frozen encoder"),
+        pytest.param({"batch_size": 7, "gradient_checkpointing": True}, UNEVEN, id="activations computed anew"),
+    ],
+)
+def test_a_packed_step_is_the_padded_step(tiny_model, make_clip, tmp_path, monkeypatch, settings, records):
+    """Loss, token accuracy, entropy and every gradient, before clipping."""
+    found = []
+    for packed in (False, True):
+        seen = Gradients()
+        monkeypatch.setattr("tasks.sft.train.show_progress", lambda trainer, _, seen=seen: trainer.add_callback(seen))
+        result = Stage(tiny_model, make_clip, records, packed=packed).train(
+            tmp_path / str(packed), Sft(epochs=1, max_grad_norm=1e9, **settings)
+        )
+        found.append((result.trainer.state.log_history[0], seen.found))
+    (padded_log, padded), (packed_log, packed) = found
+    assert padded.keys() == packed.keys() and padded
+    for name in ("loss", "mean_token_accuracy", "entropy", "grad_norm"):
+        assert math.isclose(packed_log[name], padded_log[name], rel_tol=1e-4), name
+    for name, gradient in padded.items():
+        assert float(gradient.norm()) > 0, name
+        assert float((packed[name] - gradient).norm() / gradient.norm()) < 1e-4, name
+
+
+def test_a_row_of_the_largest_clip_has_the_length_it_is_grouped_by(tiny_model, make_clip):
+    """Clips of four frames and 56 pixels a side, counted without decoding them."""
+    stage = Stage(tiny_model, make_clip, UNEVEN[:3])
+    counted = lengths(stage.rows, stage.processor, most_visual_tokens(4, 56 * 56))
+    # The placeholder is a token of the text, the end of the answer is not.
+    assert counted == [int(row.sum()) for row in stage(indices(0, 1, 2))["attention_mask"]]
+    assert lengths(stage.rows, stage.processor) == [counted[0] - 8, counted[1] - 4, counted[2] - 8]
+
+
+def test_a_packed_batch_holds_no_padding(tiny_model, make_clip):
+    padded, packed = (
+        Stage(tiny_model, make_clip, [*UNEVEN, SPOKEN], packed=on)(indices(*range(7))) for on in (False, True)
+    )
+    lost = 1  # the last token of a row predicts nothing
+    assert packed["row_lengths"].tolist() == [int(row.sum()) - lost for row in padded["attention_mask"]]
+    assert packed["input_ids"].shape == (1, int(packed["row_lengths"].sum()))
+    learned = packed["shift_labels"][packed["shift_labels"] != -100]
+    assert torch.equal(learned, padded["labels"][padded["labels"] != -100])
+
+
+def test_a_model_that_cannot_read_packed_rows_is_refused(tiny_model):
+    model = load_model(tiny_model, "float32", "cpu")
+    model.config.text_config.attention_dropout = 0.1
+    with pytest.raises(StageError, match=r"sft\.padding_free: .*0\.1.*; set it to false"):
+        placing(model, True)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ def open_engine(
     kv_cache_gb: int = 1,
     tensor_parallel: int = 1,
     batch_size: int = 64,
+    rows_per_call: int | None = None,
+    group_by_length: bool = True,
 ) -> Engine:
     """Load a checkpoint folder into an engine; the arguments are the fields of `params.Engine`.
 
@@ -114,7 +116,13 @@ def open_engine(
     if backend == "transformers":
         from tasks.core.engine.transformers import TransformersEngine
 
-        return TransformersEngine(model_path, dtype=dtype, max_model_len=max_model_len, batch_size=batch_size)
+        return TransformersEngine(
+            model_path,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            rows_per_call=rows_per_call or batch_size,
+            group_by_length=group_by_length,
+        )
     raise EngineError(f"unknown engine {backend!r}; known: vllm, transformers")
 
 

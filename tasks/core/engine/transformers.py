@@ -15,10 +15,25 @@ from tasks.core.models.visual_tokens import visual_token_ids
 
 
 class TransformersEngine:
-    """`Engine` over `model.generate`, `batch_size` requests at a time, padded on the left."""
+    """`Engine` over `model.generate`, `rows_per_call` answers at a time, padded on the left."""
 
-    def __init__(self, model_path: Path | str, *, dtype: str, max_model_len: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        model_path: Path | str,
+        *,
+        dtype: str,
+        max_model_len: int,
+        rows_per_call: int,
+        group_by_length: bool = True,
+    ) -> None:
         """Load the checkpoint.
+
+        Args:
+            model_path: checkpoint folder.
+            dtype: of weights and arithmetic.
+            max_model_len: prompt plus answer, tokens.
+            rows_per_call: most answers of a `generate` call.
+            group_by_length: whether prompts of like length share a call, or those that follow each other.
 
         Raises:
             ModelError: not a usable checkpoint folder.
@@ -26,7 +41,7 @@ class TransformersEngine:
         self._processor = load.load_processor(model_path)
         self._model = load.load_model(model_path, dtype)
         self._max_model_len = max_model_len
-        self._batch_size = batch_size
+        self._rows_per_call, self._group_by_length = rows_per_call, group_by_length
         self._banned = visual_token_ids(self._processor.tokenizer)
         self._ends = end_tokens(self._model, self._processor)
 
@@ -49,10 +64,13 @@ class TransformersEngine:
 
         def answer(batch: list[Request]) -> list[list[Completion]]:
             rows = [(request, copy) for request in batch for copy in range(n)]
-            flat: list[Completion] = []
-            for start in range(0, len(rows), self._batch_size):
-                flat += self._answer(rows[start : start + self._batch_size], temperature, top_p, max_tokens)
-            return [flat[i * n : (i + 1) * n] for i in range(len(batch))]
+            tokens = [inputs.prompt_tokens(self._processor, request.prompt, request.clip) for request in batch]
+            lengths = [length for length in tokens for _ in range(n)]
+            found: dict[int, Completion] = {}
+            for places in calls(lengths, self._rows_per_call, self._group_by_length):
+                answers = self._answer([rows[place] for place in places], temperature, top_p, max_tokens)
+                found.update(zip(places, answers, strict=True))
+            return [[found[i * n + copy] for copy in range(n)] for i in range(len(batch))]
 
         return answer_admitted(self._processor, requests, self._max_model_len, answer)
 
@@ -115,6 +133,12 @@ class SeededSampler(LogitsProcessor):
         scores = truncate(scores / self._temperature, self._top_p)
         noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=g) for g in self._generators])
         return scores - noise.log().to(scores.device)
+
+
+def calls(lengths: Sequence[int], size: int, grouped: bool) -> list[list[int]]:
+    """Places of the rows of each call, at most `size`; grouped, the longest come first, since they may not fit."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row] if grouped else row)
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def truncate(scores: torch.Tensor, top_p: float) -> torch.Tensor:

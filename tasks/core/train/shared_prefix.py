@@ -80,7 +80,7 @@ def packed_rows(
         answers: (B, C) token ids, padded on the right.
         mask: (B, C).
     """
-    return pack([_placed(inner, prompt) for prompt in prompts], counts, answers, mask)
+    return pack([placed(inner, prompt) for prompt in prompts], counts, answers, mask)
 
 
 def score_answers(model: Any, packed: Packed, media: Mapping[str, Any]) -> Scores:
@@ -112,7 +112,8 @@ def score_answers(model: Any, packed: Packed, media: Mapping[str, Any]) -> Score
     return Scores(log_probs, entropy)
 
 
-def _placed(inner: Any, prompt: EncodedPrompt) -> Placed:
+def placed(inner: Any, prompt: EncodedPrompt) -> Placed:
+    """A prompt with its positions by the rule of an unwrapped model."""
     kinds = prompt.kinds.unsqueeze(0)
     positions, delta = inner.model.get_rope_index(prompt.ids.unsqueeze(0), kinds, **grids([prompt]))
     return Placed(prompt.ids, positions[:, 0], len(prompt.ids) + int(delta))

@@ -17,6 +17,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from tasks.core.models.inputs import prompt_text
+from tasks.core.perf.clock import Clock, Peak
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
@@ -27,7 +28,6 @@ from tasks.core.world.render import write_clip
 from tasks.grpo.data import Prompt, View, open_views, render
 from tasks.grpo.engines import Ask
 from tasks.grpo.log import RolloutLog
-from tasks.grpo.perf.clock import Clock, Peak
 from tasks.grpo.perf.job import CACHED, LEVERS, Job
 from tasks.grpo.perf.shapes import SHAPES, build
 from tasks.grpo.train import arguments, rollouts

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tasks.core.engine.base import open_engine
-from tasks.core.engine.transformers import SeededSampler, truncate
+from tasks.core.engine.transformers import SeededSampler, calls, truncate
 from tasks.core.models import inputs
 from tasks.core.models.load import load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
@@ -37,6 +37,35 @@ def test_an_answer_does_not_depend_on_its_batch(engine, requests):
     backwards = engine.generate(requests[::-1], **SAMPLED)[::-1]
     alone = [engine.generate([request], **SAMPLED)[0] for request in requests]
     assert together == backwards == alone
+
+
+@pytest.mark.parametrize(
+    ("lengths", "size", "grouped", "expected"),
+    [
+        pytest.param([5, 9, 5, 9], 2, True, [[1, 3], [0, 2]], id="like with like, the longest first"),
+        pytest.param([5, 9, 5, 9], 2, False, [[0, 1], [2, 3]], id="as they come"),
+        pytest.param([7, 7, 7], 2, True, [[0, 1], [2]], id="equal lengths keep their order, the rest is a short call"),
+        pytest.param([], 2, True, [], id="none"),
+    ],
+)
+def test_calls(lengths, size, grouped, expected):
+    assert calls(lengths, size, grouped) == expected
+
+
+def test_grouping_by_length_changes_no_answer_and_no_order(tiny_model, engine, requests):
+    """Three copies of requests of mixed length, refused ones between them, over calls of two."""
+    asked = [requests[8], *requests[:4], requests[9], *requests[4:8]]
+    found, widths = [], []
+    for grouped in (True, False):
+        with open_engine(
+            "transformers", tiny_model, max_model_len=512, batch_size=64, rows_per_call=2, group_by_length=grouped
+        ) as other:
+            found.append(other.generate(asked, **SAMPLED, n=3))
+            seen = [inputs.prompt_tokens(load_processor(tiny_model), r.prompt, r.clip) for r in requests[:8]]
+            lengths = [length for length in seen for _ in range(3)]
+            widths.append(sum(max(lengths[i] for i in places) * len(places) for places in calls(lengths, 2, grouped)))
+    assert found[0] == found[1] == engine.generate(asked, **SAMPLED, n=3)
+    assert widths[0] < widths[1], "less is computed"
 
 
 def test_copies_differ_and_the_first_is_the_single_answer(engine, requests):
