@@ -37,7 +37,7 @@ from tasks.grpo.batch import (
     training_rows,
 )
 from tasks.grpo.data import OnSkip, Prompt, Shuffling, View, black_picture, open_views, substitute
-from tasks.grpo.engines import Ask, Rollouts, idle_ask, is_sharded, without_adapter_wrapper
+from tasks.grpo.engines import Ask, Rollouts, idle_ask, is_sharded, sharded_reference, without_adapter_wrapper
 from tasks.grpo.groups import Group, Held, Outcome, Place, assemble, barren, outcome, places
 from tasks.grpo.log import RolloutLog, step_metrics, step_rollouts
 from tasks.grpo.rollout import Answer, encode_media, encoder_outputs
@@ -90,6 +90,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
             peft_config=peft_config,
             callbacks=list(callbacks),
         )
+        if self.ref_model is not None and self.is_fsdp_enabled:
+            self.ref_model = sharded_reference(self.model, self.accelerator)
         for owned in (self.model, self.ref_model):
             if owned is not None:
                 inner = without_adapter_wrapper(self.accelerator.unwrap_model(owned))
