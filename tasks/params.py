@@ -302,7 +302,8 @@ class Grpo(Section):
     """Decoded frames kept in memory, GiB; what falls out is decoded again."""
     save_steps: int = Field(100, ge=1)
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
-    """Trackers that get every metric beside the files; each wants its own package installed."""
+    """Trackers that get every metric beside the files. TensorBoard's event files lie in reports/tensorboard/grpo, one
+    folder per run; wandb and trackio want their own packages installed."""
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     @field_validator("selective_checkpointing")

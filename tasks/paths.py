@@ -76,6 +76,11 @@ def metrics(stage: str, name: str = "metrics") -> Path:
     return REPORTS / stage / f"{name}.json"
 
 
+def events(stage: str) -> Path:
+    """Folder of a stage's TensorBoard event files, one run each below it; they hold times and are no stage's output."""
+    return REPORTS / "tensorboard" / stage
+
+
 def curve(stage: str, name: str = "curve") -> Path:
     """Training curve of a stage (CSV, one row per logged step)."""
     return REPORTS / stage / f"{name}.csv"

@@ -62,6 +62,7 @@ def main() -> int:
                 curve=paths.curve("grpo"),
                 on_skip=skip,
                 stop=stop,
+                events=paths.events("grpo") / work.name,
             )
         except StoppedError as error:
             print(f"grpo: {error}; the same command goes on from it", file=sys.stderr)

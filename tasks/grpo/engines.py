@@ -7,6 +7,7 @@ vllm           an engine beside it that gets the policy's weights before every s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -126,3 +127,19 @@ def gather_for_encoding(model: Any) -> None:
     for name in ("get_image_features", "get_video_features"):
         if name not in vars(model):
             register_fsdp_forward_method(model, name)
+
+
+def sharded_reference(policy: Any, accelerator: Any) -> Any:
+    """The reference model under FSDP2: a copy of the policy as it was loaded, sharded layer by layer as the policy is.
+
+    TRL 1.16's own is wrong there. It is loaded when the processes have met, and transformers reads weights in the first
+    alone then (`fsdp_cpu_ram_efficient_loading`), leaves zeros in the others, and nothing sends them round. It is
+    also sharded in one piece, so that a forward gathers all of it at once.
+
+    Args:
+        policy: unsharded, with its first weights.
+        accelerator: the trainer's.
+    """
+    from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+
+    return fsdp2_prepare_model(accelerator, deepcopy(policy).requires_grad_(False)).eval()

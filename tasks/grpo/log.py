@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
 
 from tasks.core.io.atomic import replacing, write_text
 from tasks.core.io.tables import write_table
@@ -239,3 +240,11 @@ class StepsWriter(TrainerCallback):
             write_text(self._path, steps_jsonl(state.log_history))
 
     on_train_end = on_save
+
+
+class EventWriter(TensorBoardCallback):
+    """Every logged metric as TensorBoard's event files in `folder`; wants the package tensorboard."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.logging_dir = str(folder)

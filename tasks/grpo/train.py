@@ -19,7 +19,7 @@ from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.runs import newest_checkpoint
 from tasks.grpo.data import OnSkip, Prompt, schedule
 from tasks.grpo.engines import Rollouts, TransformersRollouts, is_sharded
-from tasks.grpo.log import COLUMNS, RolloutLog, StepsWriter
+from tasks.grpo.log import COLUMNS, EventWriter, RolloutLog, StepsWriter
 from tasks.grpo.stop import StoppedError, StopRequest, StopWhenAsked
 from tasks.grpo.trainer import VideoGRPOTrainer
 from tasks.params import Grpo, Lora
@@ -43,6 +43,7 @@ SUMMARY = (
 )
 STEPS = "steps.jsonl"
 """Every metric of every step, in the work folder."""
+TENSORBOARD = "tensorboard"
 
 
 class Result(NamedTuple):
@@ -66,6 +67,7 @@ def train(
     on_skip: OnSkip,
     stop: StopRequest | None = None,
     callbacks: Sequence[Any] = (),
+    events: Path | None = None,
 ) -> Result:
     """Train `model` in place.
 
@@ -81,6 +83,7 @@ def train(
         on_skip: told of prompts left out.
         stop: takes a request to stop.
         callbacks: further callbacks of the trainer.
+        events: folder of TensorBoard's event files; None keeps them in `work`.
 
     Raises:
         StageError: settings that contradict each other; the text names them.
@@ -91,6 +94,7 @@ def train(
     draws = settings.steps * settings.prompts_per_step * args.world_size // settings.group_ranks
     log = RolloutLog(work / "rollouts")
     asked = StopWhenAsked(stop or StopRequest())
+    tracked = [EventWriter(events or work / TENSORBOARD)] if TENSORBOARD in settings.report_to else []
     trainer = VideoGRPOTrainer(
         model=model,
         processor=processor,
@@ -105,7 +109,7 @@ def train(
             rollouts, folder=model.config._name_or_path, settings=settings, rows=args.generation_batch_size
         ),
         peft_config=adapter(settings.lora, settings.train_vision),
-        callbacks=[CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), asked, *callbacks],
+        callbacks=[CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), *tracked, asked, *callbacks],
     )
     check_sharding(settings, sharded=is_sharded(trainer))
     show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", "step_time"))
@@ -182,7 +186,8 @@ def arguments(settings: Grpo, seed: int, work: Path) -> GRPOConfig:
         seed=seed,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
-        report_to=list(settings.report_to) or "none",
+        # `train` adds TensorBoard itself: the folder of its files is no argument of the trainer's.
+        report_to=[name for name in settings.report_to if name != TENSORBOARD] or "none",
     )
 
 

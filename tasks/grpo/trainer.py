@@ -40,7 +40,7 @@ from tasks.grpo.batch import (
     training_rows,
 )
 from tasks.grpo.data import OnSkip, Prompt, Shuffling, View, black_picture, drawn, open_views, substitute
-from tasks.grpo.engines import Ask, Rollouts, idle_ask, is_sharded, without_adapter_wrapper
+from tasks.grpo.engines import Ask, Rollouts, idle_ask, is_sharded, sharded_reference, without_adapter_wrapper
 from tasks.grpo.groups import Group, Held, Outcome, Place, assemble, barren, outcome, places
 from tasks.grpo.log import RolloutLog, step_metrics, step_rollouts
 from tasks.grpo.rollout import Answer
@@ -54,6 +54,8 @@ POLICY, REFERENCE = "policy", "reference"
 
 class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
     """GRPO on images and videos with a temporal contrast (`temporal.py`), its groups over processes (`groups.py`)."""
+
+    ref_model: Any
 
     def __init__(
         self,
@@ -96,6 +98,8 @@ class VideoGRPOTrainer(ResumesWeights, GRPOTrainer):
             peft_config=peft_config,
             callbacks=list(callbacks),
         )
+        if self.ref_model is not None and self.is_fsdp_enabled:
+            self.ref_model = sharded_reference(self.model, self.accelerator)
         for owned in (self.model, self.ref_model):
             if owned is not None:
                 use_shared_prefix(use_published_positions(self._unwrapped(owned)))

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
 
 from tasks.core.io.errors import StageError
@@ -119,7 +120,18 @@ def test_the_stage_leaves_with_143_and_goes_on(tiny_model, tmp_path, monkeypatch
     assert not (tmp_path / "models/grpo").exists()
     assert main() == 0
     assert "resuming from" in capsys.readouterr().out
-    assert (tmp_path / "data/grpo/steps.jsonl").read_text().count("\n") == 2
+    lines = [json.loads(line) for line in (tmp_path / "data/grpo/steps.jsonl").read_text().splitlines()]
+    assert len(lines) == 2
+    [events] = (tmp_path / "reports/tensorboard/grpo").iterdir()
+    for name in ("reward", "accuracy"):
+        assert scalars(events, name) == {n: pytest.approx(line[name]) for n, line in enumerate(lines, 1)}
+
+
+def scalars(folder, name):
+    """Step -> value of one metric in a run's TensorBoard event files."""
+    read = EventAccumulator(str(folder))
+    read.Reload()
+    return {event.step: event.value for event in read.Scalars(f"train/{name}")}
 
 
 # Data and answers.
