@@ -3,7 +3,8 @@
 Of a transformer block the norms and the MLP keep their input alone and run again in the backward pass, up to the last
 value that it reads: the MLP's output projection is not repeated. Attention keeps what its fused kernel needs and runs
 once. (Korthikanti et al. 2022, arXiv 2205.05198, choose by the same measure, bytes kept per operation repeated; where
-attention is a fused kernel, which keeps no scores, the MLP holds two thirds of the bytes.)
+attention is a fused kernel, which keeps no scores, the MLP holds two thirds of the bytes.) On a
+processor in float32 norm and MLP go through `swiglu.py`, slice by slice.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from tasks.core.train.swiglu import fits, normed_swiglu
+
+OWN_VALUE = "sdpa_own_value"
 
 
 def use_selective_checkpointing(model: Any) -> Any:
@@ -26,6 +33,10 @@ def use_selective_checkpointing(model: Any) -> Any:
     Returns:
         The same model.
     """
+    vision = model.model.visual.config
+    if vision._attn_implementation == "sdpa":
+        AttentionInterface.register(OWN_VALUE, _own_value)
+        vision._attn_implementation = OWN_VALUE
     for layer in model.model.language_model.layers:
         layer.forward = _decoder_layer(layer)
     for block in model.model.visual.blocks:
@@ -34,40 +45,45 @@ def use_selective_checkpointing(model: Any) -> Any:
 
 
 def _decoder_layer(layer: Any) -> Callable[..., torch.Tensor]:
-    normed, mixed = _recomputed(layer, "input_layernorm"), _recomputed(layer, "post_attention_layernorm", "mlp")
-
     def forward(hidden_states: torch.Tensor, **options: Any) -> torch.Tensor:
-        attended, _ = layer.self_attn(hidden_states=normed(hidden_states), **options)
+        attended, _ = layer.self_attn(hidden_states=_recomputed(hidden_states, layer.input_layernorm), **options)
         hidden_states = hidden_states + attended
-        return hidden_states + mixed(hidden_states)
+        return hidden_states + _mixed(hidden_states, layer.post_attention_layernorm, layer.mlp)
 
     return forward
 
 
 def _vision_block(block: Any) -> Callable[..., torch.Tensor]:
-    normed, mixed = _recomputed(block, "norm1"), _recomputed(block, "norm2", "mlp")
-
     def forward(hidden_states: torch.Tensor, **options: Any) -> torch.Tensor:
-        hidden_states = hidden_states + block.attn(normed(hidden_states), **options)
-        return hidden_states + mixed(hidden_states)
+        hidden_states = hidden_states + block.attn(_recomputed(hidden_states, block.norm1), **options)
+        return hidden_states + _mixed(hidden_states, block.norm2, block.mlp)
 
     return forward
 
 
-def _recomputed(block: Any, *names: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Parts of a block one after the other, as a function that keeps its input alone."""
+def _own_value(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *rest: Any, **options: Any
+) -> Any:
+    """SDPA on a copy of the values: a view would keep the encoder's joint projection, three times as large."""
+    return sdpa_attention_forward(module, query, key, value.contiguous(), *rest, **options)
+
+
+def _mixed(value: torch.Tensor, norm: Any, mlp: Any) -> torch.Tensor:
+    if torch.is_grad_enabled() and fits(norm, mlp, value):
+        return normed_swiglu(norm, mlp, value)
+    return _recomputed(value, norm, mlp)
+
+
+def _recomputed(value: torch.Tensor, *modules: Any) -> torch.Tensor:
+    """Modules one after the other; the first one's input alone is kept."""
 
     def run(value: torch.Tensor) -> torch.Tensor:
-        for name in names:
-            value = getattr(block, name)(value)
+        for module in modules:
+            value = module(value)
         return value
 
-    drops = any(isinstance(part, torch.nn.Dropout) and part.p for n in names for part in getattr(block, n).modules())
-
-    def forward(value: torch.Tensor) -> torch.Tensor:
-        if not torch.is_grad_enabled():
-            return run(value)
-        # Random numbers are put back only where some are drawn: an adapter's dropout.
-        return checkpoint(run, value, use_reentrant=False, preserve_rng_state=drops)
-
-    return forward
+    if not torch.is_grad_enabled():
+        return run(value)
+    # Random numbers are put back only where some are drawn: an adapter's dropout.
+    draws = any(isinstance(part, torch.nn.Dropout) and part.p for module in modules for part in module.modules())
+    return checkpoint(run, value, use_reentrant=False, preserve_rng_state=draws)
