@@ -86,8 +86,8 @@ def result(folder):
             found[f"{stage} curve"] = torch.tensor([[float(line[i]) for i in keep] for line in lines])
             state = load_model(folder / out).state_dict()
             found[f"{stage} weights"] = torch.tensor([value.double().abs().sum() for value in state.values()])
-    steps = [line for line in read_jsonl(folder / paths.GRPO_STEPS)]
-    found["grpo metrics"] = torch.tensor([[line[name] for name in ("reward", "kl", "length")] for line in steps])
+    steps = read_jsonl(folder / paths.GRPO_STEPS)
+    found["grpo metrics"] = torch.tensor([[line[name] for name in ("reward", "accuracy", "length")] for line in steps])
     return found
 
 
