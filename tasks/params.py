@@ -293,7 +293,7 @@ class Grpo(Section):
     gradients. Refused beside `gradient_checkpointing`, which recomputes these parts too."""
     lora: Lora = Lora()
     rollout_engine: Literal["transformers", "vllm"] = "transformers"
-    """Who samples the answers: the policy itself, or vLLM beside it in the same process (one process only)."""
+    """Who samples the answers: the policy itself, or vLLM beside it in the same process (weights not sharded)."""
     rollout_gpu_share: float = Field(0.3, gt=0, lt=1)
     """vLLM: share of the GPU's memory for its weights and cache."""
     rollout_max_len: int = Field(1024, ge=128)

@@ -202,14 +202,12 @@ def rollouts(tokenizer: Any, ends: Sequence[int], *, folder: str, settings: Grpo
         rows: ordered answers of a step.
 
     Raises:
-        StageError: vLLM with an adapter or in several processes; or it does not start.
+        StageError: vLLM with an adapter; or it does not start.
     """
     if settings.rollout_engine == "transformers":
         return TransformersRollouts(settings.sampling, tokenizer, ends, settings.share_prefix)
     if settings.lora.rank:
         raise StageError("grpo.rollout_engine: vllm takes whole weights; with grpo.lora use transformers")
-    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-        raise StageError("grpo.rollout_engine: vllm runs in one process; with several use transformers")
     from tasks.grpo.vllm_rollouts import VllmRollouts
 
     return VllmRollouts(
@@ -264,6 +262,8 @@ def check_sharding(settings: Grpo, *, sharded: bool) -> None:
             f"grpo.{name}: images and videos in one batch make processes differ in vision passes, and sharded weights "
             "then wait for each other for ever; set it to 1 under FSDP and DeepSpeed"
         )
+    if settings.rollout_engine == "vllm":
+        raise StageError("grpo.rollout_engine: vllm takes whole weights; under FSDP and DeepSpeed use transformers")
     if settings.lora.rank:
         raise StageError("grpo.lora: merging an adapter wants whole weights; use it without FSDP and DeepSpeed")
     if settings.refill or (settings.temporal.enabled and settings.temporal.mode == "logprob"):

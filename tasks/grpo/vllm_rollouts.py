@@ -1,5 +1,7 @@
 """Rollouts by vLLM in the trainer's own process, on the weights that the trainer has at that step.
 
+Of several processes each has an engine of its own, on its own device, for its own prompts (plain data parallel).
+
 Before each step's answers:
 
     trainer's state dict --reload_weights--> engine's model, marked with the step's version
@@ -31,10 +33,15 @@ from tasks.grpo.rollout import Answer
 BAN = -100.0
 """The strongest logit bias that vLLM takes; a banned token keeps a share of e^-100."""
 LANGUAGE = "language_model."
+KEPT: list[Any] = []
+"""Engines of several processes. Letting go of one ends the process group, with which the trainer saves its model."""
 
 
 class VllmRollouts:
-    """`Rollouts` by `vllm.LLM`. An engine that dies is started again once per step; a second death is an error."""
+    """`Rollouts` by `vllm.LLM`. An engine that dies is started again once per step; a second death is an error.
+
+    In several processes the first death is one: starting an engine takes all of them.
+    """
 
     def __init__(
         self,
@@ -74,6 +81,10 @@ class VllmRollouts:
             "max_num_seqs": max_sequences,
             **device_options(gpu_memory_utilization, kv_cache_gb, max_model_len),
         }
+        self._several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+        if self._several:
+            # vLLM then takes the trainer's process group for its own, in which each engine is a group of one.
+            self._options["distributed_executor_backend"] = "external_launcher"
         set_environment(tensor_parallel=1)
         self._llm = start(self._folder, **self._options)
 
@@ -81,11 +92,14 @@ class VllmRollouts:
         """See `Rollouts.answer`; answers carry the engine's log-probabilities.
 
         Raises:
-            EngineError: the engine died twice on these answers, or holds other weights than the trainer.
+            EngineError: the engine died twice on these answers (in several processes: once), or holds other weights
+                than the trainer.
         """
         try:
             return self._answer(trainer, asks)
         except DeadEngineError as error:
+            if self._several:
+                raise EngineError(f"the rollout engine of one of several processes died: {error}") from error
             print(f"grpo: rollout engine died, started again: {error}", file=sys.stderr)
         self.close()
         self._llm = start(self._folder, **self._options)
@@ -95,10 +109,13 @@ class VllmRollouts:
             raise EngineError(f"the rollout engine died again after a restart: {error}") from error
 
     def close(self) -> None:
-        """Free the engine's memory."""
+        """Free the engine's memory; of several processes each keeps it to its end."""
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
         llm, self._llm = self._llm, None
+        if self._several:
+            KEPT.append(llm)
+            return
         if llm is None:
             return
         with suppress(RuntimeError, AssertionError):  # a dead engine may be past shutting down

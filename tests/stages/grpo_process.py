@@ -1,4 +1,4 @@
-"""One process of a distributed run: `torchrun tests/stages/grpo_process.py MODEL FOLDER`.
+"""One process of a distributed run: `accelerate launch tests/stages/grpo_process.py MODEL FOLDER`.
 
 Trains every layout of LAYOUTS for three steps and writes `<layout>.json` (loss and gradient norm of each step, sums of
 the trained weights) from the first process, then `answers-<rank>.json` (sampled with whole and with sharded weights).
@@ -23,6 +23,10 @@ LAYOUTS = {
     "whole, token normaliser": (
         {"prompts_per_step": 1, "loss_type": "dapo", "beta": 0.04, "temporal": {"mode": "logprob"}},
         {"prompts_per_step": 2, "loss_type": "dapo", "beta": 0.04, "temporal": {"mode": "logprob"}},
+    ),
+    "whole, vllm": (
+        {"prompts_per_step": 1, "rollout_engine": "vllm", "rollout_max_len": 512},
+        {"prompts_per_step": 2, "rollout_engine": "vllm", "rollout_max_len": 512},
     ),
     "straddling": ({"prompts_per_step": 1, "group_ranks": 2}, {"prompts_per_step": 1}),
 }

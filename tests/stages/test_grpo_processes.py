@@ -24,7 +24,8 @@ pytestmark = pytest.mark.slow
 def two_processes(tiny_model, tmp_path_factory):
     """What two processes wrote, by layout."""
     work = tmp_path_factory.mktemp("two")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    config = "profiles/accelerate/cpu_2.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
     done = subprocess.run(
         [*launch, "tests/stages/grpo_process.py", str(tiny_model), str(work)],
         cwd=ROOT,

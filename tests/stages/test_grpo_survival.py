@@ -222,6 +222,7 @@ def test_checkpointing_changes_memory_and_not_the_gradient(
         ({}, "grpo.encode_once"),
         ({"encode_once": False, "prompts_per_step": 1}, "grpo.micro_batch"),
         ({"encode_once": False, "micro_batch": 1}, "grpo.prompts_per_step"),
+        ({**FIT, "rollout_engine": "vllm"}, "grpo.rollout_engine"),
         ({**FIT, "lora": {"rank": 4}}, "grpo.lora"),
         ({**FIT, "refill": 1}, "grpo.refill"),
         ({**FIT, "temporal": {"mode": "logprob"}}, "grpo.temporal.mode"),
