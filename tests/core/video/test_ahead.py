@@ -187,8 +187,10 @@ def test_a_forked_process_reads_for_itself():
         read.permits.release(2)
 
 
+# A shell starts its background jobs with SIGINT ignored, and children inherit that.
 ENDLESS = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tasks.core.video.ahead import Ahead, in_batches
 ahead = Ahead(lambda key: time.sleep(600), 2)
 ahead.expect("abc")
