@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tasks import paths
 from tasks.core.io.atomic import write_text
 from tasks.grpo.perf.job import CACHED, Job
 from tasks.grpo.perf.table import (
@@ -164,7 +165,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--whole", action="store_true", help="decode, rollout and optimizer too")
     parser.add_argument("--step", action="store_true", help="whole steps of params.yaml, levers as they are and off")
     parser.add_argument("--steps", type=int, default=4, help="steps that count, with --step")
-    parser.add_argument("--model", default="models/world/base", help="where the policy starts, with --step")
+    parser.add_argument("--model", default=str(paths.SFT_MODEL), help="where the policy starts, with --step")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--device", default=None, choices=("cpu", "cuda"))
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")
