@@ -225,8 +225,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "importance_level": "token",
         "scale_rewards": "group",
         "temporal": {
-            **{"enabled": True, "mode": "logprob", "alpha": 0.0, "nats": 1.0, "token_share": 0.5},
-            **{"shuffle_unit": "frame"},
+            **{"enabled": True, "mode": "logprob", "alpha": 0.0, "token_share": 0.5, "shuffle_unit": "frame"},
         },
         "length": {"enabled": False},
         "reward_variant": "robust",

@@ -216,9 +216,9 @@ def test_the_paper_preset_is_the_published_profile():
 
 @pytest.mark.parametrize("name", ["paper", "tuned"])
 def test_a_preset_replaces_what_it_names_and_keeps_the_rest(name):
-    found = Grpo(preset=name, steps=7, temporal={"mode": "logprob", "nats": 3.0}, beta=0.5)
+    found = Grpo(preset=name, steps=7, temporal={"mode": "advantage", "nats": 3.0}, beta=0.5)
     assert (found.steps, found.temporal.nats) == (7, 3.0)
-    assert (found.temporal.mode, found.beta) == {"paper": ("reward", 0.04), "tuned": ("advantage", 0.0)}[name]
+    assert (found.temporal.mode, found.beta) == {"paper": ("reward", 0.04), "tuned": ("logprob", 0.0)}[name]
 
 
 def test_an_unknown_preset_is_refused():
