@@ -92,7 +92,8 @@ def test_greedy_answers_equal_the_policys_own(engine, policy, asks, monkeypatch)
     own = TransformersRollouts(greedy, engine._tokenizer, engine._ends, True)
     encoded = [ask.view.encoded for ask in asks]
     with torch.no_grad():
-        from tasks.grpo.rollout import encode_media, sample
+        from tasks.core.train.features import encode_media
+        from tasks.grpo.rollout import sample
 
         features = encode_media(policy.model, encoded)
         assert found == sample(policy.model, encoded, features, [2] * len(asks), own._config)
