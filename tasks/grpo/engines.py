@@ -132,9 +132,9 @@ def gather_for_encoding(model: Any) -> None:
 def sharded_reference(policy: Any, accelerator: Any) -> Any:
     """The reference model under FSDP2: a copy of the policy as it was loaded, sharded layer by layer as the policy is.
 
-    TRL 1.16's own is wrong there. It is loaded when the processes have met, and transformers reads weights in the first
-    alone then (`fsdp_cpu_ram_efficient_loading`), leaves zeros in the others, and nothing sends them round. It is
-    also sharded in one piece, so that a forward gathers all of it at once.
+    TRL 1.16's own has weights in the first process of a machine only: it is loaded after the processes have met, when
+    transformers leaves zeros in the others (`fsdp_cpu_ram_efficient_loading`), and is sharded so.
+    It is also sharded in one piece, so that a forward gathers all of it at once.
 
     Args:
         policy: unsharded, with its first weights.

@@ -1,6 +1,7 @@
 """The ablation: what the methods differ in, its statistics, and the whole of it at the smallest size."""
 
 import csv
+import json
 
 import pytest
 import yaml
@@ -95,6 +96,15 @@ def test_runs_are_appended_whole_and_other_settings_refused(tmp_path):
     pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 2}})
     with pytest.raises(StageError, match="runs of other settings .grpo.; choose another --out"):
         pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 3}})
+
+
+def test_a_method_that_means_something_else_now_is_refused_and_a_further_one_is_added(tmp_path):
+    file = tmp_path / "settings.json"
+    pin_settings(file, {"bias": 0.8, "methods": {"grpo": {"group": 8}}})
+    pin_settings(file, {"bias": 0.8, "methods": {"tgrpo_tuned": {"group": 12}}})
+    assert json.loads(file.read_text())["methods"] == {"grpo": {"group": 8}, "tgrpo_tuned": {"group": 12}}
+    with pytest.raises(StageError, match="runs of other settings .tgrpo_tuned.; choose another --out"):
+        pin_settings(file, {"bias": 0.8, "methods": {"tgrpo_tuned": {"group": 8}}})
 
 
 def test_speed_levers_do_not_part_runs_and_results_do(tiny_model):

@@ -100,21 +100,27 @@ def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
         "prompt": params.prompt.model_dump(),
         "video": params.video.sampling(),
         "grpo": params.grpo.model_dump(exclude=SPEED),
+        "methods": {
+            method: settings.model_dump(include={"group", "temporal"})
+            for method in METHODS
+            if (settings := arm(method, params.grpo)) is not None
+        },
     }
 
 
 def pin_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Write the settings down, or refuse when the runs beside them were made with others.
+    """Write the settings down, or refuse when the runs beside them were made with others; methods may be added.
 
     Raises:
         StageError: names what differs.
     """
-    if not path.exists():
-        write_json(path, settings)
-        return
-    before = json.loads(path.read_text())
-    if different := sorted(key for key in settings if before.get(key) != settings[key]):
+    before = json.loads(path.read_text()) if path.exists() else settings
+    known, asked = before.get("methods", {}), settings.get("methods", {})
+    different = sorted(key for key in settings if key != "methods" and before.get(key) != settings[key])
+    different += sorted(name for name in known.keys() & asked.keys() if known[name] != asked[name])
+    if different:
         raise StageError(f"{path.parent} holds runs of other settings ({', '.join(different)}); choose another --out")
+    write_json(path, settings | ({"methods": asked | known} if asked or known else {}))
 
 
 def read_runs(path: Path) -> list[dict[str, str]]:
