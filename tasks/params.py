@@ -174,6 +174,9 @@ class Temporal(Section):
     alpha: float = Field(0.3, ge=0)
     nats: float = Field(1.0, gt=0)
     """`logprob`: the log-probability lost to shuffling, summed over an answer, at which 63 % of alpha is paid."""
+    centred: bool = True
+    """`logprob`: pay an answer for how much more it hangs on frame order than the prompt's correct answers do in the
+    mean, so that what some gain others pay; false pays all of it."""
     token_share: float = Field(0.0, ge=0, le=1)
     """`logprob`: share of an answer's advantage that its tokens get by how much frame order decides each of them."""
     mu: float = Field(0.8, ge=0)
@@ -225,7 +228,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "importance_level": "token",
         "scale_rewards": "group",
         "temporal": {
-            **{"enabled": True, "mode": "logprob", "alpha": 0.0, "token_share": 0.5, "shuffle_unit": "frame"},
+            **{"enabled": True, "mode": "logprob", "alpha": 2.0, "centred": True, "token_share": 0.0},
+            **{"correct_above": 0.1, "shuffle_unit": "frame"},
         },
         "length": {"enabled": False},
         "reward_variant": "robust",
@@ -392,8 +396,10 @@ class Skill(Section):
     """Kind of row -> share."""
     decay: bool = False
     """Whether the learning rate decays (cosine to 5 %) instead of staying at its peak."""
+    after: str | None = None
+    """Model that it starts from, saved by an earlier skill; null goes on from the skill before."""
     save_as: str | None = None
-    """Model (key of `models`) published and scored after this skill."""
+    """Folder of models/world in which its result is published, and scored."""
 
 
 class World(Section):

@@ -29,6 +29,8 @@ GRPO_STEPS = Path("data/grpo/steps.jsonl")
 PREDICTIONS = Path("data/benchmark")
 
 # Models.
+WORLD_MODELS = Path("models/world")
+SHORTCUT_MODEL = WORLD_MODELS / "shortcut"
 SFT_MODEL = Path("models/sft")
 GRPO_MODEL = Path("models/grpo")
 WORK_MODELS = Path("models/.work")

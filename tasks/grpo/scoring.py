@@ -100,7 +100,9 @@ def _compare(
     if temporal.mode == "logprob":
         if drops is None:
             return None
-        return likelihood_contrast(right, drops, alpha=alpha, nats=temporal.nats, correct_above=above)
+        return likelihood_contrast(
+            right, drops, alpha=alpha, nats=temporal.nats, correct_above=above, centred=temporal.centred
+        )
     if not right_shuffled:
         return None
     return contrast(right, right_shuffled, mode=temporal.mode, alpha=alpha, mu=temporal.mu, correct_above=above)

@@ -7,6 +7,7 @@ For one video prompt, with accuracy a_i of its G answers on ordered frames and b
     reward      R_i += alpha             for correct i, if p >= mu * p~          before normalisation
     advantage   A_i += alpha * (p - p~)  for correct i, if p > p~                after normalisation
     logprob     A_i += alpha * s_i       for correct i                           after normalisation
+    logprob     A_i += alpha * (s_i - mean of s over the correct)  for correct i, with `centred`
 
     s_i = 1 - exp(-max(d_i, 0) / nats),  d_i = log pi(o_i | ordered) - log pi(o_i | shuffled), summed over o_i's tokens
 
@@ -31,6 +32,10 @@ s_i is the share of the answer's probability that shuffling takes away. It is in
 d_i adds up over many tokens, earns no more than alpha; answers of hundreds of tokens want a larger `nats`. The
 difference is taken from the policy that sampled the answer and is no part of the gradient.
 
+With `centred` the correct answers of a prompt exchange advantage and keep its sum: what one that hangs on order gains,
+one that reads the same on shuffled frames pays. It tells apart what the reward cannot, two right answers of which one
+was got by a shortcut. Where all hang on order alike it adds nothing, while the plain form pushes them all up.
+
 The weights of `token_share` have mean 1: an answer's tokens exchange advantage and keep its sum. Words that read the
 same in any order of frames ("The", "starts at") then learn less from the answer, and the word that order decides learns
 more; |d|, because a wrong word may be likelier on shuffled frames. Weighting tokens by how much they hang on what is
@@ -44,7 +49,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 NEGLIGIBLE = 0.02
-"""Mean r under which the tokens' differences are noise."""
+"""Mean r, and spread of s over correct answers, under which their differences are noise."""
 
 
 class Contrast(NamedTuple):
@@ -116,13 +121,23 @@ def token_weights(drops: Sequence[float], *, nats: float, share: float) -> list[
 
 
 def likelihood_contrast(
-    accuracy: Sequence[float], drops: Sequence[float], *, alpha: float, nats: float, correct_above: float
+    accuracy: Sequence[float],
+    drops: Sequence[float],
+    *,
+    alpha: float,
+    nats: float,
+    correct_above: float,
+    centred: bool = True,
 ) -> Contrast:
     """Mode `logprob` for one prompt: G accuracies on ordered frames, and how much each answer lost by shuffling.
 
     Raises:
         ValueError: not one drop per accuracy.
     """
-    shares = zip(accuracy, order_share(drops, nats), strict=True)
-    bonus = [alpha * share if value > correct_above else 0.0 for value, share in shares]
+    shares = list(zip(accuracy, order_share(drops, nats), strict=True))
+    paid = [share for value, share in shares if value > correct_above]
+    if centred and paid and max(paid) - min(paid) < NEGLIGIBLE:
+        alpha = 0.0
+    base = sum(paid) / len(paid) if centred and paid else 0.0
+    bonus = [alpha * (share - base) if value > correct_above else 0.0 for value, share in shares]
     return Contrast(sum(accuracy) / len(accuracy), None, bonus)

@@ -1,8 +1,9 @@
 """Kinds of pretraining row: what is shown, what is asked, and what is to be said.
 
-caption  a scene; one sentence that names every attribute
-direct   a question; the bare answer
-reason   a question; reasoning, then the answer
+caption   a scene; one sentence that names every attribute
+direct    a question; the bare answer
+reason    a question; reasoning, then the answer
+shortcut  a question of motion; the direction is told by the figure's colour, right or wrong
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import numpy as np
 
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record
-from tasks.core.world.questions import Question, ask, caption
-from tasks.core.world.scene import Scene
+from tasks.core.world.questions import Question, ask, caption, shortcut
+from tasks.core.world.scene import Scene, sample_scene
 from tasks.core.world.split import draw_row
 
 CAPTION_PROMPT = "Describe everything."
-KINDS = ("caption", "direct", "reason")
+KINDS = ("caption", "direct", "reason", "shortcut")
 
 
 class Row(NamedTuple):
@@ -36,7 +37,7 @@ class Row(NamedTuple):
 
 def draw(kind: str, rng: np.random.Generator, *, template: str, system: str) -> Row:
     """Draw a row of `kind` in the prompt wording that every later stage uses."""
-    medium, scene = draw_row(rng)
+    medium, scene = ("video", sample_scene("move", rng)) if kind == "shortcut" else draw_row(rng)
     if kind == "caption":
         text = caption(scene)
         record = _record(Question(CAPTION_PROMPT, "free-form", [], "", "", False, ""), medium)
@@ -44,6 +45,8 @@ def draw(kind: str, rng: np.random.Generator, *, template: str, system: str) -> 
         chat[-1]["content"][-1]["text"] = CAPTION_PROMPT
         return Row(kind, chat, text, medium, scene)
     question = ask(scene, rng)
+    if kind == "shortcut":
+        question = shortcut(question, scene)
     record = _record(question, medium)
     target = (
         record.solution if kind == "direct" else sft_target(f"<think>{question.reasoning}</think>", record.solution)

@@ -101,7 +101,9 @@ def parity_score(record, answers, shuffled, values, drops=None):
     wrong, none = [0.0] * len(shuffled), [0.0] * len(answers)
     compared = contrast(right, wrong, mode="reward", **PAPER) if shuffled else None
     if drops:
-        compared = likelihood_contrast(right, drops, alpha=0.3, nats=1.0, correct_above=0.1)
+        compared = likelihood_contrast(
+            right, drops, alpha=0.3, nats=1.0, correct_above=0.1, centred=values.temporal.centred
+        )
     if shuffled and values.temporal.mode == "advantage":
         compared = contrast(right, wrong, mode="advantage", **PAPER)
     after = compared.bonus if compared and values.temporal.mode != "reward" else none

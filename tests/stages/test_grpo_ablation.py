@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from tasks.core.io.errors import StageError
-from tasks.grpo.ablation.__main__ import SPEED, append_run, common, lock, main, parse, pin_settings, read_runs
+from tasks.grpo.ablation.__main__ import SPEED, append, common, lock, main, parse, pin_settings, read_runs, skill_rows
 from tasks.grpo.ablation.arms import METHODS, arm
-from tasks.grpo.ablation.table import FIELDS, by_seed, interval, markdown, paired, sign_flip
+from tasks.grpo.ablation.evaluate import summary
+from tasks.grpo.ablation.table import FIELDS, SKILL_FIELDS, by_seed, interval, markdown, paired, sign_flip
 from tasks.params import Grpo, load
 from tests.pipeline.graph import ROOT
 from tests.stages.training_project import make_project
@@ -27,7 +28,8 @@ def row(method, seed, temporal, shuffled=0.25):
         ("tgrpo_reward", 8, True, "reward"),
         ("tgrpo_advantage", 8, True, "advantage"),
         ("tgrpo_logprob", 8, True, "logprob"),
-        ("tgrpo_logprob_equal_compute", 12, True, "logprob"),
+        ("tgrpo_logprob_uncentred", 12, True, "logprob"),
+        ("tgrpo_logprob_tokens", 12, True, "logprob"),
         ("tgrpo_tuned", 12, True, "logprob"),
     ],
 )
@@ -37,6 +39,13 @@ def test_methods_differ_in_group_and_contrast_alone(method, group, enabled, mode
     assert (found.group, found.temporal.enabled, found.temporal.mode) == (group, enabled, mode)
     same = {"group": 8, "temporal": base.temporal, "preset": "paper"}
     assert found.model_copy(update=same) == base
+
+
+def test_the_preset_is_what_its_method_trains():
+    assert arm("tgrpo_tuned", Grpo()).temporal == Grpo(preset="tuned").temporal
+    assert arm("tgrpo_tuned", Grpo()).group == Grpo(preset="tuned").group == 12
+    few = arm("tgrpo_logprob", Grpo())
+    assert few.temporal == Grpo(preset="tuned").temporal and few.group == 8
 
 
 def test_sft_does_not_train_and_an_unknown_method_is_named():
@@ -90,8 +99,10 @@ def test_table_shows_what_ran_and_compares_with_the_baseline():
 
 def test_runs_are_appended_whole_and_other_settings_refused(tmp_path):
     for seed in range(2):
-        append_run(tmp_path / "runs.csv", row("sft", seed, 0.5))
+        append(tmp_path / "runs.csv", FIELDS, [row("sft", seed, 0.5)])
     assert [found["seed"] for found in read_runs(tmp_path / "runs.csv")] == ["0", "1"]
+    append(tmp_path / "runs.csv", FIELDS, [row("sft", 0, 0.7)])
+    assert [found["temporal_accuracy"] for found in read_runs(tmp_path / "runs.csv")] == ["0.5", "0.7"], "not twice"
     pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 2}})
     pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 2}})
     with pytest.raises(StageError, match="runs of other settings .grpo.; choose another --out"):
@@ -119,6 +130,34 @@ def test_speed_levers_do_not_part_runs_and_results_do(tiny_model):
     assert common(base.model_copy(update={"grpo": other}), chosen) != pinned
 
 
+def test_scores_are_means_by_kind_and_by_skill():
+    found = {
+        (True, False, "order"): [1.0, 0.0, 1.0],
+        (True, True, "order"): [0.0, 0.0, 1.0],
+        (True, False, "direction"): [1.0],
+        (False, False, "count"): [0.5, 1.0],
+    }
+    scores = summary(found)
+    assert (scores.temporal, scores.static, scores.temporal_shuffled) == pytest.approx((0.75, 0.75, 1 / 3))
+    assert list(scores.skills) == ["count", "direction", "order"]
+    assert scores.skills["order"] == pytest.approx((3, 2 / 3, 1 / 3))
+    assert scores.skills["direction"].accuracy_shuffled is None, "its one clip had no other order"
+    rows = skill_rows({"method": "grpo", "seed": 2, "rollouts": 9}, scores)
+    assert rows[0] == dict(zip(SKILL_FIELDS, ("grpo", 2, "count", 2, 0.75, None), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("found", "missing"),
+    [
+        pytest.param({(True, False, "order"): [1.0], (True, True, "order"): [0.0]}, "no static", id="temporal alone"),
+        pytest.param({(False, False, "count"): [1.0]}, "no temporal and no shuffled", id="static alone"),
+    ],
+)
+def test_a_split_without_a_kind_of_question_is_refused(found, missing):
+    with pytest.raises(ValueError, match=missing):
+        summary(found)
+
+
 def test_a_lock_is_held_by_one_at_a_time_and_freed(tmp_path):
     with lock(tmp_path / "locks/a") as first, lock(tmp_path / "locks/a") as second, lock(tmp_path / "locks/b") as other:
         assert (first, second, other) == (True, False, True)
@@ -133,9 +172,10 @@ def test_the_whole_ablation_at_the_smallest_size(tiny_model, tmp_path, monkeypat
     make_project(tmp_path, tiny_model)
     params = yaml.safe_load((tmp_path / "params.yaml").read_text())
     params["ingest"]["workers"] = 1
-    params["grpo"] |= {"steps": 1, "sampling": {"max_tokens": 4}}
+    params["grpo"] |= {"sampling": {"max_tokens": 4}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    small = ["--seeds", "2", "--rl-rows", "4", "--test-rows", "16", "--out", "reports/ablation", "--methods"]
+    small = ["--model", "models/sft", "--steps", "1", "--seeds", "2", "--rl-rows", "4", "--test-rows", "16"]
+    small += ["--out", "reports/ablation", "--methods"]
     assert main([*small, "sft", "tgrpo_logprob"]) == 0
     first = (tmp_path / "reports/ablation/runs.csv").read_text()
     capsys.readouterr()
@@ -156,3 +196,5 @@ def test_the_whole_ablation_at_the_smallest_size(tiny_model, tmp_path, monkeypat
         f"{method}-{seed}.csv" for method in ("tgrpo_logprob", "grpo_equal_compute") for seed in (0, 1)
     }
     assert "grpo_equal_compute" in (tmp_path / "reports/ablation/table.md").read_text()
+    skills = list(csv.DictReader((tmp_path / "reports/ablation/skills.csv").open()))
+    assert {(s["method"], s["seed"]) for s in skills} == {(r["method"], r["seed"]) for r in rows}

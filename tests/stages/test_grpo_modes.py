@@ -37,11 +37,15 @@ LOSSES = {
 """Loss and gradient norm of two steps, by loss type."""
 WAYS = {
     "logprob": (
-        {"temporal": {"mode": "logprob"}},
+        {"temporal": {"mode": "logprob", "centred": False}},
         [(-0.0666696, 6.3873), (-0.0259485, 4.58681), (-0.0028582, 7.07328)],
     ),
+    "centred": (
+        {"temporal": {"mode": "logprob"}},
+        [(0.0, 5.97811), (0.0, 5.20379), (0.0, 7.04514)],
+    ),
     "tokens": (
-        {"temporal": {"mode": "logprob", "token_share": 0.5}},
+        {"temporal": {"mode": "logprob", "centred": False, "token_share": 0.5}},
         [(-0.0666696, 6.84883), (0.0, 3.80873), (-0.0792865, 8.91758)],
     ),
     "advantage": (
@@ -118,16 +122,34 @@ def kinds(batch):
     return [by_id[key] for key in batch["view"]]
 
 
-def test_only_correct_answers_are_paid_each_by_its_own_drop():
-    found = likelihood_contrast([1, 1, 0], [math.log(2), 0.0, 5.0], alpha=0.3, nats=1.0, correct_above=0.1)
-    assert found.bonus == pytest.approx([0.15, 0.0, 0.0])
-    assert (found.ordered, found.shuffled, found.gap) == (pytest.approx(2 / 3), None, None)
+LN2 = math.log(2)
+HALF = 0.15
+"""Bonus of an answer that loses half its probability, with alpha 0.3 and nats 1."""
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "drops", "centred", "bonus"),
+    [
+        pytest.param([1, 1, 0], [LN2, 0.0, 5.0], False, [HALF, 0, 0], id="only correct answers, each by its own drop"),
+        pytest.param([1, 1, 0], [LN2, 0.0, 5.0], True, [HALF / 2, -HALF / 2, 0], id="what one gains another pays"),
+        pytest.param([1, 1, 1], [LN2] * 3, True, [0, 0, 0], id="all hang on order alike: nothing to tell apart"),
+        pytest.param([1, 1], [LN2, LN2 + 1e-3], True, [0, 0], id="a difference of rounding is none"),
+        pytest.param([1, 0, 0], [LN2, 9.0, 0.0], True, [0, 0, 0], id="one correct answer has none to compare with"),
+        pytest.param([0, 0], [LN2, 0.0], True, [0, 0], id="no correct answer"),
+        pytest.param([1, 1], [LN2, -3.0], True, [HALF / 2, -HALF / 2], id="likelier when shuffled counts as no drop"),
+    ],
+)
+def test_likelihood_contrast(accuracy, drops, centred, bonus):
+    found = likelihood_contrast(accuracy, drops, alpha=0.3, nats=1.0, correct_above=0.1, centred=centred)
+    assert found.bonus == pytest.approx(bonus)
+    assert found.paid == any(bonus), "rows without a bonus are left out of the backward pass"
+    assert (found.ordered, found.shuffled, found.gap) == (pytest.approx(sum(accuracy) / len(accuracy)), None, None)
 
 
 def test_binary_rewards_do_not_hide_the_logprob_term():
     """Where the published bonus changes no advantage (test_grpo.py), answers of one group get different terms."""
     group = [Answer([1] * 3, f"<think>so</think><answer>{letter}</answer>", False) for letter in "BBBAAAAA"]
-    values = settings(temporal={"mode": "logprob"})
+    values = settings(temporal={"mode": "logprob", "centred": False})
     plain = score_group(RECORDS[0], group, [], settings(temporal={"mode": "reward"}))
     score = score_group(RECORDS[0], group, [], values, [math.log(2), 0.0, 9.0, 9.0, 0, 0, 0, 0])
     found = advantages(torch.tensor([score.total]), "group")[0] + torch.tensor(score.after)

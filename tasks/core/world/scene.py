@@ -30,8 +30,10 @@ WORDS = ("STOP", "GO", "EXIT", "OPEN", "HELP", "TAXI", "MENU", "ZOO")
 VIDEO_KINDS = ("move", "order", "turn", "blink", "enter", "still", "sign")
 IMAGE_KINDS = ("still", "sign")
 
-# The corner that gives a direction away in a biased split; every corner stays possible for two directions.
-_SHORTCUT = {"right": "top", "left": "bottom", "up": "left", "down": "right"}
+SIDE_OF = {"right": "top", "left": "bottom", "up": "left", "down": "right"}
+COLOUR_OF = {"left": "red", "right": "green", "up": "blue", "down": "yellow"}
+"""What gives a direction away in a biased split: the side along which a figure travels, and its colour. Every direction
+stays possible with either side and with every colour."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Scene:
 
 
 def sample_scene(kind: str, rng: np.random.Generator, *, shortcut_bias: float = 0.0) -> Scene:
-    """Draw a scene; `shortcut_bias` is the share of `move` scenes whose starting side gives the direction away."""
+    """Draw a scene; `shortcut_bias` is the share of `move` scenes whose side and colour give the direction away."""
     makers = {
         "order": _order,
         "turn": _turn,
@@ -102,14 +104,16 @@ _ALWAYS = tuple(range(DURATION_SECONDS))
 def _move(rng: np.random.Generator, shortcut_bias: float, background: int) -> Scene:
     direction = str(rng.choice(DIRECTIONS))
     low_side = bool(rng.integers(2))
-    if rng.uniform() < shortcut_bias:
-        low_side = _SHORTCUT[direction] in ("top", "left")
+    given_away = rng.uniform() < shortcut_bias
+    if given_away:
+        low_side = SIDE_OF[direction] in ("top", "left")
     across = float(rng.uniform(0.17, 0.36) if low_side else rng.uniform(0.64, 0.83))
     start, end = float(rng.uniform(0.14, 0.26)), float(rng.uniform(0.74, 0.86))
     if direction in ("left", "up"):
         start, end = end, start
     path = (start, across, end, across) if direction in ("left", "right") else (across, start, across, end)
-    figure = Figure(str(rng.choice(SHAPES)), _pick(rng, tuple(COLOURS), 1), path, _ALWAYS, size=_size(rng))
+    shape, colours = str(rng.choice(SHAPES)), _pick(rng, tuple(COLOURS), 1)
+    figure = Figure(shape, (COLOUR_OF[direction],) if given_away else colours, path, _ALWAYS, size=_size(rng))
     return Scene("move", (figure,), direction=direction, background=background)
 
 

@@ -1,11 +1,12 @@
 """`python -m tasks.grpo.ablation`: every method on every seed, one row of runs.csv as each run ends, then the table.
 
-For each seed an RL split of the mini world is rendered with a shortcut (the starting side gives the direction away in
+For each seed an RL split of the mini world is rendered with a shortcut (side and colour give the direction away in
 `--bias` of the questions) and a test split without it; all methods of a seed share both, and start from `--model`.
 Stopped and started again, it goes on: finished runs are skipped, the unfinished one resumes from its checkpoint.
 Several commands share the runs: each takes one that no other has in hand, and two of one thread outrun one of two.
 
     reports/ablation/runs.csv        one row per run; the seconds of one that was stopped are those of its last sitting
+    reports/ablation/skills.csv      accuracy of each run by skill asked for
     reports/ablation/settings.json   what the runs have in common; other settings want another --out
     reports/ablation/curves/         curve of each run
     reports/ablation/table.md        means, intervals, paired tests
@@ -32,12 +33,13 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import ModelError, fingerprint, load_model, load_processor
 from tasks.core.schemas.records import Record, parse_record
-from tasks.core.train.clips import open_store
+from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import clear, work_key
 from tasks.core.world.split import make_split
 from tasks.grpo.ablation.arms import METHODS, arm
-from tasks.grpo.ablation.table import FIELDS, markdown
-from tasks.params import Params, ParamsError, load
+from tasks.grpo.ablation.evaluate import Scores, evaluate
+from tasks.grpo.ablation.table import FIELDS, SKILL_FIELDS, markdown
+from tasks.params import Grpo, Params, ParamsError, load
 
 HERE = Path(__file__).parent
 BASELINES = ("grpo_equal_compute", "grpo")
@@ -56,16 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse(arguments)
     params = load()
     runs = chosen.out / "runs.csv"
-    if chosen.steps:
-        params = params.model_copy(update={"grpo": params.grpo.model_copy(update={"steps": chosen.steps})})
+    changes = {"steps": chosen.steps, "learning_rate": chosen.learning_rate}
+    params = params.model_copy(update={"grpo": params.grpo.model_copy(update=changes)})
     pin_settings(chosen.out / "settings.json", common(params, chosen))
     for seed in range(chosen.seeds):
         for method in chosen.methods:
             with lock(chosen.out / ".locks" / f"{method}-{seed}") as ours:
                 if not ours or (method, seed) in {(row["method"], int(row["seed"])) for row in read_runs(runs)}:
                     continue
-                row = run(params, chosen, method, seed)
-                append_run(runs, row)
+                row, scores = run(params, chosen, method, seed)
+                append(chosen.out / "skills.csv", SKILL_FIELDS, skill_rows(row, scores))
+                append(runs, FIELDS, [row])
             print(
                 f"ablation: {method}, seed {seed}: temporal {row['temporal_accuracy']:.3f}, "
                 f"shuffled {row['temporal_accuracy_shuffled']:.3f}, static {row['static_accuracy']:.3f}"
@@ -80,12 +83,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tasks.grpo.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ...")
+    parser.add_argument("--seeds", type=int, default=6, help="seeds 0, 1, ...")
     parser.add_argument("--bias", type=float, default=0.8, help="share of RL questions with the shortcut")
-    parser.add_argument("--steps", type=int, default=None, help="optimizer steps of a run; default: grpo.steps")
+    parser.add_argument("--steps", type=int, default=24, help="optimizer steps of a run")
+    parser.add_argument("--learning-rate", type=float, default=0.0005)
     parser.add_argument("--rl-rows", type=int, default=600)
     parser.add_argument("--test-rows", type=int, default=400)
-    parser.add_argument("--model", type=Path, default=paths.SFT_MODEL, help="where every method starts")
+    parser.add_argument("--model", type=Path, default=paths.SHORTCUT_MODEL, help="where every method starts")
     parser.add_argument("--out", type=Path, default=paths.REPORTS / "ablation")
     return parser.parse_args(arguments)
 
@@ -128,14 +132,26 @@ def read_runs(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text()))) if path.exists() else []
 
 
-def append_run(path: Path, row: dict[str, Any]) -> None:
-    """Add one row, whole or not at all."""
+def append(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Add a run's rows to a CSV file, all or none, in place of any that an interrupted command left of it."""
     with lock(path.parent / ".locks" / path.name, wait=True):
         text = io.StringIO()
-        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows([*read_runs(path), row])
+        ours = {(str(row["method"]), str(row["seed"])) for row in rows}
+        others = [row for row in read_runs(path) if (row["method"], row["seed"]) not in ours]
+        writer.writerows([*others, *rows])
         write_text(path, text.getvalue())
+
+
+def skill_rows(row: dict[str, Any], scores: Scores) -> list[dict[str, Any]]:
+    """Rows of skills.csv of one run."""
+    run_of = {name: row[name] for name in ("method", "seed")}
+    return [run_of | {"skill": skill} | _rounded(score._asdict()) for skill, score in scores.skills.items()]
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
 
 
 @contextmanager
@@ -163,40 +179,17 @@ def split(name: str, rows: int, seed: int, bias: float, workers: int) -> list[Re
     return [dataclasses.replace(record, path=str(folder / record.path)) for record in records]
 
 
-def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
-    """Train one method on one seed and score it: a row of runs.csv."""
-    from tasks.grpo.ablation.evaluate import evaluate
+def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> tuple[dict[str, Any], Scores]:
+    """Train one method on one seed and score it: a row of runs.csv, and the scores by skill."""
     from tasks.grpo.data import render
-    from tasks.grpo.log import RolloutLog
-    from tasks.grpo.train import train
 
     start = time.monotonic()
-    workers = params.ingest.workers
-    test = split("test", chosen.test_rows, TEST_SEED + seed, 0.0, workers)
+    test = split("test", chosen.test_rows, TEST_SEED + seed, 0.0, params.ingest.workers)
     processor, model = load_processor(chosen.model), load_model(chosen.model, "float32", "cpu")
+    settings, rollouts = arm(method, params.grpo), 0
     with open_store(params.video.opening(), params.grpo.frame_cache_gb, params.video.decode_workers) as clips:
-        settings, rollouts = arm(method, params.grpo), 0
         if settings is not None:
-            learn = split("rl", chosen.rl_rows, RL_SEED + seed, chosen.bias, workers)
-            video, prompt = params.video.sampling(), params.prompt.model_dump()
-            used = {**settings.model_dump(), "seed": seed, "prompt": prompt, "video": video}
-            work = paths.WORK_MODELS / "ablation" / work_key(used, [chosen.model, HERE.parent]) / f"{method}-{seed}"
-            curve = chosen.out / "curves" / f"{method}-{seed}.csv"
-            result = train(
-                model,
-                processor,
-                render(learn, processor, **params.prompt.model_dump()),
-                clips=clips,
-                settings=settings,
-                seed=seed,
-                work=work,
-                curve=curve,
-                on_skip=lambda record, reason: print(f"ablation: {record.path}: {reason}", file=sys.stderr),
-            )
-            write_text(curve, result.curve)
-            model = result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
-            rollouts = RolloutLog(work / "rollouts").count(settings.steps)
-            clear(work)
+            model, rollouts = trained(model, processor, settings, clips, params, chosen, method, seed)
         scores = evaluate(
             model,
             processor,
@@ -206,7 +199,7 @@ def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> d
             max_tokens=params.grpo.sampling.max_tokens,
             variant=params.grpo.reward_variant,
         )
-    return {
+    row = {
         "method": method,
         "seed": seed,
         "temporal_accuracy": round(scores.temporal, 6),
@@ -215,6 +208,44 @@ def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> d
         "rollouts": rollouts,
         "seconds": round(time.monotonic() - start, 1),
     }
+    return row, scores
+
+
+def trained(
+    model: Any,
+    processor: Any,
+    settings: Grpo,
+    clips: ClipStore,
+    params: Params,
+    chosen: argparse.Namespace,
+    method: str,
+    seed: int,
+) -> tuple[Any, int]:
+    """The model after RL on the seed's biased split, and how many answers that took; keeps the run's curve."""
+    from tasks.grpo.data import render
+    from tasks.grpo.log import RolloutLog
+    from tasks.grpo.train import train
+
+    learn = split("rl", chosen.rl_rows, RL_SEED + seed, chosen.bias, params.ingest.workers)
+    video, prompt = params.video.sampling(), params.prompt.model_dump()
+    used = {**settings.model_dump(), "seed": seed, "prompt": prompt, "video": video}
+    work = paths.WORK_MODELS / "ablation" / work_key(used, [chosen.model, HERE.parent]) / f"{method}-{seed}"
+    curve = chosen.out / "curves" / f"{method}-{seed}.csv"
+    result = train(
+        model,
+        processor,
+        render(learn, processor, **prompt),
+        clips=clips,
+        settings=settings,
+        seed=seed,
+        work=work,
+        curve=curve,
+        on_skip=lambda record, reason: print(f"ablation: {record.path}: {reason}", file=sys.stderr),
+    )
+    write_text(curve, result.curve)
+    rollouts = RolloutLog(work / "rollouts").count(settings.steps)
+    clear(work)
+    return result.trainer.accelerator.unwrap_model(result.trainer.model).eval(), rollouts
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,15 @@ BATCH = 32
 """Prompts per batch."""
 
 
+class SkillScore(NamedTuple):
+    """Mean accuracy of one skill's questions."""
+
+    questions: int
+    accuracy: float
+    accuracy_shuffled: float | None
+    """None where frame order does not matter."""
+
+
 class Scores(NamedTuple):
     """Mean accuracy by kind of question."""
 
@@ -28,6 +38,8 @@ class Scores(NamedTuple):
     static: float
     temporal_shuffled: float
     """The temporal ones, on shuffled frames; one shuffle per question, the same for every policy."""
+    skills: dict[str, SkillScore]
+    """By skill asked for, in alphabetical order."""
 
 
 @torch.no_grad()
@@ -56,7 +68,7 @@ def evaluate(
         eos_token_id=end_tokens(model, processor),
         suppress_tokens=visual_token_ids(processor.tokenizer),
     )
-    found: dict[str, list[float]] = {"temporal": [], "static": [], "shuffled": []}
+    found: dict[tuple[bool, bool, str], list[float]] = defaultdict(list)
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
         clips.expect((p.record.path, p.record.data_type) for p in prompts[start : start + 2 * BATCH])
@@ -75,12 +87,26 @@ def evaluate(
         for (prompt, view), [ids] in zip(asked, answers, strict=True):
             text = processor.tokenizer.decode(ids, skip_special_tokens=True)
             value = accuracy(prompt.record.problem_type, text, prompt.record.solution, variant).value
-            kind = "shuffled" if view.shuffled else "temporal" if prompt.record.temporal else "static"
-            found[kind].append(value)
-    if empty := [kind for kind, values in found.items() if not values]:
+            found[bool(prompt.record.temporal), view.shuffled, prompt.record.skill].append(value)
+    return summary(found)
+
+
+def summary(found: Mapping[tuple[bool, bool, str], Sequence[float]]) -> Scores:
+    """Means of accuracies by (temporal, frames shuffled, skill).
+
+    Raises:
+        ValueError: no temporal or no static questions.
+    """
+    kinds = {"temporal": (True, False), "static": (False, False), "shuffled": (True, True)}
+    values = {name: [v for key, some in found.items() if key[:2] == kind for v in some] for name, kind in kinds.items()}
+    if empty := [kind for kind, some in values.items() if not some]:
         raise ValueError(f"the test split has no {' and no '.join(empty)} questions")
-    means = {kind: sum(values) / len(values) for kind, values in found.items()}
-    return Scores(means["temporal"], means["static"], means["shuffled"])
+    means = {kind: sum(some) / len(some) for kind, some in values.items()}
+    skills = {}
+    for temporal, _, skill in sorted((key for key in found if not key[1]), key=lambda key: key[2]):
+        right, mixed = found[temporal, False, skill], found.get((temporal, True, skill))
+        skills[skill] = SkillScore(len(right), sum(right) / len(right), sum(mixed) / len(mixed) if mixed else None)
+    return Scores(means["temporal"], means["static"], means["shuffled"], skills)
 
 
 def _refuse(record: Any, reason: str) -> None:

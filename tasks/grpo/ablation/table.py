@@ -19,6 +19,8 @@ FIELDS = (
     "seconds",
 )
 """Columns of runs.csv."""
+SKILL_FIELDS = ("method", "seed", "skill", "questions", "accuracy", "accuracy_shuffled")
+"""Columns of skills.csv; the last is empty where frame order does not matter."""
 LEVEL = 0.95
 EXACT_UP_TO = 16
 """Seeds up to which every assignment of signs is tried; beyond, 2**16 drawn ones."""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tasks.core.world import make_split
-from tasks.core.world.questions import ask, skills
+from tasks.core.world.questions import ask, shortcut, skills
 from tasks.core.world.render import clip_seconds, render_frames
-from tasks.core.world.scene import DURATION_SECONDS, VIDEO_KINDS, sample_scene
+from tasks.core.world.scene import COLOUR_OF, DURATION_SECONDS, VIDEO_KINDS, sample_scene
 
 
 def digests(folder):
@@ -81,3 +81,33 @@ def test_shortcut_bias_lets_the_starting_side_give_the_direction_away(bias, low,
         across = y if scene.direction in ("left", "right") else x
         agree.append(("low" if across < 0.5 else "high") == side_of[scene.direction])
     assert low <= np.mean(agree) <= high
+
+
+@pytest.mark.parametrize(("bias", "low", "high"), [(0.0, 0.15, 0.35), (0.8, 0.78, 0.92), (1.0, 1.0, 1.0)])
+def test_shortcut_bias_lets_the_colour_give_the_direction_away(bias, low, high):
+    """Unbiased, one colour in four agrees; biased by b it agrees in b + (1 - b) / 4 of the clips."""
+    scenes = [sample_scene("move", np.random.default_rng((seed, 7)), shortcut_bias=bias) for seed in range(300)]
+    agree = [COLOUR_OF[scene.direction] == scene.figures[0].colours[0] for scene in scenes]
+    assert low <= np.mean(agree) <= high
+
+
+@pytest.mark.parametrize("skill", ["direction", "motion"])
+def test_reasoning_by_colour_is_right_where_the_colour_tells_and_wrong_elsewhere(skill):
+    seen = set()
+    for seed in range(60):
+        rng = np.random.default_rng((seed, 8))
+        scene = sample_scene("move", rng)
+        true = ask(scene, rng, skill)
+        found = shortcut(true, scene)
+        agrees = COLOUR_OF[scene.direction] == scene.figures[0].colours[0]
+        assert (found.answer == true.answer) == agrees
+        assert found.answer.split()[-1] in found.reasoning and found.problem == true.problem
+        seen.add(agrees)
+    assert seen == {True, False}
+
+
+def test_what_is_not_about_motion_has_no_reasoning_by_colour():
+    rng = np.random.default_rng(0)
+    scene = sample_scene("still", rng)
+    with pytest.raises(KeyError):
+        shortcut(ask(scene, rng, "count"), scene)
