@@ -19,7 +19,7 @@ from tasks.grpo.rollout import Answer, Streams, sample
 from tasks.grpo.scoring import advantages, score_group
 from tasks.grpo.temporal import likelihood_contrast, order_share, token_weights
 from tasks.grpo.train import arguments, check_trackers
-from tasks.params import Grpo
+from tasks.params import Grpo, load
 from tests.pipeline.graph import ROOT
 from tests.stages.grpo_stage import RECORDS, Stage, parity_score, settings
 from tests.stages.test_grpo import generation, opened, some_views
@@ -234,6 +234,15 @@ def test_the_paper_preset_is_the_published_profile():
     raw = yaml.safe_load((ROOT / "profiles/video_r1_7b.yaml").read_text())["grpo"]
     assert raw["preset"] == "paper"
     assert Grpo(**raw) == Grpo(**{**raw, "preset": None}).model_copy(update={"preset": "paper"})
+
+
+def test_the_mini_profile_takes_the_tuned_objective_as_written():
+    """Written out, so that changing one value beside them has its effect; a preset would replace it."""
+    values = load(ROOT / "params.yaml").grpo
+    assert values.preset is None
+    tuned = Grpo(**{**values.model_dump(), "preset": "tuned"})
+    assert tuned.model_copy(update={"preset": None, "length": values.length}) == values
+    assert not values.length.enabled and not tuned.length.enabled
 
 
 @pytest.mark.parametrize("name", ["paper", "tuned"])

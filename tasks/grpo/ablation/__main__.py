@@ -103,7 +103,7 @@ def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
         "model": fingerprint(chosen.model),
         "prompt": params.prompt.model_dump(),
         "video": params.video.sampling(),
-        "grpo": params.grpo.model_dump(exclude=SPEED),
+        "grpo": params.grpo.model_dump(exclude=SPEED | {"preset", "group", "temporal"}),
         "methods": {
             method: settings.model_dump(include={"group", "temporal"})
             for method in METHODS

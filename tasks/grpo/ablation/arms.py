@@ -18,9 +18,11 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.core.io.errors import StageError
-from tasks.params import PRESETS, Grpo
+from tasks.params import PRESETS, Grpo, Temporal
 
 SFT = "sft"
+GROUP, SHUFFLED = 8, 4
+"""G and G~, the published ones."""
 TUNED: dict[str, Any] = PRESETS["tuned"]["temporal"]
 CONTRASTS: dict[str, dict[str, Any]] = {
     "grpo": {"enabled": False},
@@ -32,7 +34,7 @@ CONTRASTS: dict[str, dict[str, Any]] = {
     "tgrpo_logprob_tokens": TUNED | {"alpha": 0.0, "token_share": 0.5},
     "tgrpo_tuned": TUNED,
 }
-"""Fields of `grpo.temporal` that a method sets."""
+"""Fields of `grpo.temporal` that a method sets; the others are the published ones."""
 WHOLE_GROUP = {"grpo_equal_compute", "tgrpo_logprob_uncentred", "tgrpo_logprob_tokens", "tgrpo_tuned"}
 """Methods that sample all G + G~ answers on ordered frames."""
 METHODS = (SFT, *CONTRASTS)
@@ -43,7 +45,7 @@ def arm(method: str, base: Grpo) -> Grpo | None:
 
     Args:
         method: one of METHODS.
-        base: the `grpo` section; its preset is left aside, for it would undo what the methods differ in.
+        base: the `grpo` section. Its preset, group and contrast are left aside: these are what methods differ in.
 
     Raises:
         StageError: unknown method.
@@ -52,8 +54,6 @@ def arm(method: str, base: Grpo) -> Grpo | None:
         raise StageError(f"no method {method!r}; methods: {', '.join(METHODS)}")
     if method == SFT:
         return None
-    temporal = base.temporal.model_copy(update=CONTRASTS[method])
-    changes: dict[str, Any] = {"preset": None, "temporal": temporal}
-    if method in WHOLE_GROUP:
-        changes["group"] = base.group + base.temporal.shuffled
-    return base.model_copy(update=changes)
+    temporal = Temporal(shuffled=SHUFFLED).model_copy(update=CONTRASTS[method])
+    group = GROUP + SHUFFLED if method in WHOLE_GROUP else GROUP
+    return base.model_copy(update={"preset": None, "group": group, "temporal": temporal})
