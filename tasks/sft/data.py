@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tasks.core.io.errors import StageError
+from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record, texts_of
@@ -118,6 +119,33 @@ class Collator:
         return prompt, torch.tensor([*answer, self._end])
 
 
+class EpochOrder:
+    """A sampler's rows in an order that follows from seed and epoch alone, so that a resumed run draws it again.
+
+    transformers' sampler by length draws from the process's random stream, which a resumed run has at another place.
+    One that keeps epochs apart itself is told the epoch here, for accelerate cannot reach it behind this order.
+
+    Args:
+        sampler: of rows, by length or at random.
+        seed: of the run.
+        epoch: gives the present one, from 0.
+    """
+
+    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int]) -> None:
+        self._sampler, self._seed, self._epoch = sampler, seed, epoch
+
+    def __iter__(self) -> Iterator[int]:
+        epoch = self._epoch()
+        if hasattr(self._sampler, "set_epoch"):
+            self._sampler.set_epoch(epoch)
+        else:
+            self._sampler.generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
+        return iter(self._sampler)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+
 class AnnouncedOrder:
     """A sampler's rows in its order; `announce` is told those of a process's present and next batch.
 
@@ -146,10 +174,6 @@ class AnnouncedOrder:
 
     def __len__(self) -> int:
         return len(self._sampler)
-
-    def __getattr__(self, name: str) -> Any:
-        """The sampler's own: accelerate sets its epoch."""
-        return getattr(self._sampler, name)
 
 
 def placing(model: Any, padding_free: bool) -> Placer | None:

@@ -8,7 +8,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 import yaml
+from accelerate.data_loader import prepare_data_loader, skip_first_batches
+from torch.utils.data import DataLoader, RandomSampler
 from transformers import TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks import paths
 from tasks.core.io.errors import StageError
@@ -17,7 +20,7 @@ from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
 from tasks.params import Sft
-from tasks.sft.data import Collator, examples, lengths, most_visual_tokens, placing
+from tasks.sft.data import Collator, EpochOrder, examples, lengths, most_visual_tokens, placing
 from tasks.sft.train import check_sharding, keeps_features, train
 from tests.stages.training_project import make_project
 from tests.stages.vision_passes import count_patches
@@ -190,6 +193,53 @@ def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path, packed
         resumed.model.state_dict().items(), straight.model.state_dict().values(), strict=True
     ):
         assert torch.equal(ours, theirs), name
+
+
+@pytest.mark.parametrize("by_length", [False, True], ids=["at random", "by length"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_resumed_epoch_goes_on_in_its_own_order(processes, by_length):
+    """Through accelerate's loader of each process, in a second epoch of which two batches were learned."""
+    sampler = LengthGroupedSampler(2, lengths=list(range(12))) if by_length else RandomSampler(range(12))
+
+    def loader(process, order):
+        plain = DataLoader(range(12), batch_size=2, sampler=sampler, collate_fn=list)
+        made = prepare_data_loader(plain, num_processes=processes, process_index=process, use_seedable_sampler=True)
+        batches = getattr(made.batch_sampler, "batch_sampler", made.batch_sampler)
+        batches.sampler = EpochOrder(batches.sampler, 5, order)
+        return made
+
+    torch.manual_seed(7)
+    epochs = [[list(loader(process, lambda epoch=epoch: epoch)) for process in range(processes)] for epoch in (0, 1)]
+    assert sorted(row for share in epochs[1] for batch in share for row in batch) == list(range(12))
+    assert epochs[0] != epochs[1]
+    torch.manual_seed(7)
+    torch.rand(3)  # what a resumed run has drawn is not what one that goes on has drawn
+    resumed = [list(skip_first_batches(loader(process, lambda: 1), 2)) for process in range(processes)]
+    assert resumed == [share[2:] for share in epochs[1]]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize(
+    "batches",
+    [
+        pytest.param(2, id="in the first epoch"),
+        pytest.param(3, id="between the epochs"),
+        pytest.param(5, id="in the second epoch"),
+    ],
+)
+def test_exact_resume_by_length(tiny_model, make_clip, tmp_path, batches, packed):
+    """Batches of like length: the order of an epoch is that of a run that was not stopped, to the bit."""
+    settings = SETTINGS.model_copy(update={"group_by_length": True, "save_steps": 1})
+    straight = Stage(tiny_model, make_clip, packed=packed)
+    whole = straight.train(tmp_path / "whole", settings)
+    with pytest.raises(KeyboardInterrupt):
+        Stage(tiny_model, make_clip, stop_after=batches, packed=packed).train(tmp_path / "parts", settings)
+    resumed = Stage(tiny_model, make_clip, packed=packed)
+    parts = resumed.train(tmp_path / "parts", settings)
+    assert resumed.batches < straight.batches
+    assert parts.curve == whole.curve
+    for name, value in straight.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
 
 
 def test_a_frozen_encoder_stays(stage, tmp_path):
