@@ -46,7 +46,8 @@ def main() -> int:
 
     def skip(record: Record, reason: str) -> None:
         append_jsonl(skipped, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
-        print(f"grpo: prompt left out: {record.path}: {reason}", file=sys.stderr)
+        row = f"{paths.RL_RECORDS}: problem_id {record.problem_id} ({record.path})"
+        print(f"grpo: prompt left out: {row}: {reason}", file=sys.stderr)
 
     store = open_store(params.video.opening(), params.grpo.frame_cache_gb, params.video.decode_workers)
     with StopRequest() as stop, store as clips:

@@ -14,7 +14,7 @@ from tasks.grpo.rollout import Answer
 from tasks.grpo.temporal import token_weights
 
 LOST = "lost"
-"""Key of rows whose medium did not decode."""
+"""Key of rows whose prompt was left out."""
 PER_ROW = ("grpo", "sapo", "luspo", "dr_grpo")
 """Losses divided by the rows of a micro-batch. `bnpo` divides by its tokens, the others by the tokens of all ranks."""
 

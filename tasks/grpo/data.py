@@ -11,7 +11,8 @@ import numpy as np
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
-from tasks.core.schemas.records import Record
+from tasks.core.schemas.records import Record, texts_of
+from tasks.core.text import spelled
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt, encode_prompt
 from tasks.core.video import Clip, VideoError, shuffle_clip, shuffle_order
@@ -108,8 +109,14 @@ def substitute(prompts: int, tried: set[int], seed: int, step: int, slot: int, a
 def open_views(
     prompt: Prompt, step: int, *, clips: ClipStore, processor: Any, shuffling: Shuffling | None, on_skip: OnSkip
 ) -> Views | None:
-    """Decode and encode a prompt's views for one step; None, told to `on_skip`, when its medium does not decode."""
+    """Decode and encode a prompt's views for one step.
+
+    None, told to `on_skip`, when its medium does not decode or its text spells a visual token.
+    """
     record = prompt.record
+    if (found := spelled(texts_of(record))) is not None:
+        on_skip(record, ": ".join(found))
+        return None
     try:
         clip = clips.get(record.path, record.data_type)
     except VideoError as error:

@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
 
     place: Place
     lost: bool
-    """The medium did not decode."""
+    """The prompt was left out (`open_views`)."""
     order: list[int]
     """Frames of the ordered view."""
     shuffled_order: list[int]
@@ -56,7 +56,7 @@ class Held(NamedTuple):
 
     place: Place
     views: Views | None
-    """None: the medium did not decode here."""
+    """None: the prompt was left out here."""
     answers: list[Answer]
     drops: list[list[float]] | None = None
     """Nats that each token of each answer loses under shuffled frames; None where that was not asked."""
@@ -79,7 +79,7 @@ class Answered(NamedTuple):
 
 
 Group = Answered | None
-"""None: the prompt's medium did not decode."""
+"""None: a process left the prompt out."""
 Score = Callable[[Prompt, list[Answer], list[Answer], list[float] | None], GroupScore]
 
 

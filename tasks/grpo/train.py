@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.runs import newest_checkpoint
+from tasks.grpo.checks import check_settings, check_sharding
 from tasks.grpo.data import OnSkip, Prompt, schedule
 from tasks.grpo.engines import Rollouts, TransformersRollouts, is_sharded
 from tasks.grpo.log import COLUMNS, EventWriter, RolloutLog, StepsWriter
@@ -89,31 +89,70 @@ def train(
         StageError: settings that contradict each other; the text names them.
         StoppedError: the run was asked to stop; a checkpoint holds all steps so far.
     """
-    model.model.visual.requires_grad_(settings.train_vision)
-    args = arguments(settings, seed, work)
-    draws = settings.steps * settings.prompts_per_step * args.world_size // settings.group_ranks
-    log = RolloutLog(work / "rollouts")
     asked = StopWhenAsked(stop or StopRequest())
     tracked = [EventWriter(events or work / TENSORBOARD)] if TENSORBOARD in settings.report_to else []
+    told = [CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), *tracked, asked, *callbacks]
+    trainer = trainer_of(
+        model, processor, prompts, clips=clips, settings=settings, seed=seed, work=work, on_skip=on_skip, callbacks=told
+    )
+    seconds = run(trainer, work)
+    if asked.stopped:
+        raise StoppedError(f"stopped after step {trainer.state.global_step} of {settings.steps}; a checkpoint is kept")
+    if settings.lora.rank:
+        trainer.model = trainer.model_wrapped = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+    history = trainer.state.log_history
+    counted = {"prompts": draws(settings, trainer.args.world_size), "seconds": round(seconds, 1)}
+    metrics = {name: mean_of_last(history, name) for name in SUMMARY} | {"steps": trainer.state.global_step} | counted
+    return Result(trainer, metrics, curve_csv(history, COLUMNS))
+
+
+def trainer_of(
+    model: Any,
+    processor: Any,
+    prompts: Sequence[Prompt],
+    *,
+    clips: ClipStore,
+    settings: Grpo,
+    seed: int,
+    work: Path,
+    on_skip: OnSkip,
+    callbacks: Sequence[Any],
+) -> VideoGRPOTrainer:
+    """The trainer that `train` runs; the arguments are the same, but `callbacks` are all but that of progress.
+
+    Raises:
+        StageError: settings that contradict each other, or that sharded weights cannot do.
+    """
+    model.model.visual.requires_grad_(settings.train_vision)
+    args = arguments(settings, seed, work)
     trainer = VideoGRPOTrainer(
         model=model,
         processor=processor,
         prompts=prompts,
-        order=schedule(len(prompts), draws, seed),
+        order=schedule(len(prompts), draws(settings, args.world_size), seed),
         clips=clips,
         settings=settings,
         args=args,
-        log=log,
+        log=RolloutLog(work / "rollouts"),
         on_skip=on_skip,
         rollouts=partial(
             rollouts, folder=model.config._name_or_path, settings=settings, rows=args.generation_batch_size
         ),
         peft_config=adapter(settings.lora, settings.train_vision),
-        callbacks=[CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), *tracked, asked, *callbacks],
+        callbacks=callbacks,
     )
     check_sharding(settings, sharded=is_sharded(trainer))
-    show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", "step_time"))
+    return trainer
+
+
+def run(trainer: VideoGRPOTrainer, work: Path) -> float:
+    """Train from the newest complete checkpoint in `work` on; the rollout engine is freed whatever comes.
+
+    Returns:
+        Seconds.
+    """
     start = time.monotonic()
+    show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", "step_time"))
     checkpoint = newest_checkpoint(work)
     if checkpoint is not None:
         print(f"grpo: resuming from {checkpoint}")
@@ -121,18 +160,12 @@ def train(
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         trainer.close_rollouts()
-    if asked.stopped:
-        raise StoppedError(f"stopped after step {trainer.state.global_step} of {settings.steps}; a checkpoint is kept")
-    history = trainer.state.log_history
-    metrics = {
-        **{name: mean_of_last(history, name) for name in SUMMARY},
-        "steps": trainer.state.global_step,
-        "prompts": draws,
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    if settings.lora.rank:
-        trainer.model = trainer.model_wrapped = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
-    return Result(trainer, metrics, curve_csv(history, COLUMNS))
+    return time.monotonic() - start
+
+
+def draws(settings: Grpo, processes: int) -> int:
+    """Prompts of a whole run, over all processes."""
+    return settings.steps * settings.prompts_per_step * processes // settings.group_ranks
 
 
 def arguments(settings: Grpo, seed: int, work: Path) -> GRPOConfig:
@@ -141,17 +174,9 @@ def arguments(settings: Grpo, seed: int, work: Path) -> GRPOConfig:
     One generation batch per optimizer step: answers are on-policy, and TRL needs no second pass for old
     log-probabilities.
     """
-    rows, rest = divmod(settings.prompts_per_step * settings.group, settings.group_ranks)
-    if rest:
-        raise StageError(f"grpo.group_ranks: {settings.group_ranks} does not divide prompts_per_step * group")
+    check_settings(settings)
+    rows = settings.prompts_per_step * settings.group // settings.group_ranks
     micro = settings.micro_batch or rows
-    if rows % micro:
-        raise StageError(f"grpo.micro_batch: {micro} does not divide prompts_per_step * group / group_ranks = {rows}")
-    check_trackers(settings.report_to)
-    if settings.sampling.temperature <= 0:
-        raise StageError(
-            f"grpo.sampling.temperature: {settings.sampling.temperature}; answers must differ to be compared"
-        )
     return GRPOConfig(
         output_dir=str(work),
         max_steps=settings.steps,
@@ -241,45 +266,3 @@ def adapter(lora: Lora, vision: bool) -> Any:
         target_modules=f"{language}|{encoder}" if vision else language,
         task_type="CAUSAL_LM",
     )
-
-
-def check_sharding(settings: Grpo, *, sharded: bool) -> None:
-    """Refuse what sharded weights (FSDP, DeepSpeed ZeRO) cannot do.
-
-    Raises:
-        StageError: names the setting, why, and what to set.
-    """
-    if not sharded:
-        return
-    if settings.encode_once:
-        raise StageError(
-            "grpo.encode_once: calls the vision encoder outside the model's forward, where sharded weights are not "
-            "gathered; set it to false under FSDP and DeepSpeed"
-        )
-    if settings.micro_batch != 1 or settings.prompts_per_step != 1:
-        name = "micro_batch" if settings.micro_batch != 1 else "prompts_per_step"
-        raise StageError(
-            f"grpo.{name}: images and videos in one batch make processes differ in vision passes, and sharded weights "
-            "then wait for each other for ever; set it to 1 under FSDP and DeepSpeed"
-        )
-    if settings.rollout_engine == "vllm":
-        raise StageError("grpo.rollout_engine: vllm takes whole weights; under FSDP and DeepSpeed use transformers")
-    if settings.lora.rank:
-        raise StageError("grpo.lora: merging an adapter wants whole weights; use it without FSDP and DeepSpeed")
-    if settings.refill or (settings.temporal.enabled and settings.temporal.mode == "logprob"):
-        name = "refill" if settings.refill else "temporal.mode"
-        raise StageError(
-            f"grpo.{name}: processes differ in the forwards it takes, and sharded weights then wait for each other for "
-            "ever; use it without FSDP and DeepSpeed"
-        )
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """Refuse a tracker whose package is missing.
-
-    Raises:
-        StageError: names the tracker and how to get it.
-    """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise StageError(f"grpo.report_to: {name} is not installed; `uv pip install {name}` or leave it out")

@@ -33,14 +33,15 @@ from tasks.grpo.rollout import Answer
 BAN = -100.0
 """The strongest logit bias that vLLM takes; a banned token keeps a share of e^-100."""
 LANGUAGE = "language_model."
+LONE_EXECUTOR = "tasks.grpo.lone_executor.LoneExecutor"
 KEPT: list[Any] = []
-"""Engines of several processes. Letting go of one ends the process group, with which the trainer saves its model."""
+"""Emptied engines of several processes. Letting go of one ends the process group, with which the trainer works on."""
 
 
 class VllmRollouts:
     """`Rollouts` by `vllm.LLM`. An engine that dies is started again once per step; a second death is an error.
 
-    In several processes the first death is one: starting an engine takes all of them.
+    Of several processes one starts its engine again by itself, while the others wait for its answers.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class VllmRollouts:
         self._several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
         if self._several:
             # vLLM then takes the trainer's process group for its own, in which each engine is a group of one.
-            self._options["distributed_executor_backend"] = "external_launcher"
+            self._options["distributed_executor_backend"] = LONE_EXECUTOR
         set_environment(tensor_parallel=1)
         self._llm = start(self._folder, **self._options)
 
@@ -92,14 +93,11 @@ class VllmRollouts:
         """See `Rollouts.answer`; answers carry the engine's log-probabilities.
 
         Raises:
-            EngineError: the engine died twice on these answers (in several processes: once), or holds other weights
-                than the trainer.
+            EngineError: the engine died twice on these answers, or holds other weights than the trainer.
         """
         try:
             return self._answer(trainer, asks)
         except DeadEngineError as error:
-            if self._several:
-                raise EngineError(f"the rollout engine of one of several processes died: {error}") from error
             print(f"grpo: rollout engine died, started again: {error}", file=sys.stderr)
         self.close()
         self._llm = start(self._folder, **self._options)
@@ -109,18 +107,22 @@ class VllmRollouts:
             raise EngineError(f"the rollout engine died again after a restart: {error}") from error
 
     def close(self) -> None:
-        """Free the engine's memory; of several processes each keeps it to its end."""
+        """Free the engine's memory; of several processes each keeps the process group."""
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
         llm, self._llm = self._llm, None
-        if self._several:
-            KEPT.append(llm)
-            return
         if llm is None:
             return
+        client = llm.llm_engine.engine_core
         with suppress(RuntimeError, AssertionError):  # a dead engine may be past shutting down
-            llm.llm_engine.engine_core.shutdown()
-        del llm
+            # Below the engine, whose own shutting down ends the process group.
+            (client.engine_core.model_executor if self._several else client).shutdown()
+        if self._several:
+            KEPT.append(llm)
+            gc.collect()
+            torch.cuda.empty_cache()
+            return
+        del llm, client
         gc.collect()
         cleanup_dist_env_and_memory()
 

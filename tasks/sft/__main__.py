@@ -19,7 +19,7 @@ from tasks.core.video import tell_cache
 from tasks.params import ParamsError, load
 
 HERE = Path(__file__).parent
-CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "train", "video"))]
+CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "text", "train", "video"))]
 """What a checkpoint depends on besides data and parameters."""
 
 
@@ -43,7 +43,8 @@ def main() -> int:
 
     def skip(record: Record, reason: str) -> None:
         append_jsonl(skipped, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
-        print(f"sft: row left out: {record.path}: {reason}", file=sys.stderr)
+        row = f"{paths.SFT_ROWS}: problem_id {record.problem_id} ({record.path})"
+        print(f"sft: row left out: {row}: {reason}", file=sys.stderr)
 
     table = examples([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
     with open_store(params.video.opening(), params.sft.frame_cache_gb, params.video.decode_workers) as clips:

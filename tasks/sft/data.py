@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 
 from tasks.core.io.errors import StageError
+from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import prompt_text
-from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.prompts import messages, sft_target
-from tasks.core.schemas.records import Record
+from tasks.core.schemas.records import Record, texts_of
+from tasks.core.text import spelled
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.padding_free import Placer, join, placer
 from tasks.core.train.rows import EncodedPrompt, Media, encode_prompt, grids, pad_rows, pixels, text_only
@@ -48,8 +49,9 @@ class Collator:
     """Examples by index to a batch with loss on the answer and its end token only: right-padded, or one packed row.
 
     Images and videos may be mixed, in a batch of any size. Prompt and answer are tokenized apart, so that the
-    answer begins at a token of its own exactly as it does in generation. A row whose medium does not decode is
-    told to `on_skip` and left out; a batch that loses all its rows becomes one token without loss.
+    answer begins at a token of its own exactly as it does in generation. A row whose medium does not decode, or whose
+    text spells a visual token, is told to `on_skip` and left out; a batch that loses all its rows becomes one token
+    without loss.
 
     With `media` a batch has its media as such in place of pixels, for a trainer that keeps features (`train.py`).
     """
@@ -68,7 +70,6 @@ class Collator:
         self._place, self._media = place, media
         self._end = processor.tokenizer.eos_token_id
         self._pad = processor.tokenizer.pad_token_id
-        self._unlearned = torch.tensor(visual_token_ids(processor.tokenizer))
 
     def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Any]:
         """Batch of `{"index": row}` to input_ids, attention_mask, labels, mm_token_type_ids (all (B, L)) and pixels.
@@ -79,23 +80,17 @@ class Collator:
         if not encoded:
             encoded = [(text_only(self._end), torch.tensor([], dtype=torch.long))]
         prompts, answers = [prompt for prompt, _ in encoded], [answer for _, answer in encoded]
-        labels = [self._learned(answer) for answer in answers]
         if self._place is None:
-            text = self._padded(prompts, answers, labels)
+            text = self._padded(prompts, answers)
         else:
-            text = join([self._place(prompt) for prompt in prompts], answers, labels)
+            text = join([self._place(prompt) for prompt in prompts], answers, answers)
         seen = {"media": Media(prompts)} if self._media else pixels(prompts)
         return {**text, **grids(prompts), **seen}
 
-    def _padded(
-        self, prompts: Sequence[EncodedPrompt], answers: Sequence[torch.Tensor], labels: Sequence[torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
+    def _padded(self, prompts: Sequence[EncodedPrompt], answers: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         pairs = list(zip(prompts, answers, strict=True))
         ids = [torch.cat([prompt.ids, answer]) for prompt, answer in pairs]
-        learned = [
-            torch.cat([torch.full_like(prompt.ids, IGNORED), label])
-            for prompt, label in zip(prompts, labels, strict=True)
-        ]
+        learned = [torch.cat([torch.full_like(prompt.ids, IGNORED), answer]) for prompt, answer in pairs]
         kinds = [torch.cat([prompt.kinds, torch.zeros_like(answer)]) for prompt, answer in pairs]
         return {
             "input_ids": pad_rows(ids, self._pad, "right"),
@@ -110,7 +105,10 @@ class Collator:
         self._clips.expect((record.path, record.data_type) for record in records)
 
     def _encode(self, row: Example) -> Any:
-        """(prompt, answer ids (A,)), or None when the medium does not decode."""
+        """(prompt, answer ids (A,)), or None for a row that is left out."""
+        if (found := spelled(texts_of(row.record))) is not None:
+            self._on_skip(row.record, ": ".join(found))
+            return None
         try:
             clip = self._clips.get(row.record.path, row.record.data_type)
         except VideoError as error:
@@ -120,8 +118,32 @@ class Collator:
         prompt = encode_prompt(self._processor, row.prompt, clip, row.record.data_type, row.record.path)
         return prompt, torch.tensor([*answer, self._end])
 
-    def _learned(self, answer: torch.Tensor) -> torch.Tensor:
-        return answer.masked_fill(torch.isin(answer, self._unlearned), IGNORED)
+
+class EpochOrder:
+    """A sampler's rows in an order that follows from seed and epoch alone, so that a resumed run draws it again.
+
+    transformers' sampler by length draws from the process's random stream, which a resumed run has at another place.
+    One that keeps epochs apart itself is told the epoch here, for accelerate cannot reach it behind this order.
+
+    Args:
+        sampler: of rows, by length or at random.
+        seed: of the run.
+        epoch: gives the present one, from 0.
+    """
+
+    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int]) -> None:
+        self._sampler, self._seed, self._epoch = sampler, seed, epoch
+
+    def __iter__(self) -> Iterator[int]:
+        epoch = self._epoch()
+        if hasattr(self._sampler, "set_epoch"):
+            self._sampler.set_epoch(epoch)
+        else:
+            self._sampler.generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
+        return iter(self._sampler)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
 
 
 class AnnouncedOrder:
@@ -152,10 +174,6 @@ class AnnouncedOrder:
 
     def __len__(self) -> int:
         return len(self._sampler)
-
-    def __getattr__(self, name: str) -> Any:
-        """The sampler's own: accelerate sets its epoch."""
-        return getattr(self._sampler, name)
 
 
 def placing(model: Any, padding_free: bool) -> Placer | None:

@@ -20,7 +20,7 @@ from tasks.core.train.padding_free import read
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.runs import newest_checkpoint
 from tasks.params import Sft
-from tasks.sft.data import AnnouncedOrder, Collator, Example, lengths
+from tasks.sft.data import AnnouncedOrder, Collator, EpochOrder, Example, lengths
 
 COLUMNS = {
     "step": "step",
@@ -62,7 +62,7 @@ class VideoSFTTrainer(ResumesWeights, SFTTrainer):
         # Several processes share out the batches of an inner sampler of batches.
         batches = getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler)
         batches.sampler = AnnouncedOrder(
-            batches.sampler,
+            EpochOrder(batches.sampler, self.args.seed, lambda: int(self.state.epoch)),
             self.data_collator.expect,
             self._train_batch_size,
             self.args.process_index,

@@ -1,7 +1,8 @@
 """One process of a distributed run: `accelerate launch tests/stages/grpo_process.py MODEL FOLDER`.
 
 Trains every layout of LAYOUTS for three steps and writes `<layout>.json` (loss and gradient norm of each step, sums of
-the trained weights) from the first process, then `answers-<rank>.json` (sampled with whole and with sharded weights).
+the trained weights) from the first process, likewise `dying.json` of a run in which the second process's engine fails;
+then `answers-<rank>.json` (sampled with whole and with sharded weights).
 """
 
 import json
@@ -51,6 +52,21 @@ def run(model, work, layout, processes):
     }
 
 
+def die_once():
+    """Let this process's vLLM engine fail at the second step from now on."""
+    from tasks.grpo.vllm_rollouts import VllmRollouts
+
+    original, calls = VllmRollouts._generate, []
+
+    def generate(self, asks):
+        calls.append(asks)
+        if len(calls) == 2:
+            raise RuntimeError("worker lost")
+        return original(self, asks)
+
+    VllmRollouts._generate = generate
+
+
 def sharded_answers(model, rank, shard):
     """Sampled answers of this process's own prompts (a video on one, an image on the other), weights sharded or whole.
 
@@ -96,6 +112,11 @@ def main():
         if torch.distributed.get_rank() == 0:
             (work / f"{layout}.json").write_text(json.dumps(found))
     rank = torch.distributed.get_rank()
+    if rank == 1:
+        die_once()
+    found = run(model, work / "again", "whole, vllm", 2)
+    if rank == 0:
+        (work / "dying.json").write_text(json.dumps(found))
     found = {"whole": sharded_answers(model, rank, False), "sharded": sharded_answers(model, rank, True)}
     (work / f"answers-{rank}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()

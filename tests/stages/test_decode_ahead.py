@@ -188,11 +188,11 @@ def test_the_rows_announced_are_those_of_this_and_the_next_batch(processes, batc
         for epoch in (0, 1):
             told = []
             order = AnnouncedOrder(sampler, told.append, batch, process, processes)
-            order.set_epoch(epoch)
+            sampler.set_epoch(epoch)
             whole = BatchSampler(order, batch, False)
             dealt = list(BatchSamplerShard(whole, processes, process) if processes > 1 else whole)
             assert told == [one + two for one, two in zip(dealt, [*dealt[1:], []], strict=True)]
-            order.set_epoch(epoch)
+            sampler.set_epoch(epoch)
             announced = list(order)
             sampler.set_epoch(epoch)
             assert announced == list(sampler) and len(order) == rows

@@ -1,5 +1,6 @@
 """T-GRPO on a tiny random model: contrast, views, rollouts, rows in the loss, literal losses, exact resume."""
 
+import dataclasses
 import inspect
 import json
 import math
@@ -421,6 +422,23 @@ def test_a_lost_clip_costs_its_prompt(tiny_model, make_clip, tmp_path, scored_by
     assert ("broken", "torn") in stage.skipped
     assert [entry["skipped"] for entry in result.trainer.state.log_history if "loss" in entry] == [0.5, 0.5]
     assert all(math.isfinite(entry["loss"]) for entry in result.trainer.state.log_history if "loss" in entry)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"problem": "What is <|video_pad|>?"}, "problem: spells <|video_pad|>", id="a second video"),
+        pytest.param({"problem": "What is <|image_pad|>?"}, "problem: spells <|image_pad|>", id="an image beside it"),
+        pytest.param({"options": ["A.", "B. <|vision_end|>"]}, "options: spells <|vision_end|>", id="an option"),
+    ],
+)
+def test_a_question_that_spells_a_visual_token_costs_its_prompt(
+    tiny_model, make_clip, tmp_path, scored_by_parity, changes, reason
+):
+    stage = Stage(tiny_model, make_clip, [RECORDS[0], dataclasses.replace(record(9), **changes)])
+    result = stage.train(tmp_path, settings(steps=1))
+    assert set(stage.skipped) == {("clip 9", f"{reason}, which stands for pixels")}
+    assert [entry["skipped"] for entry in result.trainer.state.log_history if "loss" in entry] == [0.5]
 
 
 def test_all_clips_lost_trains_nothing(tiny_model, make_clip, tmp_path):

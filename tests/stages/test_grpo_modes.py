@@ -12,13 +12,14 @@ from pydantic import ValidationError
 from tasks.core.io.errors import StageError
 from tasks.core.train.features import encode_media
 from tasks.grpo import trainer as trainer_module
+from tasks.grpo.checks import check_trackers
 from tasks.grpo.data import substitute
 from tasks.grpo.groups import Answered, Outcome, Place, assemble, places
 from tasks.grpo.log import letter_shares, step_metrics
 from tasks.grpo.rollout import Answer, Streams, sample
 from tasks.grpo.scoring import advantages, score_group
 from tasks.grpo.temporal import likelihood_contrast, order_share, token_weights
-from tasks.grpo.train import arguments, check_trackers
+from tasks.grpo.train import arguments
 from tasks.params import Grpo, load
 from tests.pipeline.graph import ROOT
 from tests.stages.grpo_stage import RECORDS, Stage, parity_score, settings

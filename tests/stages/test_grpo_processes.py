@@ -34,7 +34,7 @@ def two_processes(tiny_model, tmp_path_factory):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return {path.stem: json.loads(path.read_text()) for path in work.glob("*.json")}
+    return {path.stem: json.loads(path.read_text()) for path in work.glob("*.json")} | {"told": done.stderr}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -44,6 +44,13 @@ def test_two_processes_equal_one(tiny_model, tmp_path, monkeypatch, two_processe
     assert any(loss for loss, *_ in one["losses"]), "something is learned"
     torch.testing.assert_close(torch.tensor(two["losses"]), torch.tensor(one["losses"]), **TOLERANCE)
     torch.testing.assert_close(torch.tensor(two["weights"]), torch.tensor(one["weights"]), rtol=1e-4, atol=1e-4)
+
+
+def test_an_engine_that_dies_in_one_process_is_started_again_there(two_processes):
+    """The other process keeps its engine and waits; the run is the one in which nothing died."""
+    assert two_processes["told"].count("rollout engine died, started again: RuntimeError: worker lost") == 1
+    for name, values in two_processes["dying"].items():
+        torch.testing.assert_close(torch.tensor(values), torch.tensor(two_processes["whole, vllm"][name]), **TOLERANCE)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

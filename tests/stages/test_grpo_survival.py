@@ -14,9 +14,9 @@ from tasks.core.models.load import load_model
 from tasks.core.train.runs import newest_checkpoint, publish
 from tasks.core.video import VideoError
 from tasks.grpo import trainer as trainer_module
+from tasks.grpo.checks import check_sharding
 from tasks.grpo.data import black_picture
 from tasks.grpo.stop import StoppedError, StopRequest
-from tasks.grpo.train import check_sharding
 from tests.stages.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.stages.test_grpo import weights
 from tests.stages.training_project import make_project

@@ -138,18 +138,6 @@ def test_an_engine_that_dies_is_started_again_once(engine, policy, asks, monkeyp
         assert "started again: RuntimeError: worker lost" in capsys.readouterr().err
 
 
-def test_an_engine_that_dies_beside_others_is_an_error(engine, policy, asks, monkeypatch):
-    """Starting one again would wait for the other processes' engines for ever."""
-
-    def generate(some):
-        raise RuntimeError("worker lost")
-
-    monkeypatch.setattr(engine, "_generate", generate)
-    monkeypatch.setattr(engine, "_several", True)
-    with pytest.raises(EngineError, match="one of several processes died: .*worker lost"):
-        engine.answer(policy, asks)
-
-
 def test_literal_losses_drift_and_resume(engine, tiny_model, make_clip, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_module, "score_group", parity_score)
     values = settings(rollout_engine="vllm", rollout_max_len=512, steps=3, save_steps=1)

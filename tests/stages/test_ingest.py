@@ -98,6 +98,7 @@ def test_bad_rows_are_quarantined_with_their_reasons_and_the_run_completes(proje
         {**ROW, "problem_id": 1, "solution": "4"},
         {**ROW, "problem_id": 2, "path": "cut.mp4"},
         {**ROW, "problem_id": 3, "path": "../../etc/passwd"},
+        {**ROW, "problem_id": 4, "problem": "What does <|video_pad|> mean?"},
     ]
     quarantined = project(source(write_rows(rows)))
     found = [(row["row"], row["problem_id"], row["kind"], row["field"], row["reason"]) for row in quarantined]
@@ -105,9 +106,10 @@ def test_bad_rows_are_quarantined_with_their_reasons_and_the_run_completes(proje
         (1, "1", "record", "solution", "not <answer>..</answer>: '4'"),
         (2, "2", "media", "path", "truncated: mdat box ends at byte 11878, the file at 9178, no index (moov)"),
         (3, "3", "path", "path", "'../../etc/passwd' leads out of the media root"),
+        (4, "4", "record", "problem", "spells <|video_pad|>, which stands for pixels"),
     ]
     assert [row["problem_id"] for row in read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)] == [0]
-    assert "rows train 1, rl 0, test 0; 2 media files; 3 rows quarantined" in capsys.readouterr().out
+    assert "rows train 1, rl 0, test 0; 2 media files; 4 rows quarantined" in capsys.readouterr().out
 
 
 def test_every_table_is_written_also_when_empty(project):

@@ -8,7 +8,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 import yaml
+from accelerate.data_loader import prepare_data_loader, skip_first_batches
+from torch.utils.data import DataLoader, RandomSampler
 from transformers import TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks import paths
 from tasks.core.io.errors import StageError
@@ -17,7 +20,7 @@ from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
 from tasks.params import Sft
-from tasks.sft.data import Collator, examples, lengths, most_visual_tokens, placing
+from tasks.sft.data import Collator, EpochOrder, examples, lengths, most_visual_tokens, placing
 from tasks.sft.train import check_sharding, keeps_features, train
 from tests.stages.training_project import make_project
 from tests.stages.vision_passes import count_patches
@@ -107,13 +110,34 @@ def test_loss_on_the_answer_and_its_end_only(stage, rows):
         assert int(mask.sum()) == first + len(learned), "padding is on the right and masked"
 
 
-def test_a_visual_token_in_an_answer_carries_no_loss(tiny_model, make_clip):
-    odd = Record(
-        **{**{f: getattr(RECORDS[0], f) for f in RECORDS[0].__slots__}, "process": "<think><|video_pad|></think>"}
-    )
-    stage = Stage(tiny_model, make_clip, [odd])
-    labels = stage(indices(0))["labels"]
-    assert stage.model.config.video_token_id not in labels
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"process": "<think><|video_pad|></think>"}, "process: spells <|video_pad|>", id="its reasoning"),
+        pytest.param(
+            {"process": "<|image_pad|>", "data_type": "image"}, "process: spells <|image_pad|>", id="image row"
+        ),
+        pytest.param({"process": "<think><|vision_start|>"}, "process: spells <|vision_start|>", id="no pixels asked"),
+        pytest.param({"solution": "<answer><|image_pad|></answer>"}, "solution: spells <|image_pad|>", id="its answer"),
+        pytest.param({"problem": "What is <|video_pad|>?"}, "problem: spells <|video_pad|>", id="its question"),
+        pytest.param({"options": ["A. no", "B.<|video_pad|>"]}, "options: spells <|video_pad|>", id="an option"),
+    ],
+)
+def test_a_row_that_spells_a_visual_token_costs_itself(tiny_model, make_clip, tmp_path, changes, reason, packed):
+    """Beside a video and an image, whose features it would take for its own."""
+    odd = dataclasses.replace(record(9), **changes)
+    stage = Stage(tiny_model, make_clip, [RECORDS[0], odd, RECORDS[1]], packed=packed)
+    result = stage.train(tmp_path, Sft(epochs=1, batch_size=3))
+    assert stage.skipped == [("clip 9", f"{reason}, which stands for pixels")]
+    alone = Stage(tiny_model, make_clip, [RECORDS[0], RECORDS[1]], packed=packed)
+    expected = alone.train(tmp_path / "alone", Sft(epochs=1, batch_size=2))
+    assert math.isclose(result.metrics["loss"], expected.metrics["loss"], rel_tol=1e-5)
+
+
+def test_a_row_that_spells_another_special_token_is_learned(tiny_model, make_clip):
+    stage = Stage(tiny_model, make_clip, [dataclasses.replace(record(9), process="<think><|im_end|></think>")])
+    assert (stage(indices(0))["labels"] != -100).sum() > 1 and stage.skipped == []
 
 
 def test_a_batch_gives_each_row_its_own_pixels(stage):
@@ -171,6 +195,53 @@ def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path, packed
         assert torch.equal(ours, theirs), name
 
 
+@pytest.mark.parametrize("by_length", [False, True], ids=["at random", "by length"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_resumed_epoch_goes_on_in_its_own_order(processes, by_length):
+    """Through accelerate's loader of each process, in a second epoch of which two batches were learned."""
+    sampler = LengthGroupedSampler(2, lengths=list(range(12))) if by_length else RandomSampler(range(12))
+
+    def loader(process, order):
+        plain = DataLoader(range(12), batch_size=2, sampler=sampler, collate_fn=list)
+        made = prepare_data_loader(plain, num_processes=processes, process_index=process, use_seedable_sampler=True)
+        batches = getattr(made.batch_sampler, "batch_sampler", made.batch_sampler)
+        batches.sampler = EpochOrder(batches.sampler, 5, order)
+        return made
+
+    torch.manual_seed(7)
+    epochs = [[list(loader(process, lambda epoch=epoch: epoch)) for process in range(processes)] for epoch in (0, 1)]
+    assert sorted(row for share in epochs[1] for batch in share for row in batch) == list(range(12))
+    assert epochs[0] != epochs[1]
+    torch.manual_seed(7)
+    torch.rand(3)  # what a resumed run has drawn is not what one that goes on has drawn
+    resumed = [list(skip_first_batches(loader(process, lambda: 1), 2)) for process in range(processes)]
+    assert resumed == [share[2:] for share in epochs[1]]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize(
+    "batches",
+    [
+        pytest.param(2, id="in the first epoch"),
+        pytest.param(3, id="between the epochs"),
+        pytest.param(5, id="in the second epoch"),
+    ],
+)
+def test_exact_resume_by_length(tiny_model, make_clip, tmp_path, batches, packed):
+    """Batches of like length: the order of an epoch is that of a run that was not stopped, to the bit."""
+    settings = SETTINGS.model_copy(update={"group_by_length": True, "save_steps": 1})
+    straight = Stage(tiny_model, make_clip, packed=packed)
+    whole = straight.train(tmp_path / "whole", settings)
+    with pytest.raises(KeyboardInterrupt):
+        Stage(tiny_model, make_clip, stop_after=batches, packed=packed).train(tmp_path / "parts", settings)
+    resumed = Stage(tiny_model, make_clip, packed=packed)
+    parts = resumed.train(tmp_path / "parts", settings)
+    assert resumed.batches < straight.batches
+    assert parts.curve == whole.curve
+    for name, value in straight.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
 def test_a_frozen_encoder_stays(stage, tmp_path):
     before = {name: value.clone() for name, value in stage.model.state_dict().items()}
     stage.train(tmp_path, Sft(epochs=1, learning_rate=1e-2, batch_size=4, train_vision=False))
@@ -224,7 +295,6 @@ def test_gradient_checkpointing_and_accumulation(tiny_model, make_clip, tmp_path
 
 
 LONG = dataclasses.replace(RECORDS[0], problem_id=7, process="<think>" + "one, two, three " * 40 + "</think>")
-SPOKEN = dataclasses.replace(RECORDS[0], problem_id=8, process="<think><|video_pad|></think>")
 UNEVEN = [RECORDS[0], RECORDS[1], LONG, record(9, path="broken"), RECORDS[4], RECORDS[5]]
 
 
@@ -276,9 +346,7 @@ def test_a_row_of_the_largest_clip_has_the_length_it_is_grouped_by(tiny_model, m
 
 
 def test_a_packed_batch_holds_no_padding(tiny_model, make_clip):
-    padded, packed = (
-        Stage(tiny_model, make_clip, [*UNEVEN, SPOKEN], packed=on)(indices(*range(7))) for on in (False, True)
-    )
+    padded, packed = (Stage(tiny_model, make_clip, UNEVEN, packed=on)(indices(*range(6))) for on in (False, True))
     lost = 1  # the last token of a row predicts nothing
     assert packed["row_lengths"].tolist() == [int(row.sum()) - lost for row in padded["attention_mask"]]
     assert packed["input_ids"].shape == (1, int(packed["row_lengths"].sum()))
@@ -297,14 +365,19 @@ def test_a_model_that_cannot_read_packed_rows_is_refused(tiny_model):
     ("dtype", "train_vision"), [("float32", True), ("bfloat16", True), ("bfloat16", False)], ids=str
 )
 def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys, dtype, train_vision):
-    """`python -m tasks.sft` with one video, one image and one clip that does not decode."""
+    """`python -m tasks.sft` with a video, an image, a clip that does not decode and a text that asks for pixels."""
     from tasks.sft.__main__ import main
 
     monkeypatch.chdir(tmp_path)
     make_project(
         tmp_path,
         tiny_model,
-        sft=[record(0, path="clip.mp4"), record(1, "image", "still.png"), record(2, path="torn.mp4")],
+        sft=[
+            record(0, path="clip.mp4"),
+            record(1, "image", "still.png"),
+            record(2, path="torn.mp4"),
+            dataclasses.replace(record(3, path="clip.mp4"), process="<think><|video_pad|></think>"),
+        ],
         dtype=dtype,
     )
     params = yaml.safe_load(paths.PARAMS.read_text())
@@ -314,13 +387,15 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
     assert main() == 0
     assert sum(seen) == 2 + 1, "one pass over four frames and one over an image"
     metrics = json.loads((tmp_path / "reports/sft/metrics.json").read_text())
-    assert (metrics["steps"], metrics["rows"], metrics["skipped_rows"]) == (2, 3, 1)
+    assert (metrics["steps"], metrics["rows"], metrics["skipped_rows"]) == (2, 4, 2)
     assert (tmp_path / "reports/sft/curve.csv").read_text().count("\n") == 3
     assert str(load_model(tmp_path / "models/sft", "auto").dtype) == f"torch.{dtype}"
     assert load_processor(tmp_path / "models/sft").chat_template
     assert not list((tmp_path / "models/sft").glob("*.bin"))
     assert not list((tmp_path / "models/.work/sft").iterdir()), "work in progress is removed when done"
-    assert "models/sft" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "models/sft" in told.out
+    assert "data/filter/sft.parquet: problem_id 3 (clip.mp4): process: spells <|video_pad|>" in told.err
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from tasks.core.engine.base import Completion, EngineError, FinishReason, Request, answer_admitted
 from tasks.core.models import inputs, load
-from tasks.core.models.visual_tokens import VISUAL_TOKENS
+from tasks.core.text.visual import VISUAL_TOKENS
 
 GIB = 1 << 30
 CPU_BATCHED_TOKENS = 4096

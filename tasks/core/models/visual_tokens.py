@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-VISUAL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+from tasks.core.text.visual import VISUAL_TOKENS
 
 
 def visual_token_ids(tokenizer: Any) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.core.io.errors import StageError
+from tasks.core.text import spelled
 
 DATA_TYPES = ("image", "video")
 PROBLEM_TYPES = ("multiple choice", "numerical", "OCR", "free-form", "regression")
@@ -166,7 +167,7 @@ def parse_record(raw: object, where: str) -> Record:
         raise RecordError(where, "record", f"not an object but {type(raw).__name__}")
     problem_type = _one_of(raw, "problem_type", PROBLEM_TYPES, where)
     options = _options(raw, problem_type, where)
-    return Record(
+    record = Record(
         problem_id=_integer(raw, "problem_id", where),
         problem=_text(raw, "problem", where),
         data_type=_one_of(raw, "data_type", DATA_TYPES, where),
@@ -179,6 +180,15 @@ def parse_record(raw: object, where: str) -> Record:
         temporal=_optional_flag(raw, "temporal", where),
         skill=_optional_text(raw, "skill", where),
     )
+    if (found := spelled(texts_of(record))) is not None:
+        raise RecordError(where, *found)
+    return record
+
+
+def texts_of(record: Record) -> dict[str, str]:
+    """Field -> text, of what a model reads of a record or learns to write."""
+    options = "\n".join(record.options)
+    return {"problem": record.problem, "options": options, "process": record.process, "solution": record.solution}
 
 
 def record_from_row(row: Mapping[str, Any]) -> Record:

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from tasks.core.engine.base import open_engine
+from tasks.core.engine.base import Request, open_engine
 from tasks.core.engine.transformers import SeededSampler, calls, truncate
 from tasks.core.models import inputs
 from tasks.core.models.load import load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.text.visual import VISUAL_TOKENS
 
 SAMPLED = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12}
 
@@ -30,6 +31,19 @@ def test_bad_requests_cost_themselves_only(engine, requests):
     assert "max_model_len 512" in said[0]
     assert "no medium" in said[1]
     assert "0 video placeholders" in said[2]
+
+
+@pytest.mark.parametrize("medium", ["video", "image", None])
+def test_a_question_that_spells_a_visual_token_costs_itself_at_most(engine, make_clip, chat, medium):
+    """One that asks for pixels is refused, whatever is shown; one that does not is a text like any other."""
+    clip = make_clip(1, 0) if medium == "image" else make_clip(4) if medium else None
+    texts = ["What?", *(f"What is {token}?" for token in VISUAL_TOKENS)]
+    prompts = [engine.render(chat(medium, text)) for text in texts]
+    asked = [Request(prompt, prompt, clip, medium or "video", 0) for prompt in prompts]
+    found = engine.generate(asked, **SAMPLED)
+    refused = [text for text, [completion] in zip(texts, found, strict=True) if "placeholders" in completion.error]
+    assert refused == ["What is <|image_pad|>?", "What is <|video_pad|>?"]
+    assert all(completion.text or text in refused for text, [completion] in zip(texts, found, strict=True))
 
 
 def test_an_answer_does_not_depend_on_its_batch(engine, requests):

@@ -5,7 +5,8 @@ import torch
 
 from tasks.core.models import inputs
 from tasks.core.models.load import load_processor
-from tasks.core.models.visual_tokens import VISUAL_TOKENS, visual_token_ids
+from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.text.visual import VISUAL_TOKENS
 
 
 @pytest.fixture(scope="module")

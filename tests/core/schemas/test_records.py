@@ -77,6 +77,17 @@ def test_parse_record(change, field, expected):
             {"solution": "<answer>left</answer>"}, "solution", "none of the 2 options", id="truth-is-the-text"
         ),
         pytest.param({"path": ""}, "path", "empty", id="no-path"),
+        pytest.param(
+            {"problem": "Is <|video_pad|> red?"}, "problem", "spells <|video_pad|>", id="a-question-of-pixels"
+        ),
+        pytest.param({"options": ["A.", "B. <|image_pad|>"]}, "options", "spells <|image_pad|>", id="option-of-pixels"),
+        pytest.param({"process": "<|vision_end|>"}, "process", "spells <|vision_end|>", id="reasoning-of-pixels"),
+        pytest.param(
+            {**OPEN, "solution": "<answer><|vision_pad|></answer>"},
+            "solution",
+            "spells <|vision_pad|>",
+            id="true-pixels",
+        ),
         pytest.param({"temporal": "yes"}, "temporal", "'yes'", id="temporal-is-text"),
     ],
 )
