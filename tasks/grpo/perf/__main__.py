@@ -95,7 +95,7 @@ def _steps(options: argparse.Namespace) -> int:
 
 def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every measurement by name; the levers come on one after the other."""
-    every = ("encode_once", "share_prefix", "share_prefix_update", "selective_checkpointing")
+    every = ("encode_once", "share_prefix", "drop_ended", "share_prefix_update", "selective_checkpointing")
     for frames in options.frames:
         for group in options.group:
             shared = {"frames": frames, "group": group, **_common(options)}
@@ -109,7 +109,7 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from (("plain", job("ours", (), micro)) for micro in sizes)
             if not options.quick:
                 yield from (("encode once", job("ours", every[:1], micro)) for micro in sizes)
-            yield "share prefix", job("ours", every[:3], group)
+            yield "share prefix", job("ours", every[:4], group)
             yield "all levers", job("ours", every, group)
             if not options.quick:
                 yield "cached features", job("ours", (*every, CACHED), group)
