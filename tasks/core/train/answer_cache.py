@@ -33,12 +33,11 @@ class AnswerCache:
             copies: answers to each.
             tokens: longest answer.
         """
-        ends = itertools.accumulate(prompts)
-        self._prompts = [slice(end - length, end) for end, length in zip(ends, prompts, strict=True)]
         self._layout = Layout(list(prompts), [[] for _ in prompts])
         self._owners = torch.repeat_interleave(torch.arange(len(copies)), torch.tensor(copies))
+        self._counts = list(copies)
         self._tokens, self._length = tokens, 0
-        self._read: list[Pair] = []
+        self._read: list[list[Pair]] = []
         self._own: list[Pair] = []
 
     def attend(
@@ -57,7 +56,8 @@ class AnswerCache:
             (1, N, heads, d).
         """
         if layer == len(self._read):
-            self._read.append((key.contiguous(), value.contiguous()))
+            parts = (kept.contiguous().split(self._layout.prompts, dim=2) for kept in (key, value))
+            self._read.append(list(zip(*parts, strict=True)))
             shape = (len(self._owners), key.shape[1], self._tokens, key.shape[3])
             self._own.append((value.new_empty(shape), value.new_empty(shape)))
             return attend(query, key, value, self._layout, scale, merge=True)
@@ -80,15 +80,14 @@ class AnswerCache:
             kept[: len(answers), :, : self._length] = kept[answers, :, : self._length]
         self._own = [(keys[: len(answers)], values[: len(answers)]) for keys, values in self._own]
         self._owners = self._owners[answers]
+        self._counts = torch.bincount(self._owners, minlength=len(self._counts)).tolist()
 
     def _prompt_part(self, layer: int, query: torch.Tensor, scale: float | None) -> Pair:
         """Attention (N, heads, d) of each answer's token to its prompt, and its log-sum-exp (N, heads)."""
-        keys, values = self._read[layer]
         found, lses = [], []
-        counts = torch.bincount(self._owners, minlength=len(self._prompts)).tolist()
-        for prompt, part in zip(self._prompts, query.split(counts, dim=2), strict=True):
-            if part.shape[2]:
-                seen, lse = fused(part, keys[:, :, prompt], values[:, :, prompt], scale=scale)
+        for read, asked, count in zip(self._read[layer], query.split(self._counts, dim=2), self._counts, strict=True):
+            if count:
+                seen, lse = fused(asked, *read, scale=scale)
                 found.append(seen[0].transpose(0, 1))
                 lses.append(lse[0].T)
         return torch.cat(found), torch.cat(lses)
