@@ -13,7 +13,7 @@ from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
-from tasks.core.train.rows import EncodedPrompt, encode_prompt
+from tasks.core.train.rows import EncodedPrompt, encode_prompt, reordered
 from tasks.core.video import Clip, VideoError, shuffle_clip, shuffle_order
 
 OnSkip = Callable[[Record, str], None]
@@ -126,7 +126,7 @@ def open_views(
     if order == true_order:
         return Views(ordered, None)
     mixed = shuffle_clip(clip, order)
-    shuffled = encode_prompt(processor, prompt.text, mixed, record.data_type, record.path)
+    shuffled = reordered(encoded, order, mixed)
     return Views(ordered, View(f"{name} shuffled", True, order, shuffled, mixed))
 
 
