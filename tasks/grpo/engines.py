@@ -69,6 +69,8 @@ class TransformersRollouts:
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=list(ends),
             suppress_tokens=visual_token_ids(tokenizer),
+            # What is left open here is taken from the checkpoint; the released ones ask for 1.05.
+            repetition_penalty=1.0,
         )
 
     def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:

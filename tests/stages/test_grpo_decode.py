@@ -12,6 +12,7 @@ from tasks.grpo import decode as decode_module
 from tasks.grpo import rollout as rollout_module
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.decode import decode
+from tasks.grpo.engines import TransformersRollouts
 from tasks.grpo.rollout import Streams, sample
 from tests.stages.grpo_stage import Stage, parity_score, settings
 from tests.stages.test_grpo import generation, some_views
@@ -102,6 +103,24 @@ def test_scores_are_those_of_a_forward_over_prompt_and_answer(tiny_model, make_c
         ).logits[0, len(view.ids) - 1 : -1]
         for place, values in enumerate(expected.log_softmax(-1)):
             torch.testing.assert_close(seen[row, place], values, rtol=0, atol=LOGPS)
+
+
+@pytest.mark.parametrize("drop_ended", [False, True])
+@torch.no_grad()
+def test_a_penalty_in_the_checkpoint_changes_no_answer(stage, drop_ended):
+    """Its generation settings would make answers a sample of another distribution than the one that is trained."""
+    views = some_views(stage)
+    features = encode_media(stage.model, views)
+    tokenizer = stage.processor.tokenizer
+    found = []
+    for penalty in (1.0, 5.0):
+        stage.model.generation_config.repetition_penalty = penalty
+        engine = TransformersRollouts(settings().sampling, tokenizer, [tokenizer.eos_token_id], True)
+        streams = Streams(range(10), 6, 1.0, 1.0, "cpu")
+        found.append(
+            sample(stage.model, views, features, [2] * 5, engine._config, streams=streams, drop_ended=drop_ended)
+        )
+    assert found[0] == found[1]
 
 
 @torch.no_grad()
