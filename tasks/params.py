@@ -285,6 +285,9 @@ class Grpo(Section):
     medium is encoded once; otherwise from a step's rollouts to its update, for passes without gradient. 0: none."""
     share_prefix: bool = True
     """Rollouts read each prompt once and copy its keys and values; false reads it for every answer."""
+    drop_ended: bool = True
+    """Rollouts on a processor take answers out of the batch as they end and attend to prompts in place, uncopied, with
+    `share_prefix` and weights not sharded; false, or otherwise: transformers' `generate`, as long as the longest."""
     share_prefix_update: bool = True
     """Loss and reference read each prompt once for all its answers in a micro-batch; false reads it for each."""
     skip_zero_advantage: bool = True

@@ -156,6 +156,7 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
         decoding=Decoding(**section.sampling.model_dump()),
         official_max_tokens=section.official_max_tokens,
         decode_workers=config.video.decode_workers,
+        disk_cache_gb=config.video.disk_cache_gb,
     )
 
 

@@ -59,6 +59,7 @@ def _read(group: list[Job], settings: Settings) -> Clip | VideoError:
             job.path,
             settings.sampling._replace(frames=frames),
             windowed=job.source.protocol == "official",
+            disk_cache_gb=settings.disk_cache_gb,
         )
     except VideoError as error:
         return error

@@ -41,6 +41,8 @@ class Settings(NamedTuple):
     official_max_tokens: int | None
     decode_workers: int = 0
     """Threads that decode a batch ahead; no part of a key."""
+    disk_cache_gb: float = 0.0
+    """Size of the cache of decoded frames, GiB; no part of a key."""
 
 
 class Source(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks.benchmark.suites.base import Sample
-from tasks.core.video import Clip, VideoError, read_image, read_media, resize_clip
+from tasks.core.video import Clip, VideoError, open_clip, read_image, resize_clip
 from tasks.core.video.decode import decode_frames
 from tasks.core.video.sample import frame_count, frame_indices
 
@@ -67,8 +67,10 @@ def stamp(path: Path | None) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_sample(sample: Sample, path: Path, sampling: Sampling, *, windowed: bool) -> Clip:
+def read_sample(sample: Sample, path: Path, sampling: Sampling, *, windowed: bool, disk_cache_gb: float = 0.0) -> Clip:
     """The sample's clip, sampled and resized; with `windowed`, its annotated part alone.
+
+    Whole files go through the frame cache when it has a size; parts and folders of pictures are read each time.
 
     Raises:
         VideoError: it does not decode, or the part holds fewer than two frames.
@@ -80,7 +82,7 @@ def read_sample(sample: Sample, path: Path, sampling: Sampling, *, windowed: boo
         clip = _read_part(path, sampling, window)
     else:
         kind = str(sample.extra.get("data_type", "video"))
-        clip = read_media(path, kind, frames=sampling.frames, fps=sampling.fps, min_frames=sampling.min_frames)
+        return open_clip(str(path), kind, **sampling._asdict(), disk_cache_gb=disk_cache_gb)
     try:
         return resize_clip(clip, sampling.min_pixels, sampling.max_pixels)
     except ValueError as error:

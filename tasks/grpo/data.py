@@ -14,7 +14,7 @@ from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record, texts_of
 from tasks.core.text import spelled
 from tasks.core.train.clips import ClipStore
-from tasks.core.train.rows import EncodedPrompt, encode_prompt
+from tasks.core.train.rows import EncodedPrompt, encode_prompt, reordered
 from tasks.core.video import Clip, VideoError, shuffle_clip, shuffle_order
 
 OnSkip = Callable[[Record, str], None]
@@ -133,7 +133,7 @@ def open_views(
     if order == true_order:
         return Views(ordered, None)
     mixed = shuffle_clip(clip, order)
-    shuffled = encode_prompt(processor, prompt.text, mixed, record.data_type, record.path)
+    shuffled = reordered(encoded, order, mixed)
     return Views(ordered, View(f"{name} shuffled", True, order, shuffled, mixed))
 
 

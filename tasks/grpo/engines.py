@@ -49,7 +49,9 @@ class Rollouts(Protocol):
 class TransformersRollouts:
     """`Rollouts` by the policy itself: vision features once per view, keys and values of a prompt once."""
 
-    def __init__(self, sampling: Any, tokenizer: Any, ends: Sequence[int], share_prefix: bool) -> None:
+    def __init__(
+        self, sampling: Any, tokenizer: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
+    ) -> None:
         """Set up.
 
         Args:
@@ -57,14 +59,18 @@ class TransformersRollouts:
             tokenizer: of the policy.
             ends: tokens that end an answer.
             share_prefix: see `rollout.sample`.
+            drop_ended: see `rollout.sample`.
         """
-        self._settings, self._tokenizer, self._ends, self._share_prefix = sampling, tokenizer, ends, share_prefix
+        self._settings, self._tokenizer, self._ends = sampling, tokenizer, ends
+        self._share_prefix, self._drop_ended = share_prefix, drop_ended
         self._config = GenerationConfig(
             do_sample=False,
             max_new_tokens=sampling.max_tokens,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=list(ends),
             suppress_tokens=visual_token_ids(tokenizer),
+            # What is left open here is taken from the checkpoint; the released ones ask for 1.05.
+            repetition_penalty=1.0,
         )
 
     def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
@@ -91,7 +97,17 @@ class TransformersRollouts:
                 gather_for_encoding(model)
             features = trainer.vision_features(model, prompts)
             copies = [len(ask.seeds) for ask in asks]
-            sampled = sample(model, prompts, features, copies, self._config, self._share_prefix, streams, sharded)
+            sampled = sample(
+                model,
+                prompts,
+                features,
+                copies,
+                self._config,
+                self._share_prefix,
+                streams,
+                sharded=sharded,
+                drop_ended=self._drop_ended,
+            )
         return [[answer_of_ids(ids, self._tokenizer, self._ends) for ids in group] for group in sampled]
 
     def close(self) -> None:

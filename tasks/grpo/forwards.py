@@ -20,7 +20,7 @@ from tasks.core.models.positions import use_published_positions
 from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, trains
 from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels
-from tasks.core.train.shared_prefix import Scores, packed_rows, runs, score_answers, use_shared_prefix
+from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers, use_shared_prefix
 from tasks.grpo.engines import without_adapter_wrapper
 from tasks.params import Grpo
 
@@ -173,11 +173,12 @@ class ViewForwards:
 
     def _shared(self, model: Any, keys: Sequence[str], answers: torch.Tensor, mask: torch.Tensor) -> Scores:
         """Scores (B, C) of answers, each prompt read once for all its rows."""
-        prompts, counts = runs(keys)
+        prompts, counts, order = by_prompt(keys)
         used = [keys[row] for row in prompts]
-        packed = packed_rows(self._unwrapped(model), [self._encoded[key] for key in used], counts, answers, mask)
+        encoded = [self._encoded[key] for key in used]
+        packed = packed_rows(self._unwrapped(model), encoded, counts, answers[order], mask[order])
         with self.accelerator.autocast():
-            return score_answers(model, packed, self._media(model, used))
+            return in_order(score_answers(model, packed, self._media(model, used)), order)
 
     def _media(self, model: Any, keys: Sequence[str]) -> dict[str, Any]:
         """Media arguments of a forward over rows of these views."""

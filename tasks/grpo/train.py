@@ -230,7 +230,7 @@ def rollouts(tokenizer: Any, ends: Sequence[int], *, folder: str, settings: Grpo
         StageError: vLLM with an adapter; or it does not start.
     """
     if settings.rollout_engine == "transformers":
-        return TransformersRollouts(settings.sampling, tokenizer, ends, settings.share_prefix)
+        return TransformersRollouts(settings.sampling, tokenizer, ends, settings.share_prefix, settings.drop_ended)
     if settings.lora.rank:
         raise StageError("grpo.rollout_engine: vllm takes whole weights; with grpo.lora use transformers")
     from tasks.grpo.vllm_rollouts import VllmRollouts

@@ -14,15 +14,19 @@ from trl.trainer.utils import RepeatSampler
 from tasks import paths
 from tasks.annotate import __main__ as annotate
 from tasks.benchmark import __main__ as benchmark
+from tasks.benchmark import suite_log
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
+from tasks.core.video import open as open_module
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.data import drawn, schedule
 from tasks.grpo.stop import StoppedError, StopRequest
 from tasks.params import Sft
 from tasks.sft.data import AnnouncedOrder
+from tests.stages import benchmark_trees as trees
 from tests.stages.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.stages.infer_project import FakeEngine, make_project
+from tests.stages.test_benchmark_suites import run as run_suites
 from tests.stages.test_sft import RECORDS as SFT_RECORDS
 from tests.stages.test_sft import Stage as SftStage
 from tests.stages.test_sft import record as sft_record
@@ -239,3 +243,27 @@ def test_answers_are_the_same_with_workers(tmp_path, tiny_model, monkeypatch, st
         stage.main()
         found.append(written())
     assert found[0] == found[1]
+
+
+def test_public_benchmarks_are_answered_the_same_with_workers_and_cached_frames(tmp_path, monkeypatch):
+    """A missing and a broken clip among them; parts of clips are never cached."""
+    monkeypatch.chdir(tmp_path)
+    trees.annotate(tmp_path / "annotations")
+    trees.render(tmp_path / "annotations", tmp_path / "media")
+    read, inner = [], open_module.read_media
+
+    def counted(path, *args, **options):
+        read.append(str(path))
+        return inner(path, *args, **options)
+
+    monkeypatch.setattr(open_module, "read_media", counted)
+    found, decoded = [], []
+    for number, changes in enumerate([(0, 0.0), (2, 0.0), (2, 1.0), (2, 1.0)]):
+        folder = tmp_path / f"logs {number}"
+        made, _ = run_suites(tmp_path, folder, **dict(zip(("decode_workers", "disk_cache_gb"), changes, strict=True)))
+        logs = [suite_log.read(path).values() for path in sorted(suite_log.logs_in(folder))]
+        found.append((made["entries"], [[row | {"seconds": 0} for row in log] for log in logs]))
+        decoded.append({path for path in read if not path.endswith(trees.BROKEN)})
+        read.clear()
+    assert found[0] == found[1] == found[2] == found[3]
+    assert decoded[0] == decoded[1] == decoded[2] and not decoded[3]

@@ -17,7 +17,7 @@ from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media
 from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.grpo import trainer as trainer_module
-from tasks.grpo.batch import normaliser_share, rows_with_gradient
+from tasks.grpo.batch import normaliser_share, rows_with_gradient, take
 from tasks.grpo.data import schedule
 from tasks.grpo.log import ROLLOUT_SCHEMA, RolloutLog
 from tasks.grpo.rollout import Answer, sample, up_to_end
@@ -318,6 +318,8 @@ def test_speed_changes_no_gradient(stage, tmp_path, off):
                 weight /= 4
     trainer, batch = opened(stage, tmp_path, prompts_per_step=3)
     batch["advantages"] = torch.tensor([0.0] * 4 + [1.0, 0.0, 0.5, -0.5] + [0.3, -0.1, 0.0, 0.2])
+    # TRL shuffles the rows of a step: those of a prompt do not stay together.
+    batch = {name: take(value, torch.arange(12).view(3, 4).T.flatten()) for name, value in batch.items()}
 
     def step(**levers):
         trainer._settings = settings(**levers)
@@ -333,6 +335,21 @@ def test_speed_changes_no_gradient(stage, tmp_path, off):
     torch.testing.assert_close(loss, plain_loss, rtol=0, atol=1e-5)
     for name, value in plain.items():
         assert float((fast[name] - value).abs().max()) <= 1e-4 * float(value.abs().max()) + 1e-7, name
+
+
+def test_a_prompt_is_read_once_wherever_its_rows_are(stage, tmp_path, monkeypatch):
+    trainer, batch = opened(stage, tmp_path, prompts_per_step=3, skip_zero_advantage=False)
+    batch = {name: take(value, torch.tensor([0, 4, 8, 1, 5, 9, 11, 2])) for name, value in batch.items()}
+    read = []
+    packing = trainer_module.packed_rows
+
+    def packed_rows(inner, prompts, counts, *rest):
+        read.append(counts)
+        return packing(inner, prompts, counts, *rest)
+
+    monkeypatch.setattr(trainer_module, "packed_rows", packed_rows)
+    trainer._compute_loss(trainer.model, batch)
+    assert read == [[3, 2, 3]]
 
 
 def test_selective_checkpointing_keeps_less(stage, tmp_path):

@@ -133,6 +133,25 @@ def test_quick_asks_for_every_path_once_or_twice(monkeypatch):
     assert [command._job(values).micro for _, values in asked] == [1, 2, 8, 8, 1]
 
 
+def test_paths_that_are_not_asked_for_are_not_measured(monkeypatch, tmp_path, capsys):
+    """Curves over frames and G from two paths; ratios without plain are refused."""
+    found = {"wall": {"forward": 1.0, "backward": 1.0}, "processor": {}, "peak_mb": 1.0, "prompt": 20}
+    run = []
+    monkeypatch.setattr(command, "_run", lambda job, threads: run.append(job) or found)
+    sizes = ["--frames", "4", "8", "--group", "2", "4", "--micro", "1", "--timed-rows", "1", "--repeats", "1"]
+    asked = ["perf", "--device", "cpu", *sizes, "--out", str(tmp_path / "curves"), "--paths", "all levers"]
+    monkeypatch.setattr(sys, "argv", [*asked, "plain"])
+    assert command.main() == 0
+    assert [(job["frames"], job["group"], job["timed_rows"]) for job in run] == [
+        (frames, group, rows) for frames in (4, 8) for group in (2, 4) for rows in (1, group)
+    ]
+    assert (tmp_path / "curves.md").read_text().count("At ") == 4
+    monkeypatch.setattr(sys, "argv", asked)
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "ratios need plain too" in capsys.readouterr().err
+
+
 def test_cached_features_are_not_encoded_in_the_timed_passes():
     found = measure(job(levers=(*TOGETHER, CACHED), micro=2))
     assert found["wall"]["forward"] > 0 and "encode" not in found["wall"]

@@ -17,6 +17,7 @@ from tasks.core.models.inputs import encode
 from tasks.core.video import Clip
 
 IMAGE, VIDEO = 1, 2
+CHANNELS = 3
 Patches = tuple[tuple[int, int], ...]
 """The two frames of every temporal patch, as their source numbers them."""
 
@@ -61,9 +62,26 @@ def encode_prompt(
         grid=inputs.get(names[1]),
         seconds_per_grid=None if seconds is None else torch.as_tensor(seconds, dtype=torch.float32),
         source=None if clip is None else source,
-        patches=()
-        if clip is None
-        else tuple(zip_longest(clip.indices[::2], clip.indices[1::2], fillvalue=clip.indices[-1])),
+        patches=() if clip is None else _patches(clip.indices),
+    )
+
+
+def reordered(prompt: EncodedPrompt, order: Sequence[int], shown: Clip) -> EncodedPrompt:
+    """A prompt about a video with its frames in another order, as `encode_prompt` would make it; no pixel is made anew.
+
+    Args:
+        prompt: encoded with the frames in their own order.
+        order: which frame is shown at each place.
+        shown: the clip in that order.
+    """
+    assert prompt.pixels is not None and prompt.grid is not None
+    times = int(prompt.grid[0, 0])
+    # A patch holds, channel by channel, its two frames.
+    paired = prompt.pixels.view(times, -1, CHANNELS, 2, prompt.pixels.shape[1] // (2 * CHANNELS))
+    places = torch.tensor(list(zip_longest(order[::2], order[1::2], fillvalue=order[-1])))
+    frames = paired.permute(0, 3, 1, 2, 4).flatten(0, 1)[places]
+    return prompt._replace(
+        pixels=frames.permute(0, 2, 3, 1, 4).reshape(prompt.pixels.shape), patches=_patches(shown.indices)
     )
 
 
@@ -72,6 +90,10 @@ class Media:
     """Media of a batch that are still to be encoded; a data loader passes it on whole, unlike a tuple."""
 
     prompts: list[EncodedPrompt]
+
+
+def _patches(indices: Sequence[int]) -> Patches:
+    return tuple(zip_longest(indices[::2], indices[1::2], fillvalue=indices[-1]))
 
 
 def text_only(token: int) -> EncodedPrompt:

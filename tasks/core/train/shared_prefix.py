@@ -30,9 +30,11 @@ class Rows(NamedTuple):
     """Rows of a batch by the prompt that they answer."""
 
     prompts: list[int]
-    """A row of each prompt: the first of its run of rows."""
+    """The first row of each prompt."""
     counts: list[int]
-    """Rows in the run."""
+    """Rows of each."""
+    order: list[int]
+    """All rows, those of a prompt together."""
 
 
 def use_shared_prefix(model: Any) -> Any:
@@ -62,10 +64,13 @@ def use_shared_prefix(model: Any) -> Any:
     return model
 
 
-def runs(keys: Sequence[Hashable]) -> Rows:
-    """Consecutive rows of the same key share a prompt."""
-    counts = [len(list(run)) for _, run in itertools.groupby(keys)]
-    return Rows(list(itertools.accumulate(counts[:-1], initial=0)), counts)
+def by_prompt(keys: Sequence[Hashable]) -> Rows:
+    """Rows of the same key share a prompt, wherever in the batch they are: TRL shuffles the rows of a step."""
+    rows: dict[Hashable, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    found = list(rows.values())
+    return Rows([own[0] for own in found], [len(own) for own in found], list(itertools.chain.from_iterable(found)))
 
 
 def packed_rows(
@@ -110,6 +115,12 @@ def score_answers(model: Any, packed: Packed, media: Mapping[str, Any]) -> Score
         for values in (outputs.log_probs, outputs.entropy)
     )
     return Scores(log_probs, entropy)
+
+
+def in_order(scores: Scores, order: Sequence[int]) -> Scores:
+    """Scores of rows that were taken in `order`, in the batch's own order again."""
+    back = torch.tensor(order).argsort()
+    return Scores(*(None if values is None else values[back.to(values.device)] for values in scores))
 
 
 def placed(inner: Any, prompt: EncodedPrompt) -> Placed:

@@ -23,7 +23,8 @@ from transformers.masking_utils import sdpa_mask
 from tasks.core.train.packing import Layout
 
 NAME = "shared_prefix"
-_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+"""PyTorch's kernel: result and log-sum-exp."""
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
@@ -34,9 +35,10 @@ def shared_prefix_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     shared_prefix: Layout | None = None,
+    answer_cache: Any = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention function for transformers: a packed row when `shared_prefix` says so, otherwise SDPA as ever.
+    """Attention function for transformers: a packed row, answers being sampled, otherwise SDPA as ever.
 
     Args:
         module: the attention layer.
@@ -44,17 +46,22 @@ def shared_prefix_attention(
         key: (1, key heads, N, d).
         value: (1, key heads, N, d).
         attention_mask: of an ordinary batch; a packed row has none.
-        shared_prefix: layout of the packed row.
+        shared_prefix: layout of a packed row.
+        answer_cache: an `AnswerCache`, which attends itself.
         options: scaling, dropout and what else transformers passes on.
 
     Returns:
         (1, N, heads, d), and no weights.
     """
-    if shared_prefix is None:
+    if shared_prefix is None and answer_cache is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     # Rotation leaves float32 under autocast, which knows SDPA but not its kernel.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    return attend(query, key, value, shared_prefix, options.get("scaling"), merge=query.device.type == "cpu"), None
+    scale = options.get("scaling")
+    if answer_cache is not None:
+        return answer_cache.attend(module.layer_idx, query, key, value, scale), None
+    assert shared_prefix is not None
+    return attend(query, key, value, shared_prefix, scale, merge=query.device.type == "cpu"), None
 
 
 def register() -> None:
@@ -139,18 +146,18 @@ class _Split(torch.autograd.Function):
         out, lse = result.transpose(1, 2), query.new_empty(1, heads, total, 1, dtype=torch.float32)
         for prompt, _ in _spans(layout):
             parts = (t[:, :, prompt] for t in (query, key, value))
-            out[:, :, prompt], seen_lse = _forward(*parts, is_causal=True, scale=scale)
+            out[:, :, prompt], seen_lse = fused(*parts, is_causal=True, scale=scale)
             lse[:, :, prompt] = seen_lse.unsqueeze(-1)
         if layout.answer_tokens:
             every = slice(layout.prompt_tokens, None)
-            own, own_lse = _forward(
+            own, own_lse = fused(
                 *(_apart(t[:, :, every], layout) for t in (query, key, value)), is_causal=True, scale=scale
             )
             out[:, :, every], lse[:, :, every] = _joined(own, layout), _joined(own_lse.unsqueeze(-1), layout)
         for prompt, answers in _spans(layout):
             if answers.start == answers.stop:
                 continue
-            seen, seen_lse = _forward(query[:, :, answers], key[:, :, prompt], value[:, :, prompt], scale=scale)
+            seen, seen_lse = fused(query[:, :, answers], key[:, :, prompt], value[:, :, prompt], scale=scale)
             part = lse[:, :, answers]
             both = torch.logaddexp(part, seen_lse.unsqueeze(-1))
             # out_own + w * (out_prompt - out_own), w = exp(lse_prompt - lse)

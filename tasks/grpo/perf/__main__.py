@@ -1,4 +1,4 @@
-"""`python -m tasks.grpo.perf`: a policy update and a step, lever by lever, against the plain path and TRL.
+r"""`python -m tasks.grpo.perf`: a policy update and a step, lever by lever, against the plain path and TRL.
 
 Every measurement has a process of its own, so that peak memory is its own. Results go to reports/perf/. `--quick` takes
 minutes on two cores. Plain and TRL are measured at several micro-batch sizes; ratios are to the fastest. `--step` times
@@ -6,6 +6,8 @@ whole steps of params.yaml instead, with its levers as they are and with all of 
 
     python -m tasks.grpo.perf --quick
     python -m tasks.grpo.perf --shape small --frames 8 16 32 64 --group 4 8 16 --whole
+    python -m tasks.grpo.perf --paths plain 'all levers' --micro 1 --timed-rows 1 --repeats 1 \
+        --frames 8 16 32 64 --group 4 8 16                         cost curves alone, about ten minutes on two cores
     python -m tasks.grpo.perf --shape 3b --dtype bfloat16 --answer 512 --whole        on a GPU
     python -m tasks.grpo.perf --step
 """
@@ -35,6 +37,8 @@ from tasks.grpo.perf.table import (
     verdict,
 )
 
+PATHS = ("plain", "encode once", "share prefix", "all levers", "cached features", "TRL")
+
 NOTE = """
 Seconds are {clock} time on {threads} threads of {device}: the fastest of {repeats} passes after a warm one, over a
 group of G answers of {answer} tokens. Plain and TRL are timed on at least {timed} rows and scaled to G; `faster` and
@@ -57,7 +61,7 @@ def main() -> int:
     if options.step:
         return _steps(options)
     measured = []
-    for name, job in jobs(options):
+    for name, job in (made for made in jobs(options) if made[0] in options.paths):
         print(f"perf: {name}, {job['frames']} frames, G {job['group']}, micro-batch {job['micro']}", file=sys.stderr)
         measured.append(Measured(name, _job(job), _run(job, options.threads)))
     table = rows(measured, options.clock)
@@ -95,7 +99,7 @@ def _steps(options: argparse.Namespace) -> int:
 
 def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every measurement by name; the levers come on one after the other."""
-    every = ("encode_once", "share_prefix", "share_prefix_update", "selective_checkpointing")
+    every = ("encode_once", "share_prefix", "drop_ended", "share_prefix_update", "selective_checkpointing")
     for frames in options.frames:
         for group in options.group:
             shared = {"frames": frames, "group": group, **_common(options)}
@@ -109,7 +113,7 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from (("plain", job("ours", (), micro)) for micro in sizes)
             if not options.quick:
                 yield from (("encode once", job("ours", every[:1], micro)) for micro in sizes)
-            yield "share prefix", job("ours", every[:3], group)
+            yield "share prefix", job("ours", every[:4], group)
             yield "all levers", job("ours", every, group)
             if not options.quick:
                 yield "cached features", job("ours", (*every, CACHED), group)
@@ -150,6 +154,9 @@ def _job(values: dict[str, Any]) -> Job:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tasks.grpo.perf", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two micro-batch sizes, no single levers, one pass")
+    parser.add_argument(
+        "--paths", nargs="+", default=PATHS, choices=PATHS, help="what to measure; ratios need plain and all levers"
+    )
     parser.add_argument("--shape", default="small", choices=("mini", "small", "3b", "7b"))
     parser.add_argument("--frames", type=int, nargs="+", default=[16])
     parser.add_argument("--side", type=int, default=308, help="pixels, a multiple of 28; 308 is 121 tokens a patch")
@@ -173,6 +180,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", default=None, help="path of the table, without suffix")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if missing := {"plain", "all levers"} - set(options.paths):
+        parser.error(f"--paths: ratios need {' and '.join(sorted(missing))} too")
     if options.quick:
         options.micro, options.micro_trl, options.timed_rows, options.repeats = [1, 2], [1], 2, 1
         options.frames, options.group = options.frames[:1], options.group[:1]

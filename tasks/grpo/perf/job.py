@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-LEVERS = ("encode_once", "share_prefix", "share_prefix_update", "selective_checkpointing", "skip_zero_advantage")
+LEVERS = (
+    "encode_once",
+    "share_prefix",
+    "drop_ended",
+    "share_prefix_update",
+    "selective_checkpointing",
+    "skip_zero_advantage",
+)
 CACHED = "cached_features"
 """As a lever: the encoder is frozen, and its features are kept from an earlier step."""
 

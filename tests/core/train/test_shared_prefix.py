@@ -12,7 +12,7 @@ from tasks.core.models.positions import use_published_positions
 from tasks.core.train.packing import Layout, Placed, pack
 from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.core.train.rows import encode_prompt, grids, pad_rows, pixels, text_only
-from tasks.core.train.shared_prefix import packed_rows, runs, score_answers, use_shared_prefix
+from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers, use_shared_prefix
 from tasks.core.train.split_attention import attend, own_mask
 from tasks.core.video import shuffle_clip
 
@@ -56,12 +56,17 @@ def test_pack_refuses_rows_without_a_prompt():
 
 
 @pytest.mark.parametrize(
-    ("keys", "prompts", "counts"),
-    [("aabbb", [0, 2], [2, 3]), ("aba", [0, 1, 2], [1, 1, 1]), ("a", [0], [1])],
-    ids=["runs", "a key that comes again is read again", "one row"],
+    ("keys", "prompts", "counts", "order"),
+    [
+        pytest.param("aabbb", [0, 2], [2, 3], [0, 1, 2, 3, 4], id="in runs"),
+        pytest.param("abcab", [0, 1, 2], [2, 2, 1], [0, 3, 1, 4, 2], id="a key that comes again is read once"),
+        pytest.param("a", [0], [1], [0], id="one row"),
+    ],
 )
-def test_runs(keys, prompts, counts):
-    assert runs(keys) == (prompts, counts)
+def test_by_prompt(keys, prompts, counts, order):
+    assert by_prompt(keys) == (prompts, counts, order)
+    rows = torch.arange(len(keys)).unsqueeze(1)
+    assert torch.equal(in_order(Scores(rows[order], None), order).log_probs, rows)
 
 
 def test_own_mask():
