@@ -97,6 +97,25 @@ def test_table_shows_what_ran_and_compares_with_the_baseline():
     assert by_seed(rows, "grpo", "drop")[1] == pytest.approx(0.36)
 
 
+@pytest.mark.parametrize(
+    ("gain", "seeds", "words"),
+    [
+        pytest.param([0.1, 0.11, 0.12], 3, "A gain: 11.0 (8.5 to 13.5) points", id="a gain"),
+        pytest.param([-0.1, -0.11, -0.12], 3, "A loss: -11.0 (-13.5 to -8.5) points", id="a loss"),
+        pytest.param([0.1, -0.1, 0.02], 3, "No difference beyond chance", id="chance"),
+        pytest.param([0.1, 0.1, 0.1], 3, "Too few seeds in common to tell", id="no variation has no test"),
+        pytest.param([0.1], 1, "Too few seeds in common to tell", id="one seed"),
+    ],
+)
+def test_the_table_ends_with_its_answers_in_words(gain, seeds, words):
+    rows = [row("grpo", seed, 0.5) for seed in range(seeds)]
+    assert "paper's own rule" not in markdown(rows, METHODS, ("grpo",)), "not asked of what did not run"
+    rows += [row("tgrpo_reward", seed, 0.5 + gain[seed]) for seed in range(seeds)]
+    text = markdown(rows, METHODS, ("grpo",))
+    assert f"- What does the paper's own rule add to GRPO? {words}" in text
+    assert text.endswith("\n") and not text.endswith("\n\n")
+
+
 def test_runs_are_appended_whole_and_other_settings_refused(tmp_path):
     for seed in range(2):
         append(tmp_path / "runs.csv", FIELDS, [row("sft", seed, 0.5)])

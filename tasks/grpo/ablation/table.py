@@ -21,6 +21,12 @@ FIELDS = (
 """Columns of runs.csv."""
 SKILL_FIELDS = ("method", "seed", "skill", "questions", "accuracy", "accuracy_shuffled")
 """Columns of skills.csv; the last is empty where frame order does not matter."""
+QUESTIONS = (
+    ("What does `tuned` add to GRPO with as many rollouts?", "tgrpo_tuned", "grpo_equal_compute"),
+    ("What does the paper's own rule add to GRPO?", "tgrpo_reward", "grpo"),
+    ("What does it add to GRPO with as many rollouts?", "tgrpo_reward", "grpo_equal_compute"),
+)
+"""Answered in words below the tables: question, method, baseline."""
 LEVEL = 0.95
 EXACT_UP_TO = 16
 """Seeds up to which every assignment of signs is tried; beyond, 2**16 drawn ones."""
@@ -121,7 +127,21 @@ def markdown(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], baseline
     for baseline in baselines:
         if baseline in present:
             lines += ["", *_comparison(rows, present, baseline)]
-    return "\n".join(lines) + "\n"
+    lines += ["", *(_in_words(rows, *asked) for asked in QUESTIONS if set(asked[1:]) <= set(present))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _in_words(rows: Sequence[Mapping[str, Any]], question: str, method: str, baseline: str) -> str:
+    found = paired(by_seed(rows, method, "temporal_accuracy"), by_seed(rows, baseline, "temporal_accuracy"))
+    if found is None or found.p_t is None:
+        return f"- {question} Too few seeds in common to tell."
+    answer = (
+        "No difference beyond chance" if found.p_t >= 1 - LEVEL else "A gain" if found.difference.mean > 0 else "A loss"
+    )
+    return (
+        f"- {question} {answer}: {found.difference} points on temporal questions, {found.seeds} seeds, "
+        f"t test: p {'' if found.p_t < 0.001 else '= '}{_p(found.p_t)} ({method} against {baseline})."
+    )
 
 
 def _comparison(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], baseline: str) -> list[str]:
@@ -143,4 +163,4 @@ def _comparison(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], basel
 
 
 def _p(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
