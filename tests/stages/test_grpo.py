@@ -16,6 +16,7 @@ from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media
 from tasks.core.train.recompute import use_selective_checkpointing
+from tasks.grpo import forwards as forwards_module
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.batch import normaliser_share, rows_with_gradient, take
 from tasks.grpo.data import schedule
@@ -341,13 +342,13 @@ def test_a_prompt_is_read_once_wherever_its_rows_are(stage, tmp_path, monkeypatc
     trainer, batch = opened(stage, tmp_path, prompts_per_step=3, skip_zero_advantage=False)
     batch = {name: take(value, torch.tensor([0, 4, 8, 1, 5, 9, 11, 2])) for name, value in batch.items()}
     read = []
-    packing = trainer_module.packed_rows
+    packing = forwards_module.packed_rows
 
     def packed_rows(inner, prompts, counts, *rest):
         read.append(counts)
         return packing(inner, prompts, counts, *rest)
 
-    monkeypatch.setattr(trainer_module, "packed_rows", packed_rows)
+    monkeypatch.setattr(forwards_module, "packed_rows", packed_rows)
     trainer._compute_loss(trainer.model, batch)
     assert read == [[3, 2, 3]]
 

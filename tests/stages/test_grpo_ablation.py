@@ -209,7 +209,7 @@ def test_the_whole_ablation_at_the_smallest_size(tiny_model, tmp_path, monkeypat
         *(("sft", "0"), ("tgrpo_logprob", "0"), ("sft", "1"), ("tgrpo_logprob", "1")),
         *(("grpo_equal_compute", "0"), ("grpo_equal_compute", "1")),
     ]
-    assert [int(r["rollouts"]) for r in rows] == [0, 4, 0, 4, 6, 6]
+    assert [int(r["rollouts"]) for r in rows] == [0, 16, 0, 16, 24, 24], "2 prompts, 8 or 12 answers"
     assert all(0 <= float(r["temporal_accuracy"]) <= 1 for r in rows)
     assert {path.name for path in (tmp_path / "reports/ablation/curves").iterdir()} == {
         f"{method}-{seed}.csv" for method in ("tgrpo_logprob", "grpo_equal_compute") for seed in (0, 1)
