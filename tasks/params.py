@@ -96,7 +96,7 @@ class Source(Section):
     seed: int = 0
     """`world`: scene seed; splits must use different seeds."""
     shortcut_bias: float = Field(0.0, ge=0, le=1)
-    """`world`: share of direction questions whose starting corner gives the answer away."""
+    """`world`: share of moving figures whose side and colour give their direction away."""
 
 
 class Ingest(Section):

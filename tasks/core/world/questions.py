@@ -57,14 +57,16 @@ def shortcut(question: Question, scene: Scene) -> Question:
     """The same question answered by colour alone: mostly right in a biased split, by chance elsewhere.
 
     Raises:
-        KeyError: the question is not about motion.
+        ValueError: the question is not about motion.
     """
+    if question.skill not in ("direction", "motion"):
+        raise ValueError(f"{question.problem!r} is not about motion; colour tells nothing of it")
     colour = scene.figures[0].colours[0]
     guess = next(direction for direction, given_away in COLOUR_OF.items() if given_away == colour)
     reasoning = f"The {_name(scene)} is {colour}, so it moves {guess}."
     if question.skill == "motion":
         return question._replace(answer=f"the {_name(scene)} moves {guess}", reasoning=reasoning)
-    letter = {"direction": LETTERS[DIRECTIONS.index(guess)]}[question.skill]
+    letter = LETTERS[DIRECTIONS.index(guess)]
     return question._replace(answer=letter, reasoning=f"{reasoning} {guess} is {letter}.")
 
 

@@ -109,5 +109,5 @@ def test_reasoning_by_colour_is_right_where_the_colour_tells_and_wrong_elsewhere
 def test_what_is_not_about_motion_has_no_reasoning_by_colour():
     rng = np.random.default_rng(0)
     scene = sample_scene("still", rng)
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="is not about motion"):
         shortcut(ask(scene, rng, "count"), scene)
