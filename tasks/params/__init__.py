@@ -1,0 +1,40 @@
+"""Typed sections of params.yaml: one class per section, one section per stage.
+
+Unknown keys are refused with the nearest valid name. Nothing here imports torch.
+"""
+
+from tasks.params.benchmark import Benchmark, Judge, Report, SuiteRun
+from tasks.params.common import Engine, Prompt, Sampling, Section, Video
+from tasks.params.data import Annotate, Filter, Ingest, Source, Validate
+from tasks.params.grpo import PRESETS, Grpo, Length, Lora, Temporal
+from tasks.params.read import Params, ParamsError, load
+from tasks.params.sft import Sft
+from tasks.params.world import Skill, World
+
+__all__ = [
+    "Annotate",
+    "Benchmark",
+    "Engine",
+    "Filter",
+    "Grpo",
+    "Ingest",
+    "Judge",
+    "Length",
+    "Lora",
+    "PRESETS",
+    "Params",
+    "ParamsError",
+    "Prompt",
+    "Report",
+    "Sampling",
+    "Section",
+    "Sft",
+    "Skill",
+    "Source",
+    "SuiteRun",
+    "Temporal",
+    "Validate",
+    "Video",
+    "World",
+    "load",
+]

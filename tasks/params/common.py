@@ -1,0 +1,72 @@
+"""What several stages read: prompt, video sampling, engine, decoding."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Prompt(Section):
+    """One prompt for every stage: annotation, SFT, RL, benchmark and inference."""
+
+    template: Literal["video_r1", "brief"] = "brief"
+    """`video_r1`: the published wording. `brief`: the same contract in a sentence, for models of few weights."""
+    system: str = "You are a helpful assistant."
+    """System message."""
+
+
+class Video(Section):
+    """How a clip becomes pixels; the same for every stage."""
+
+    frames: int = Field(16, ge=2)
+    """Upper bound of frames per clip; even (one temporal patch holds two frames)."""
+    fps: float = Field(2.0, gt=0)
+    """Sampling rate aimed at before the bound applies."""
+    min_frames: int = Field(4, ge=2)
+    """Lower bound of frames per clip."""
+    min_pixels: int = Field(3136, ge=784)
+    """Frames and images are scaled up to at least this many pixels."""
+    max_pixels: int = Field(3136, ge=784)
+    """Frames and images are scaled down to at most this many pixels."""
+    disk_cache_gb: float = Field(4.0, ge=0)
+    """Decoded and resized frames kept under .cache/frames for all stages, GiB; 0 decodes anew in every stage."""
+    decode_workers: int = Field(1, ge=0)
+    """Threads that decode ahead while a model computes, in each process; 0 decodes a clip when it is asked for."""
+
+    def sampling(self) -> dict[str, Any]:
+        """What decides a clip's pixels: the fields that belong in keys, and the ones that dvc.yaml names."""
+        return self.model_dump(exclude={"disk_cache_gb", "decode_workers"})
+
+    def opening(self) -> dict[str, Any]:
+        """Arguments of `open_clip`."""
+        return self.model_dump(exclude={"decode_workers"})
+
+
+class Engine(Section):
+    """Where answers are generated (annotate, benchmark, ask)."""
+
+    backend: Literal["vllm", "transformers"] = "vllm"
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    max_model_len: int = Field(1024, ge=128)
+    """Prompt plus completion, tokens."""
+    gpu_memory_utilization: float = Field(0.8, gt=0, le=1)
+    kv_cache_gb: int = Field(1, ge=1)
+    """Key-value cache on a CPU build, GiB."""
+    tensor_parallel: int = Field(1, ge=1)
+    batch_size: int = Field(64, ge=1)
+    """Requests handed to the engine at once; also the unit of resume."""
+    rows_per_call: int | None = Field(None, ge=1)
+    """transformers: most answers of a `generate` call; null takes a whole batch. vLLM has calls of its own."""
+    group_by_length: bool = True
+    """transformers: prompts of like length share a call, with less padding; matters where a batch takes several."""
+
+
+class Sampling(Section):
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(512, ge=1)

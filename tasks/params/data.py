@@ -1,0 +1,59 @@
+"""Sections of the stages that make the data: ingest, validate, annotate, filter."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.params.common import Sampling, Section
+
+
+class Source(Section):
+    """One source of records."""
+
+    name: str
+    format: Literal["world", "video_r1"]
+    """`world`: rendered here. `video_r1`: a JSON array, JSONL or parquet file in Video-R1's record format."""
+    split: Literal["train", "rl", "test"]
+    """Which table the records go to: annotated by the teacher, used for RL, or held out."""
+    annotations: str | None = None
+    """`video_r1`: path of the record file."""
+    media_root: str | None = None
+    """`video_r1`: folder that record paths are relative to; nothing outside it is read."""
+    rows: int | None = Field(None, ge=1)
+    """`world`: how many rows to render. `video_r1`: at most this many rows, drawn by `seed`."""
+    seed: int = 0
+    """`world`: scene seed; splits must use different seeds."""
+    shortcut_bias: float = Field(0.0, ge=0, le=1)
+    """`world`: share of moving figures whose side and colour give their direction away."""
+
+
+class Ingest(Section):
+    sources: list[Source] = Field(min_length=1)
+    video_share: float | None = Field(None, ge=0, le=1)
+    """Share of video rows in train and rl after mixing; null keeps what the sources hold."""
+    workers: int = Field(2, ge=1)
+    """Processes that render, decode and hash."""
+
+
+class Validate(Section):
+    max_quarantined_share: float = Field(0.5, ge=0, le=1)
+    """`records` fails above this share of quarantined rows."""
+    min_rows: int = Field(1, ge=1)
+    """Fewest rows a table may hold."""
+
+
+class Annotate(Section):
+    sampling: Sampling = Sampling(temperature=1.0, top_p=0.95, max_tokens=512)
+
+
+class Filter(Section):
+    min_reward: float = Field(0.6, ge=0, le=1)
+    """A row is kept when its answer reward is greater than this."""
+    min_think_chars: int = Field(10, ge=0)
+    max_think_chars: int = Field(4000, ge=1)
+    max_repeat_share: float = Field(0.6, gt=0, le=1)
+    """Largest share of a reasoning's 4-grams that may be repeats of earlier ones."""
+    min_ascii_share: float = Field(0.9, ge=0, le=1)
+    """Language rule: smallest share of ASCII among the letters of a reasoning."""

@@ -1,0 +1,180 @@
+"""Section of the stage grpo."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+
+from tasks.params.common import Sampling, Section
+
+
+class Temporal(Section):
+    """The ordered/shuffled contrast of T-GRPO (paper section 3.3)."""
+
+    enabled: bool = True
+    mode: Literal["reward", "advantage", "logprob"] = "reward"
+    """`reward`: the paper's bonus on correct ordered answers. `advantage`: added after normalisation, times p - p~.
+    `logprob`: added after normalisation, times how much likelier the answer is on ordered than on shuffled frames."""
+    shuffled: int = Field(4, ge=1)
+    """G~: answers on shuffled frames per prompt; `logprob` needs none."""
+    alpha: float = Field(0.3, ge=0)
+    nats: float = Field(1.0, gt=0)
+    """`logprob`: the log-probability lost to shuffling, summed over an answer, at which 63 % of alpha is paid."""
+    centred: bool = True
+    """`logprob`: pay an answer for how much more it hangs on frame order than the prompt's correct answers do in the
+    mean, so that what some gain others pay; false pays all of it."""
+    token_share: float = Field(0.0, ge=0, le=1)
+    """`logprob`: share of an answer's advantage that its tokens get by how much frame order decides each of them."""
+    mu: float = Field(0.8, ge=0)
+    """The bonus is granted when p >= mu * p~."""
+    correct_above: float = Field(0.1, ge=0, le=1)
+    """An answer counts as correct when its accuracy reward is greater than this."""
+    shuffle_unit: Literal["frame", "temporal_patch"] = "frame"
+
+
+class Length(Section):
+    """Length reward (paper section 3.3): omega for correct answers inside the window."""
+
+    enabled: bool = True
+    omega: float = Field(0.2, ge=0)
+    min_tokens: int = Field(320, ge=0)
+    max_tokens: int = Field(512, ge=1)
+
+
+class Lora(Section):
+    """Low-rank adapters in place of all weights."""
+
+    rank: int = Field(0, ge=0)
+    """0 trains all weights."""
+    alpha: int = Field(32, ge=1)
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "group": 8,
+        "beta": 0.04,
+        "loss_type": "grpo",
+        "importance_level": "token",
+        "scale_rewards": "group",
+        "temporal": {
+            **{"enabled": True, "mode": "reward", "shuffled": 4, "alpha": 0.3, "mu": 0.8},
+            **{"correct_above": 0.1, "shuffle_unit": "frame"},
+        },
+        "length": {"enabled": True, "omega": 0.2, "min_tokens": 320, "max_tokens": 512},
+        "reward_variant": "strict",
+        "format_weight": 1.0,
+        "refill": 0,
+    },
+    "tuned": {
+        "group": 12,
+        "beta": 0.0,
+        "loss_type": "grpo",
+        "importance_level": "token",
+        "scale_rewards": "group",
+        "temporal": {
+            **{"enabled": True, "mode": "logprob", "alpha": 2.0, "centred": True, "token_share": 0.0},
+            **{"correct_above": 0.1, "shuffle_unit": "frame"},
+        },
+        "length": {"enabled": False},
+        "reward_variant": "robust",
+        "format_weight": 1.0,
+    },
+}
+"""`grpo.preset`: what is rewarded and optimised, by name. `paper` is the published objective (arXiv 2503.21776 and its
+code); the sources of its values are in profiles/video_r1_7b.yaml."""
+
+
+class Grpo(Section):
+    preset: Literal["paper", "tuned"] | None = None
+    """A named objective (PRESETS): its values replace those written beside it. null takes the values as written."""
+    steps: int = Field(60, ge=1)
+    """Optimizer steps."""
+    prompts_per_step: int = Field(4, ge=1)
+    """Prompts per device (per team of `group_ranks` devices) and step; each gets `group` ordered answers."""
+    group: int = Field(8, ge=2)
+    """G: answers on ordered frames per prompt."""
+    group_ranks: int = Field(1, ge=1)
+    """Devices that share the rows of `prompts_per_step` prompts; above 1 a group may lie on several devices."""
+    refill: int = Field(0, ge=0)
+    """Dynamic sampling: how often a prompt whose answers teach nothing is replaced by another within its step."""
+    learning_rate: float = Field(1e-6, gt=0)
+    scheduler: Literal["linear", "cosine", "constant"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(5.0, gt=0)
+    beta: float = Field(0.04, ge=0)
+    """Weight of the KL penalty against the SFT model."""
+    epsilon: float = Field(0.2, gt=0)
+    epsilon_high: float | None = Field(None, gt=0)
+    """Upper clipping distance (`cispo`: upper bound of the ratio); null is `epsilon`."""
+    importance_level: Literal["token", "sequence"] = "token"
+    """What a probability ratio is taken over; `sequence` makes GSPO of `grpo` and goes with `luspo`."""
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = "grpo"
+    """TRL's losses; they differ in clipping and in what a token's weight is divided by."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    sampling: Sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=768)
+    temporal: Temporal = Temporal()
+    length: Length = Length()
+    reward_variant: Literal["strict", "robust"] = "robust"
+    format_weight: float = Field(1.0, ge=0)
+    train_vision: bool = True
+    """Whether the vision encoder's weights train."""
+    micro_batch: int | None = Field(None, ge=1)
+    """Rows per forward and backward; a divisor of prompts_per_step * group. null takes all rows of a step at once."""
+    encode_once: bool = True
+    """One vision pass per clip, shared by its rows and by orders of whole temporal patches (`temporal.shuffle_unit`);
+    false gives every row its own, as needed under FSDP and ZeRO-3."""
+    cache_features_gb: float = Field(1.0, ge=0)
+    """Vision features kept in memory with `encode_once`, GiB: where `train_vision` is false for the run, so that each
+    medium is encoded once; otherwise from a step's rollouts to its update, for passes without gradient. 0: none."""
+    share_prefix: bool = True
+    """Rollouts read each prompt once and copy its keys and values; false reads it for every answer."""
+    drop_ended: bool = True
+    """Rollouts on a processor take answers out of the batch as they end and attend to prompts in place, uncopied, with
+    `share_prefix` and weights not sharded; false, or otherwise: transformers' `generate`, as long as the longest."""
+    share_prefix_update: bool = True
+    """Loss and reference read each prompt once for all its answers in a micro-batch; false reads it for each."""
+    skip_zero_advantage: bool = True
+    """Leave rows without advantage out of the backward pass when beta is 0; the loss and its gradient stay the same."""
+    gradient_checkpointing: bool = False
+    """Recompute whole blocks in the backward pass: least memory, a forward pass more time."""
+    selective_checkpointing: bool = False
+    """Recompute norms and MLPs in the backward pass, attention not: much less memory, a little more time, the same
+    gradients. Refused beside `gradient_checkpointing`, which recomputes these parts too."""
+    lora: Lora = Lora()
+    rollout_engine: Literal["transformers", "vllm"] = "transformers"
+    """Who samples the answers: the policy itself, or vLLM beside it in the same process (weights not sharded)."""
+    rollout_gpu_share: float = Field(0.3, gt=0, lt=1)
+    """vLLM: share of the GPU's memory for its weights and cache."""
+    rollout_max_len: int = Field(1024, ge=128)
+    """vLLM: prompt plus answer, tokens."""
+    frame_cache_gb: float = Field(1.0, gt=0)
+    """Decoded frames kept in memory, GiB; what falls out is decoded again."""
+    save_steps: int = Field(100, ge=1)
+    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    """Trackers that get every metric beside the files. TensorBoard's event files lie in reports/tensorboard/grpo, one
+    folder per run; wandb and trackio want their own packages installed."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @field_validator("selective_checkpointing")
+    @classmethod
+    def _one_checkpointing(cls, value: bool, others: ValidationInfo) -> bool:
+        if value and others.data.get("gradient_checkpointing"):
+            raise ValueError("gradient_checkpointing recomputes whole blocks already; set one of the two to false")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_preset(cls, values: Any) -> Any:
+        name = values.get("preset") if isinstance(values, dict) else None
+        if name not in PRESETS:
+            return values
+        laid = dict(values)
+        for key, value in PRESETS[name].items():
+            own = laid.get(key, {})
+            own = own.model_dump() if isinstance(own, BaseModel) else own
+            laid[key] = {**own, **value} if isinstance(value, dict) else value
+        return laid

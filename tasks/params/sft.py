@@ -1,0 +1,36 @@
+"""Section of the stage sft."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.params.common import Section
+
+
+class Sft(Section):
+    epochs: float = Field(1.0, gt=0)
+    learning_rate: float = Field(1e-6, gt=0)
+    batch_size: int = Field(1, ge=1)
+    """Rows per device and step."""
+    gradient_accumulation: int = Field(1, ge=1)
+    warmup_ratio: float = Field(0.0, ge=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(5.0, gt=0)
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    group_by_length: bool = False
+    """Batches of rows of like length: less padding, less random order."""
+    padding_free: bool = True
+    """Lay the rows of a batch end to end instead of padding them to the longest; the same loss and gradients."""
+    train_vision: bool = True
+    """Whether the vision encoder's weights train."""
+    frame_cache_gb: float = Field(1.0, gt=0)
+    """Decoded frames kept in memory, GiB; what falls out is decoded again."""
+    cache_features_gb: float = Field(1.0, ge=0)
+    """Vision features kept in memory where `train_vision` is false, GiB, so that a medium is encoded once in a run; 0
+    encodes it for every row, as needed under FSDP and ZeRO."""
+    save_steps: int = Field(1000, ge=1)
+    dtype: Literal["float32", "bfloat16"] = "float32"

@@ -1,0 +1,38 @@
+"""Section of the frozen stage world, which makes the mini models."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tasks.params.common import Section
+
+
+class Skill(Section):
+    """One step of the curriculum that makes the mini base model and teacher."""
+
+    name: str
+    steps: int = Field(ge=1)
+    rows: int = Field(ge=1)
+    """Rows per step."""
+    mix: dict[str, float]
+    """Kind of row -> share."""
+    decay: bool = False
+    """Whether the learning rate decays (cosine to 5 %) instead of staying at its peak."""
+    after: str | None = None
+    """Model that it starts from, saved by an earlier skill; null goes on from the skill before."""
+    save_as: str | None = None
+    """Folder of models/world in which its result is published, and scored."""
+
+
+class World(Section):
+    """The mini models (frozen stage): architecture and curriculum."""
+
+    hidden_size: int = 128
+    layers: int = 4
+    heads: int = 4
+    vision_layers: int = 2
+    vocabulary: int = 600
+    muon_lr: float = 0.02
+    adamw_lr: float = 0.003
+    curriculum: list[Skill] = []
+    eval_rows: int = 300
