@@ -80,7 +80,7 @@ def _files_of(module: str) -> list[str]:
 
 @cache
 def _imports_of(path: str) -> list[str]:
-    """First-party names that a file imports anywhere in it, functions included, or gives a library by name to import."""
+    """First-party names that a file imports anywhere in it, or gives a library by name to import."""
     names: list[str] = []
     package = Path(path).parent.parts
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
