@@ -9,7 +9,8 @@ from flows.repro import StageResult
 
 
 def test_every_planned_stage_has_a_row():
-    rows = stage_rows([StageResult("ingest", "ran", 1.26)], {"annotate": "annotate: failed with exit code 1"}, ["filter"])
+    failed = {"annotate": "annotate: failed with exit code 1"}
+    rows = stage_rows([StageResult("ingest", "ran", 1.26)], failed, ["filter"])
     assert rows == [
         {"stage": "ingest", "result": "ran", "seconds": 1.3},
         {"stage": "annotate", "result": "failed: annotate: failed with exit code 1", "seconds": ""},

@@ -1,4 +1,4 @@
-"""Work in progress of a stage, kept under a key of everything that its results depend on, and the digests in that key."""
+"""Work in progress of a stage, kept under a key of all that its results depend on, and the digests in that key."""
 
 from __future__ import annotations
 
