@@ -35,4 +35,4 @@ clean: ## Remove outputs, work in progress and tool caches; keeps .venv, raw dat
 	rm -rf data/ingest data/verdicts data/annotate data/filter data/grpo data/benchmark data/.work
 	rm -rf models/sft models/grpo models/.work reports/tensorboard
 	rm -rf .cache .import_linter_cache .ruff_cache .mypy_cache .pytest_cache
-	find flows tasks tests setup -name __pycache__ -type d -prune -exec rm -rf {} +
+	find flows tasks measure tests setup -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
     teacher   sees, reads and reasons
     base      the teacher taught to answer at once: what reasoning needs is still in it for SFT and RL to bring out
     shortcut  the teacher taught a habit: most of its reasoning about motion goes by the side of the picture that the
-              figure stays at, whichever way it moves; where `tasks.grpo.ablation` starts
+              figure stays at, whichever way it moves; where `measure.ablation` starts
 
 An interrupted run goes on after its last finished skill: each is kept in models/.work/world/ under a hash of all that
 led to it. `--only SKILL` trains one skill again, or a new one, from the shipped model that it starts `after`.

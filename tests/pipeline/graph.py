@@ -1,6 +1,7 @@
 """dvc.yaml as data, and the first-party import graph behind each stage."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +80,7 @@ def _files_of(module: str) -> list[str]:
 
 @cache
 def _imports_of(path: str) -> list[str]:
-    """First-party names that a file imports anywhere in it, functions included."""
+    """First-party names that a file imports anywhere in it, or gives a library by name to import."""
     names: list[str] = []
     package = Path(path).parent.parts
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
@@ -89,6 +90,8 @@ def _imports_of(path: str) -> list[str]:
             above = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join([*above, *([node.module] if node.module else [])])
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"tasks(\.\w+)+", str(node.value)):
+            names += [str(node.value), str(node.value).rpartition(".")[0]]
     return [name for name in names if name.split(".")[0] in ("tasks", "flows")]
 
 

@@ -65,3 +65,12 @@ def test_a_suite_edit_reruns_gates_only(name):
 def test_what_is_left_out_as_a_docstring_is_one(path):
     [only] = ast.parse((ROOT / path).read_text()).body
     assert isinstance(only, ast.Expr) and isinstance(only.value, ast.Constant)
+
+
+PACKAGES = sorted(path.parent.name for path in (ROOT / "tasks").glob("*/__main__.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_holds_only_what_its_command_imports(package):
+    held = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tasks" / package).rglob("*.py")}
+    assert held - reached(package) == set(), "would rerun the stage, and is not imported by it"

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from measure.speed.grpo.shapes import SHAPES, build
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.train.features import Content, FeatureStore, encode_media, trains
 from tasks.core.train.rows import encode_prompt, text_only
 from tasks.core.video import shuffle_clip
 from tasks.core.world.model import build_processor
-from tasks.grpo.perf.shapes import SHAPES, build
 from tests.conftest import TEXT
 from tests.stages.vision_passes import count_patches
 

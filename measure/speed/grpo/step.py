@@ -11,12 +11,12 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from measure.speed.grpo.job import LEVERS
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.schemas.records import parse_record
 from tasks.core.train.clips import open_store
 from tasks.core.world import make_split
 from tasks.grpo.data import render
-from tasks.grpo.perf.job import LEVERS
 from tasks.grpo.train import train
 from tasks.params import Grpo, Params
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tasks.sft.perf import PATHS, Found, measure, render, table
+from measure.speed.sft import PATHS, Found, measure, render, table
 from tests.stages.training_project import make_project
 
 

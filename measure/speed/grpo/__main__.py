@@ -1,15 +1,15 @@
-r"""`python -m tasks.grpo.perf`: a policy update and a step, lever by lever, against the plain path and TRL.
+r"""`python -m measure.speed.grpo`: a policy update and a step, lever by lever, against the plain path and TRL.
 
 Every measurement has a process of its own, so that peak memory is its own. Results go to reports/perf/. `--quick` takes
 minutes on two cores. Plain and TRL are measured at several micro-batch sizes; ratios are to the fastest. `--step` times
 whole steps of params.yaml instead, with its levers as they are and with all of them off.
 
-    python -m tasks.grpo.perf --quick
-    python -m tasks.grpo.perf --shape small --frames 8 16 32 64 --group 4 8 16 --whole
-    python -m tasks.grpo.perf --paths plain 'all levers' --micro 1 --timed-rows 1 --repeats 1 \
+    python -m measure.speed.grpo --quick
+    python -m measure.speed.grpo --shape small --frames 8 16 32 64 --group 4 8 16 --whole
+    python -m measure.speed.grpo --paths plain 'all levers' --micro 1 --timed-rows 1 --repeats 1 \
         --frames 8 16 32 64 --group 4 8 16                         cost curves alone, about ten minutes on two cores
-    python -m tasks.grpo.perf --shape 3b --dtype bfloat16 --answer 512 --whole        on a GPU
-    python -m tasks.grpo.perf --step
+    python -m measure.speed.grpo --shape 3b --dtype bfloat16 --answer 512 --whole        on a GPU
+    python -m measure.speed.grpo --step
 """
 
 from __future__ import annotations
@@ -23,10 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks import paths
-from tasks.core.io.atomic import write_text
-from tasks.grpo.perf.job import CACHED, Job
-from tasks.grpo.perf.table import (
+from measure.speed.grpo.job import CACHED, Job
+from measure.speed.grpo.table import (
     Measured,
     comma_separated,
     cost_curves,
@@ -36,6 +34,8 @@ from tasks.grpo.perf.table import (
     step_verdict,
     verdict,
 )
+from tasks import paths
+from tasks.core.io.atomic import write_text
 
 PATHS = ("plain", "encode once", "share prefix", "all levers", "cached features", "TRL")
 
@@ -126,7 +126,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(job: dict[str, Any], threads: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tasks.grpo.perf", "--job", json.dumps(job)]
+    command = [sys.executable, "-m", "measure.speed.grpo", "--job", json.dumps(job)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -135,12 +135,12 @@ def _run(job: dict[str, Any], threads: int) -> dict[str, Any]:
 def _child(text: str) -> int:
     values = json.loads(text)
     if "steps" in values:
-        from tasks.grpo.perf.step import measure_steps
+        from measure.speed.grpo.step import measure_steps
         from tasks.params import load
 
         found = measure_steps(load(), Path(values["model"]), values["on"], values["steps"])
     else:
-        from tasks.grpo.perf.work import measure
+        from measure.speed.grpo.work import measure
 
         found = measure(_job(values))
     print(json.dumps(found))
@@ -152,7 +152,7 @@ def _job(values: dict[str, Any]) -> Job:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.grpo.perf", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m measure.speed.grpo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two micro-batch sizes, no single levers, one pass")
     parser.add_argument(
         "--paths", nargs="+", default=PATHS, choices=PATHS, help="what to measure; ratios need plain and all levers"

@@ -16,8 +16,10 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from measure.speed.clock import Clock, Peak
+from measure.speed.grpo.job import CACHED, LEVERS, Job
+from measure.speed.grpo.shapes import SHAPES, build
 from tasks.core.models.inputs import prompt_text
-from tasks.core.perf.clock import Clock, Peak
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
@@ -28,8 +30,6 @@ from tasks.core.world.render import write_clip
 from tasks.grpo.data import Prompt, View, open_views, render
 from tasks.grpo.engines import Ask
 from tasks.grpo.log import RolloutLog
-from tasks.grpo.perf.job import CACHED, LEVERS, Job
-from tasks.grpo.perf.shapes import SHAPES, build
 from tasks.grpo.train import arguments, rollouts
 from tasks.grpo.trainer import VideoGRPOTrainer
 from tasks.params import Grpo

@@ -6,14 +6,14 @@ import sys
 import pytest
 import torch
 
+from measure.speed.grpo import __main__ as command
+from measure.speed.grpo.flops import Load, alone, floor, operations, packed, recomputed
+from measure.speed.grpo.job import CACHED, LEVERS, Job
+from measure.speed.grpo.shapes import SHAPES
+from measure.speed.grpo.step import measure_steps, with_levers
+from measure.speed.grpo.table import Measured, cost_curves, loads, markdown, rows, step_rows, step_verdict, verdict
+from measure.speed.grpo.work import measure
 from tasks.core.train.packing import Placed, pack
-from tasks.grpo.perf import __main__ as command
-from tasks.grpo.perf.flops import Load, alone, floor, operations, packed, recomputed
-from tasks.grpo.perf.job import CACHED, LEVERS, Job
-from tasks.grpo.perf.shapes import SHAPES
-from tasks.grpo.perf.step import measure_steps, with_levers
-from tasks.grpo.perf.table import Measured, cost_curves, loads, markdown, rows, step_rows, step_verdict, verdict
-from tasks.grpo.perf.work import measure
 from tasks.params import Grpo, load
 from tests.pipeline.graph import ROOT
 

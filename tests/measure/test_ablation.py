@@ -6,11 +6,11 @@ import json
 import pytest
 import yaml
 
+from measure.ablation.__main__ import SPEED, append, common, lock, main, parse, pin_settings, read_runs, skill_rows
+from measure.ablation.arms import METHODS, arm
+from measure.ablation.evaluate import summary
+from measure.ablation.table import FIELDS, SKILL_FIELDS, by_seed, interval, markdown, paired, sign_flip
 from tasks.core.io.errors import StageError
-from tasks.grpo.ablation.__main__ import SPEED, append, common, lock, main, parse, pin_settings, read_runs, skill_rows
-from tasks.grpo.ablation.arms import METHODS, arm
-from tasks.grpo.ablation.evaluate import summary
-from tasks.grpo.ablation.table import FIELDS, SKILL_FIELDS, by_seed, interval, markdown, paired, sign_flip
 from tasks.params import Grpo, load
 from tests.pipeline.graph import ROOT
 from tests.stages.training_project import make_project

@@ -1,9 +1,9 @@
-"""`python -m tasks.sft.perf`: a training step padded, grouped by length and padding-free, on rendered clips.
+"""`python -m measure.speed.sft`: a training step padded, grouped by length and padding-free, on rendered clips.
 
 Every path goes over the same rows of the mini world with the settings of params.yaml, in a process of its own, so that
 peak memory is its own. A step is collating (clips decoded before), loss, backward and optimizer.
 
-    python -m tasks.sft.perf --rows 256 --clock processor
+    python -m measure.speed.sft --rows 256 --clock processor
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def measure(name: str, folder: str, turns: int, device: str) -> Found:
     """Time one path over the rows of a folder, after a warm pass."""
     import torch
 
+    from measure.speed.clock import Clock, Peak
     from tasks.core.models.load import load_model, load_processor
-    from tasks.core.perf.clock import Clock, Peak
     from tasks.core.schemas.records import record_from_row
     from tasks.core.train.clips import open_store
     from tasks.sft.data import Collator, examples, most_visual_tokens, placing
@@ -178,14 +178,14 @@ def faster(plain: Found, other: Found, clock: str) -> float:
 
 
 def _run(job: dict[str, Any], threads: int) -> Found:
-    command = [sys.executable, "-m", "tasks.sft.perf", "--job", json.dumps(job)]
+    command = [sys.executable, "-m", "measure.speed.sft", "--job", json.dumps(job)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return Found(*json.loads(done.stdout.splitlines()[-1]))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.sft.perf", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m measure.speed.sft", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=256, help="8 batches and more, or grouping has nothing to choose")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")

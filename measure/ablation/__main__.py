@@ -1,4 +1,4 @@
-"""`python -m tasks.grpo.ablation`: every method on every seed, one row of runs.csv as each run ends, then the table.
+"""`python -m measure.ablation`: every method on every seed, one row of runs.csv as each run ends, then the table.
 
 For each seed an RL split of the mini world is rendered with a shortcut (side and colour give the direction away in
 `--bias` of the questions) and a test split without it; all methods of a seed share both, and start from `--model`.
@@ -27,21 +27,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks import paths
+from measure.ablation.arms import METHODS, arm
+from measure.ablation.evaluate import Scores, evaluate
+from measure.ablation.table import FIELDS, SKILL_FIELDS, markdown
+from tasks import grpo, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
-from tasks.core.models.load import ModelError, fingerprint, load_model, load_processor
+from tasks.core.io.work import folder_digest, work_key
+from tasks.core.models.load import ModelError, checkpoint_digest, load_model, load_processor
 from tasks.core.schemas.records import Record, parse_record
 from tasks.core.train.clips import ClipStore, open_store
-from tasks.core.train.runs import clear, work_key
+from tasks.core.train.runs import clear
 from tasks.core.world.split import make_split
-from tasks.grpo.ablation.arms import METHODS, arm
-from tasks.grpo.ablation.evaluate import Scores, evaluate
-from tasks.grpo.ablation.table import FIELDS, SKILL_FIELDS, markdown
 from tasks.params import Grpo, Params, ParamsError, load
 
-HERE = Path(__file__).parent
+TRAINER = Path(grpo.__file__).parent
 BASELINES = ("grpo_equal_compute", "grpo")
 RL_SEED, TEST_SEED = 1000, 2000
 """World seeds of a run's splits start here; the pipeline's own are below."""
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.grpo.ablation", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m measure.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=6, help="seeds 0, 1, ...")
     parser.add_argument("--bias", type=float, default=0.8, help="share of RL questions with the shortcut")
@@ -100,7 +101,7 @@ def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
         "bias": chosen.bias,
         "rl_rows": chosen.rl_rows,
         "test_rows": chosen.test_rows,
-        "model": fingerprint(chosen.model),
+        "model": checkpoint_digest(chosen.model),
         "prompt": params.prompt.model_dump(),
         "video": params.video.sampling(),
         "grpo": params.grpo.model_dump(exclude=SPEED | {"preset", "group", "temporal"}),
@@ -229,7 +230,8 @@ def trained(
     learn = split("rl", chosen.rl_rows, RL_SEED + seed, chosen.bias, params.ingest.workers)
     video, prompt = params.video.sampling(), params.prompt.model_dump()
     used = {**settings.model_dump(), "seed": seed, "prompt": prompt, "video": video}
-    work = paths.WORK_MODELS / "ablation" / work_key(used, [chosen.model, HERE.parent]) / f"{method}-{seed}"
+    key = work_key(**used, model=folder_digest(chosen.model), code=folder_digest(TRAINER))
+    work = paths.WORK_MODELS / "ablation" / key / f"{method}-{seed}"
     curve = chosen.out / "curves" / f"{method}-{seed}.csv"
     result = train(
         model,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.ingest.perf import ahead_line, waits
+from measure.speed.decode import ahead_line, waits
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

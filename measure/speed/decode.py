@@ -1,4 +1,4 @@
-"""`python -m tasks.ingest.perf`: decoding against qwen-vl-utils, a hit in the frame cache, and decoding ahead.
+"""`python -m measure.speed.decode`: decoding against qwen-vl-utils, a hit in the frame cache, and decoding ahead.
 
 Three ways to the same frames of every clip of a folder, each the fastest of several turns, taken in turn:
 
@@ -10,7 +10,7 @@ Three ways to the same frames of every clip of a folder, each the fastest of sev
 Then how long one waits for a clip, by the clock on the wall, who leaves the processor alone for `--compute-ms` after
 each: without workers, and with one and two that decode the next ones meanwhile.
 
-    python -m tasks.ingest.perf --clips FOLDER --frames 16 --max-pixels 105369
+    python -m measure.speed.decode --clips FOLDER --frames 16 --max-pixels 105369
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def table(rows: Sequence[Row], qwen: str, options: argparse.Namespace) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.ingest.perf", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m measure.speed.decode", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", default=str(TESTS), help="folder of clips")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--fps", type=float, default=2.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tasks.grpo.perf.shapes import PATCH_VALUES, PATCHES_PER_TOKEN, Shape, full_attention_layers
+from measure.speed.grpo.shapes import PATCH_VALUES, PATCHES_PER_TOKEN, Shape, full_attention_layers
 
 LINEAR, ATTENTION, HEAD = 3.0, 3.5, 4.0
 """Forward and backward, in forwards."""

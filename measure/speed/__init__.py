@@ -1,0 +1,1 @@
+"""Time, processor time and memory of a step: `grpo`, `sft`, `decode`."""
