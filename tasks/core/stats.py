@@ -1,9 +1,11 @@
-"""Intervals and comparisons of scores whose samples come in clusters (questions about one clip).
+"""The one interval and the one paired difference of scores whose samples come in clusters.
+
+A cluster is whatever was drawn together: questions about one clip, or everything of one training seed.
 
 Everything rests on one linearisation: an overall number is a weighted sum of group means, T = sum_g w_g S_g / n_g,
 and each cluster's share in it is z_c = sum_g w_g (S_gc - m_g n_gc) / n_g. The z_c sum to 0, and C / (C - 1) sum_c
 z_c^2 is the variance of T under resampling of clusters: for a plain mean the usual cluster-robust one, for a macro
-average the delta method. `tests/stages/test_benchmark_stats.py` holds it against scipy's bootstrap over clusters.
+average the delta method. `tests/core/test_stats.py` holds it against scipy's bootstrap over clusters.
 """
 
 from __future__ import annotations
