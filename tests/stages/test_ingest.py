@@ -47,7 +47,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     media = tmp_path / "media"
     media.mkdir()
-    (media / "good.mp4").write_bytes((CLIPS / "guitar.mp4").read_bytes())
+    (media / "good.mp4").write_bytes((CLIPS / "slide.mp4").read_bytes())
 
     def run(*sources, **section):
         ingest = {"sources": list(sources), "workers": 1, **section}
@@ -83,7 +83,7 @@ def test_real_clips_with_a_gif(project):
     assert [row["problem_id"] for row in records] == [0, 1, 2, 3]
     assert all(Path(row["path"]).is_file() for row in records)
     media = read_table(paths.MANIFEST, MANIFEST_SCHEMA)
-    assert [Path(row["path"]).name for row in media] == ["guitar.mp4", "yoga.mp4", "scene.gif"]
+    assert [Path(row["path"]).name for row in media] == ["slide.mp4", "turn.mp4", "scene.gif"]
     assert {row["status"] for row in media} == {"ok"}
     metrics = json.loads(paths.metrics("ingest").read_text())
     assert metrics["train"]["rows"] == metrics["train"]["video"] == 4
@@ -104,7 +104,7 @@ def test_bad_rows_are_quarantined_with_their_reasons_and_the_run_completes(proje
     found = [(row["row"], row["problem_id"], row["kind"], row["field"], row["reason"]) for row in quarantined]
     assert found == [
         (1, "1", "record", "solution", "not <answer>..</answer>: '4'"),
-        (2, "2", "media", "path", "truncated: mdat box ends at byte 11878, the file at 9178, no index (moov)"),
+        (2, "2", "media", "path", "truncated: mdat box ends at byte 6595, the file at 5656, no index (moov)"),
         (3, "3", "path", "path", "'../../etc/passwd' leads out of the media root"),
         (4, "4", "record", "problem", "spells <|video_pad|>, which stands for pixels"),
     ]
@@ -283,13 +283,13 @@ class TestMix:
 
 class TestCheckMedia:
     def test_a_file_used_twice_is_checked_once(self):
-        clip = str(CLIPS / "guitar.mp4")
+        clip = str(CLIPS / "slide.mp4")
         assert len(check_media([Medium(clip, "video"), Medium(clip, "video")], 1)) == 1
 
     def test_workers_change_nothing(self, tmp_path):
         Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
         media = [
-            Medium(str(CLIPS / "guitar.mp4"), "video"),
+            Medium(str(CLIPS / "slide.mp4"), "video"),
             Medium(str(tmp_path / "a.png"), "image"),
             Medium(str(CLIPS / "records.json"), "image"),
         ]
@@ -299,8 +299,8 @@ class TestCheckMedia:
         assert [row.status == "ok" for row in together.values()] == [True, True, False]
 
     def test_a_file_that_kills_its_worker_costs_itself_only(self, tmp_path, monkeypatch):
-        media = [Medium(str(CLIPS / name), "video") for name in ("guitar.mp4", "yoga.mp4", "scene.gif")]
-        monkeypatch.setattr(manifest, "check_medium", _crash_on_yoga)
+        media = [Medium(str(CLIPS / name), "video") for name in ("slide.mp4", "turn.mp4", "scene.gif")]
+        monkeypatch.setattr(manifest, "check_medium", _crash_on_turn)
         statuses = [row.status for row in check_media(media, 2).values()]
         assert statuses == ["ok", "the decoder crashed", "ok"]
 
@@ -308,10 +308,10 @@ class TestCheckMedia:
 _check_medium = manifest.check_medium
 
 
-def _crash_on_yoga(medium):
+def _crash_on_turn(medium):
     import os
 
-    if "yoga" in medium.path:
+    if "turn" in medium.path:
         os._exit(139)
     return _check_medium(medium)
 
