@@ -46,7 +46,7 @@ class Output:
             follow = []
             for other in lines[number + 1 : number + 4]:
                 rest = re.sub(r"^ERROR \S+ \S+ \[[^\]]*\]\s?", "", other)
-                if not rest.strip() or rest == other:
+                if not rest.strip() or rest == other or rest.startswith("Traceback"):
                     break
                 follow.append(rest.strip())
             return " ".join([f"{match.group(1).rpartition('.')[2]}: {match.group(2)}", *follow])[:LONGEST]

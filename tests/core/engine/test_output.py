@@ -11,7 +11,9 @@ TRACE = """(EngineCore pid=7) Process EngineCore:
 (EngineCore pid=7) ERROR 11-26 15:00:01 [core.py:700] EngineCore failed to start.
 (EngineCore pid=7) ERROR 11-26 15:00:01 [core.py:700] Traceback (most recent call last):
 (EngineCore pid=7) ERROR 11-26 15:00:01 [core.py:700]   File "core.py", line 3, in run
-(EngineCore pid=7) ERROR 11-26 15:00:01 [core.py:700] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate
+(EngineCore pid=7) ERROR 11-26 15:00:01 [core.py:700] torch.OutOfMemoryError: CUDA out of memory.
+(EngineCore pid=7) ERROR 11-26 15:00:01 [core.py:700] Tried to allocate 9 GiB.
+(EngineCore pid=7) ERROR 11-26 15:00:01 [core.py:700] Traceback (most recent call last):
 Traceback (most recent call last):
   File "llm.py", line 1, in start
 RuntimeError: Engine core initialization failed. See root cause above.
@@ -21,7 +23,7 @@ RuntimeError: Engine core initialization failed. See root cause above.
 @pytest.mark.parametrize(
     ("printed", "expected"),
     [
-        pytest.param(TRACE, "OutOfMemoryError: CUDA out of memory. Tried to allocate", id="the first is the cause"),
+        pytest.param(TRACE, "OutOfMemoryError: CUDA out of memory. Tried to allocate 9 GiB.", id="first"),
         pytest.param("all well\n", "", id="none"),
         pytest.param("ValueError: plain\n", "ValueError: plain", id="without a logger"),
     ],
