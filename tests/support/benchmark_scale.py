@@ -1,4 +1,4 @@
-"""How long the public benchmarks take at full size without a model: `python -m tests.stages.benchmark_scale`.
+"""How long the public benchmarks take at full size without a model: `python -m tests.support.benchmark_scale`.
 
 1. Annotation of the published size (7,540 TempCompass, 5,130 VSI-Bench and 4,000 MVBench rows, synthetic text) is
    read, recorded answers are scored under both protocols, and the report's tables and charts are rendered.
@@ -24,7 +24,7 @@ from tasks.benchmark.rescore import rescore_suites
 from tasks.benchmark.suite_run import summary
 from tasks.benchmark.suites import REGISTRY, mvbench, tempcompass, vsi_bench
 from tasks.benchmark.suites.base import Decoding
-from tasks.core.engine.base import Completion
+from tasks.core.engine.types import Completion
 from tasks.report.suites import frame_charts, suite_tables
 from tasks.report.tables import as_markdown
 
