@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tasks.benchmark.marking import sample_of
 from tasks.benchmark.suites import REGISTRY
 from tasks.benchmark.suites.base import Judgement
 from tasks.core.engine.endpoint import Endpoint
-from tasks.core.engine.openai import chat
+from tasks.core.engine.openai import OpenAIEngine
+from tasks.core.engine.types import Request
 
 BATCH = 64
 
@@ -43,17 +44,19 @@ def judge_rows(
     Raises:
         EngineError: the judge cannot be reached.
     """
-    endpoint = Endpoint(base_url, model)
-    client = endpoint.client()
-
-    def reply(row: Mapping[str, Any]) -> dict[str, Any]:
-        asked = question_of(row)
-        if asked is None:
-            raise ValueError(f"{row['key']}: nothing to judge")
-        turns = [{"role": "system", "content": asked.system}, {"role": "user", "content": asked.user}]
-        done = chat(client, model, turns, temperature=0.0, max_tokens=max_tokens)[0]
-        return {**row, "judge_model": model, "judge_reply": done.text}
-
-    with ThreadPoolExecutor(endpoint.concurrency) as pool:
+    with OpenAIEngine(Endpoint(base_url, model)) as engine:
         for start in range(0, len(rows), BATCH):
-            yield list(pool.map(reply, rows[start : start + BATCH]))
+            batch = rows[start : start + BATCH]
+            replies = engine.generate(list(map(_request, batch)), temperature=0.0, top_p=1.0, max_tokens=max_tokens)
+            yield [
+                {**row, "judge_model": model, "judge_reply": reply.text}
+                for row, [reply] in zip(batch, replies, strict=True)
+            ]
+
+
+def _request(row: Mapping[str, Any]) -> Request:
+    asked = question_of(row)
+    if asked is None:
+        raise ValueError(f"{row['key']}: nothing to judge")
+    turns = [{"role": "system", "content": asked.system}, {"role": "user", "content": asked.user}]
+    return Request(row["key"], json.dumps(turns), None, "video", seed=0)

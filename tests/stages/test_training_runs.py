@@ -8,6 +8,8 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tests.stages.test_sft import record
+from tests.stages.training_project import make_project
 from transformers import Trainer, TrainerCallback
 
 from tasks import paths
@@ -16,8 +18,6 @@ from tasks.core.train.checkpoints import newest_checkpoint
 from tasks.core.train.guards import DivergedError
 from tasks.core.train.runs import begin_training
 from tasks.params import load
-from tests.stages.test_sft import record
-from tests.stages.training_project import make_project
 
 STAGES = ("sft", "grpo")
 

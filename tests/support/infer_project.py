@@ -93,9 +93,19 @@ class FakeEngine:
     def render(self, messages):
         return "".join(f"[{item['type']}]{item.get('text', '')}" for item in messages[1]["content"])
 
-    def generate(self, requests, *, temperature, top_p, max_tokens, n=1):
+    def stream(self, requests, *, temperature, top_p, max_tokens):
+        for request in requests:
+            yield request, self.generate([request], temperature=temperature, top_p=top_p, max_tokens=max_tokens)[0]
+
+    def remarks(self):
+        return ""
+
+    def generate(self, requests, *, temperature, top_p, max_tokens):
         if self.batches == self.die_at:
             raise Killed
         self.batches += 1
         self.seen += requests
-        return [[Completion(self.answer, [request.seed % 97] * 3, "stop")] for request in requests]
+        return [
+            [Completion(self.answer, [(request.seed + copy) % 97] * 3, "stop") for copy in range(request.n)]
+            for request in requests
+        ]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from tasks.core.engine.types import Completion, Request, failed
 from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs
 
-Answer = Callable[[list[Request]], list[list[Completion]]]
-"""Completions of requests, in order."""
+R = TypeVar("R")
 
 
 def refusal(processor: Any, request: Request, max_model_len: int) -> str | None:
@@ -23,24 +22,14 @@ def refusal(processor: Any, request: Request, max_model_len: int) -> str | None:
     return None
 
 
-def answer_admitted(
-    processor: Any, requests: Sequence[Request], max_model_len: int, answer: Answer
-) -> list[list[Completion]]:
-    """Results of all requests, in order: refused ones as errors, the others by `answer`, a failing batch halved."""
-    refusals = [refusal(processor, request, max_model_len) for request in requests]
-    admitted = [request for request, reason in zip(requests, refusals, strict=True) if reason is None]
-    answered = iter(answer_isolated(answer, admitted))
-    return [next(answered) if reason is None else [failed(reason)] for reason in refusals]
-
-
-def answer_isolated(answer: Answer, requests: list[Request]) -> list[list[Completion]]:
-    """`answer(requests)`; a batch that raises ValueError, TypeError or KeyError is halved down to the culprit."""
-    if not requests:
+def answer_isolated(answer: Callable[[list[R]], list[Completion]], rows: list[R]) -> list[Completion]:
+    """`answer(rows)`; a batch that raises ValueError, TypeError or KeyError is halved down to the culprit."""
+    if not rows:
         return []
     try:
-        return answer(requests)
+        return answer(rows)
     except (ValueError, TypeError, KeyError) as error:
-        if len(requests) == 1:
-            return [[failed(f"{type(error).__name__}: {reason_of(error)}")]]
-    middle = len(requests) // 2
-    return answer_isolated(answer, requests[:middle]) + answer_isolated(answer, requests[middle:])
+        if len(rows) == 1:
+            return [failed(f"{type(error).__name__}: {reason_of(error)}")]
+    middle = len(rows) // 2
+    return answer_isolated(answer, rows[:middle]) + answer_isolated(answer, rows[middle:])

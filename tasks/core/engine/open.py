@@ -53,6 +53,7 @@ def open_engine(
             dtype=dtype,
             max_model_len=max_model_len,
             rows_per_call=rows_per_call or batch_size,
+            window=batch_size,
             group_by_length=group_by_length,
         )
     raise EngineError(f"unknown engine {backend!r}; known: vllm, transformers")

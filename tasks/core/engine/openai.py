@@ -2,20 +2,44 @@
 
 A video is sent as its sampled frames, one picture each, before the text; what the server makes of their time is its own
 affair.
+
+    400, 422, other 4xx                    refused: costs the request
+    401, 403, 404                          the endpoint is not to be used: ends the run
+    429, 408, 409, 5xx, no connection,     tried again after a pause that doubles, or as long as the server asks for;
+    no reply in time, a cut or damaged     after the last try it costs the request, or ends the run when meanwhile
+    reply                                  nothing else was answered either
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from tasks.core.engine.endpoint import Endpoint
-from tasks.core.engine.types import Completion, EngineError, FinishReason, Request, failed
+from tasks.core.engine.feed import Feed
+from tasks.core.engine.types import Answered, Completion, EngineError, FinishReason, Request, failed, in_order
 from tasks.core.io.errors import reason_of
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
+UNUSABLE = (401, 403, 404)
+PASSING = (408, 409, 429)
+
+
+class DamagedReplyError(Exception):
+    """A reply that is not what a chat server gives."""
+
+
+class _Done:
+    """Behind the last result."""
 
 
 class OpenAIEngine:
@@ -27,61 +51,180 @@ class OpenAIEngine:
     def __init__(self, endpoint: Endpoint) -> None:
         """Connects at the first request."""
         self._endpoint = endpoint
-        self._client = endpoint.client()
+        self._tries, self._requests, self._last_answer = 0, 0, 0.0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._client.close()
+        """Nothing is held between streams."""
 
     def render(self, messages: list[dict[str, Any]]) -> str:
         """Chat messages as JSON; the server renders them."""
         return json.dumps(messages, ensure_ascii=False)
 
+    def remarks(self) -> str:
+        """How many requests were sent, and how many more tries they took."""
+        again = self._tries - self._requests
+        return f"{self._requests} requests to {self._endpoint.base_url}, {again} of them tried again" if again else ""
+
+    def stream(
+        self, requests: Iterable[Request], *, temperature: float, top_p: float, max_tokens: int
+    ) -> Iterator[Answered]:
+        """See `Engine.stream`; at most `concurrency` requests are under way."""
+        sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        results: queue.Queue[Answered | BaseException | _Done] = queue.Queue()
+        loop = asyncio.new_event_loop()
+        with Feed(requests, self._endpoint.concurrency) as feed:
+            serving = loop.create_task(self._serve(feed, results, sampling))
+            thread = threading.Thread(target=_run, args=(loop, serving, results), name="endpoint", daemon=True)
+            thread.start()
+            try:
+                while not isinstance(result := results.get(), _Done):
+                    if isinstance(result, BaseException):
+                        raise result
+                    yield result
+            finally:
+                if thread.is_alive():
+                    loop.call_soon_threadsafe(serving.cancel)
+
     def generate(
-        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int, n: int = 1
+        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
     ) -> list[list[Completion]]:
-        """See `Engine.generate`; a request the server refuses costs itself alone."""
+        """See `Engine.generate`."""
+        return in_order(requests, self.stream(requests, temperature=temperature, top_p=top_p, max_tokens=max_tokens))
 
-        def answer(request: Request) -> list[Completion]:
-            return chat(
-                self._client,
-                self._endpoint.model,
-                with_pictures(json.loads(request.prompt), request),
-                temperature=temperature,
-                top_p=top_p,
-                max_tokens=max_tokens,
-                seed=request.seed,
-                n=n,
-            )
+    async def _serve(self, feed: Feed[Request], results: queue.Queue[Any], sampling: dict[str, Any]) -> None:
+        import openai
 
-        with ThreadPoolExecutor(self._endpoint.concurrency) as pool:
-            return list(pool.map(answer, requests))
+        room = asyncio.Semaphore(self._endpoint.concurrency)
+        key = os.environ.get(self._endpoint.api_key_env) or "none"
+        client = openai.AsyncOpenAI(
+            base_url=self._endpoint.base_url, api_key=key, max_retries=0, timeout=self._endpoint.timeout_seconds
+        )
+
+        async def answer(request: Request) -> None:
+            results.put((request, await self._answer(client, request, sampling)))
+            room.release()
+
+        async with client, asyncio.TaskGroup() as group:
+            while True:
+                await room.acquire()
+                request = await asyncio.to_thread(feed.take, True)
+                if request is None:
+                    break
+                group.create_task(answer(request))
+
+    async def _answer(self, client: Any, request: Request, sampling: dict[str, Any]) -> list[Completion]:
+        """`n` completions; of a server that gives fewer at once the others are asked for one by one."""
+        messages = await asyncio.to_thread(with_pictures, json.loads(request.prompt), request)
+        made: list[Completion] = []
+        while len(made) < request.n:
+            wanted = request.n - len(made) if not made else 1
+            reply = await self._try(client, messages, sampling | {"seed": request.seed + len(made), "n": wanted})
+            if isinstance(reply, str):
+                return [failed(reply)]
+            made += reply[:wanted]
+            if (refused := next((done for done in reply if done.error), None)) is not None:
+                return [refused]
+        return made
+
+    async def _try(
+        self, client: Any, messages: list[dict[str, Any]], sampling: dict[str, Any]
+    ) -> list[Completion] | str:
+        """Completions, or why there are none.
+
+        Raises:
+            EngineError: the endpoint is not to be used, or answers nothing at all.
+        """
+        import openai
+
+        begun, reason = time.monotonic(), ""
+        self._requests += 1
+        for attempt in range(self._endpoint.retries + 1):
+            asked = None
+            self._tries += 1
+            try:
+                async with asyncio.timeout(self._endpoint.timeout_seconds):
+                    raw = await client.chat.completions.with_raw_response.create(
+                        model=self._endpoint.model, messages=messages, **sampling
+                    )
+                completions = completions_of(raw.text)
+                self._last_answer = time.monotonic()
+                return completions
+            except openai.APIStatusError as error:
+                reason = f"{error.status_code}: {reason_of(error)}"
+                if error.status_code in UNUSABLE:
+                    raise EngineError(f"{self._endpoint.base_url}: {reason}") from error
+                if error.status_code < 500 and error.status_code not in PASSING:
+                    return f"refused: {reason}"
+                asked = error.response.headers.get("retry-after")
+            except TimeoutError:
+                reason = f"no reply within {self._endpoint.timeout_seconds:g} s"
+            except (openai.OpenAIError, DamagedReplyError) as error:
+                reason = f"{type(error).__name__}: {reason_of(error)}"
+            if attempt < self._endpoint.retries:
+                await asyncio.sleep(pause(attempt, asked))
+        tries = f"{self._endpoint.retries + 1} tries, the last: {reason}"
+        if self._last_answer < begun:
+            raise EngineError(f"{self._endpoint.base_url}: answers nothing; {tries}")
+        return f"no answer in {tries}"
 
 
-def chat(client: Any, model: str, messages: list[dict[str, Any]], **sampling: Any) -> list[Completion]:
-    """Answers to one chat.
+def _run(loop: asyncio.AbstractEventLoop, serving: Any, results: queue.Queue[Any]) -> None:
+    """Run a task to its end and pass on what it raised."""
+    try:
+        loop.run_until_complete(serving)
+        results.put(_Done())
+    except asyncio.CancelledError:
+        results.put(_Done())
+    except BaseExceptionGroup as group:
+        results.put(group.exceptions[0])
+    except BaseException as error:
+        results.put(error)
+    finally:
+        loop.close()
+
+
+def pause(attempt: int, asked: str | None) -> float:
+    """Seconds before the next try: what the server asks for, else twice as many each time, a part of them by chance."""
+    if asked is not None and asked.strip().replace(".", "", 1).isdigit():
+        return min(float(asked), LONGEST_PAUSE_SECONDS)
+    return min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.0)
+
+
+def completions_of(body: str) -> list[Completion]:
+    """Completions of a reply's body.
+
+    A server that parts the reasoning from the answer (`reasoning_content`) has it put back, in its tags.
 
     Raises:
-        EngineError: the server cannot be reached, refuses the key or keeps failing; not one request's fault.
+        DamagedReplyError: not JSON, or without choices.
     """
-    import openai
-
     try:
-        reply = client.chat.completions.create(model=model, messages=messages, **sampling)
-    except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-        return [failed(f"refused: {reason_of(error)}")]
-    except openai.OpenAIError as error:
-        raise EngineError(f"{client.base_url}: {type(error).__name__}: {reason_of(error)}") from error
-    return [_completion(choice, reply.usage) for choice in reply.choices]
+        reply = json.loads(body)
+        choices = reply["choices"]
+        usage = reply.get("usage") or {}
+        counted = int(usage.get("completion_tokens") or 0), int(usage.get("prompt_tokens") or 0)
+        if not choices:
+            raise DamagedReplyError("a reply without choices")
+        return [_completion(choice, counted[0] // len(choices), counted[1]) for choice in choices]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedReplyError(f"{type(error).__name__}: {reason_of(error)}: {body[:80]!r}") from error
 
 
-def _completion(choice: Any, usage: Any) -> Completion:
-    reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
+def _completion(choice: dict[str, Any], tokens: int, prompt_tokens: int) -> Completion:
+    message = choice["message"]
+    text = message.get("content") or ""
+    if not isinstance(text, str):
+        raise TypeError("content is no text")
+    if choice.get("finish_reason") == "content_filter":
+        return failed("refused: content_filter")
+    if (reasoning := message.get("reasoning_content")) and "<think>" not in text:
+        text = f"<think>{reasoning}</think>{text}"
+    reason: FinishReason = "length" if choice.get("finish_reason") == "length" else "stop"
     # Servers report how many tokens, never which; what is counted is their number.
-    count = int(usage.completion_tokens) if usage is not None else 0
-    return Completion(text=choice.message.content or "", token_ids=[0] * count, finish_reason=reason)
+    return Completion(text=text, token_ids=[0] * tokens, finish_reason=reason, prompt_tokens=prompt_tokens)
 
 
 def with_pictures(messages: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:
@@ -91,9 +234,11 @@ def with_pictures(messages: list[dict[str, Any]], request: Request) -> list[dict
     def shown(part: dict[str, Any]) -> list[dict[str, Any]]:
         return pictures if part["type"] in ("image", "video") else [part]
 
-    return [
-        {"role": turn["role"], "content": [one for part in turn["content"] for one in shown(part)]} for turn in messages
-    ]
+    def content(turn: dict[str, Any]) -> Any:
+        parts = turn["content"]
+        return parts if isinstance(parts, str) else [new for part in parts for new in shown(part)]
+
+    return [{"role": turn["role"], "content": content(turn)} for turn in messages]
 
 
 def _picture(frame: Any) -> dict[str, Any]:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from transformers import LogitsProcessorList
 
-from tasks.core.engine.admit import answer_admitted
+from tasks.core.engine.admit import answer_isolated, refusal
+from tasks.core.engine.feed import Feed
 from tasks.core.engine.sampler import RowSampler, end_tokens, generation_settings, without_checkpoint_settings
-from tasks.core.engine.types import Completion, Request
+from tasks.core.engine.types import Answered, Completion, FinishReason, Request, failed, in_order
 from tasks.core.models import inputs, load
 
 
+class Row(NamedTuple):
+    """One completion to be made."""
+
+    request: Request
+    copy: int
+    length: int
+    """Tokens of the prompt."""
+
+
 class TransformersEngine:
-    """`Engine` over `model.generate`, `rows_per_call` answers at a time, padded on the left."""
+    """`Engine` over `model.generate`, `rows_per_call` completions at a time, padded on the left."""
 
     def __init__(
         self,
@@ -25,6 +35,7 @@ class TransformersEngine:
         dtype: str,
         max_model_len: int,
         rows_per_call: int,
+        window: int = 0,
         group_by_length: bool = True,
     ) -> None:
         """Load the checkpoint.
@@ -33,7 +44,8 @@ class TransformersEngine:
             model_path: checkpoint folder.
             dtype: of weights and arithmetic.
             max_model_len: prompt plus answer, tokens.
-            rows_per_call: most answers of a `generate` call.
+            rows_per_call: most completions of a call of the model.
+            window: requests that may wait, out of which calls are put together.
             group_by_length: whether prompts of like length share a call, or those that follow each other.
 
         Raises:
@@ -43,6 +55,7 @@ class TransformersEngine:
         self._model = load.load_model(model_path, dtype)
         self._max_model_len = max_model_len
         self._rows_per_call, self._group_by_length = rows_per_call, group_by_length
+        self._window = max(window, rows_per_call)
         self._ends = end_tokens(self._model, self._processor)
 
     def __enter__(self) -> Self:
@@ -57,28 +70,56 @@ class TransformersEngine:
         """Chat messages as the model's prompt text."""
         return inputs.prompt_text(self._processor, messages)
 
+    def stream(
+        self, requests: Iterable[Request], *, temperature: float, top_p: float, max_tokens: int
+    ) -> Iterator[Answered]:
+        """See `Engine.stream`: calls of `rows_per_call` completions, out of the `window` requests that wait."""
+
+        def answer(rows: list[Row]) -> list[Completion]:
+            return self._answer(rows, temperature, top_p, max_tokens)
+
+        waiting: list[Row] = []
+        done: dict[int, list[Completion | None]] = {}
+        with Feed(requests, self._window) as feed:
+            while True:
+                while not feed.ended and len(waiting) < max(self._window, self._rows_per_call):
+                    # More than a call's worth is not waited for.
+                    request = feed.take(wait=len(waiting) < self._rows_per_call)
+                    if request is None:
+                        break
+                    reason = refusal(self._processor, request, self._max_model_len)
+                    if reason is not None:
+                        yield request, [failed(reason)]
+                        continue
+                    length = inputs.prompt_tokens(self._processor, request.prompt, request.clip)
+                    waiting += [Row(request, copy, length) for copy in range(request.n)]
+                    done[id(request)] = [None] * request.n
+                if not waiting:
+                    if feed.ended:
+                        return
+                    continue
+                places = next_call([row.length for row in waiting], self._rows_per_call, self._group_by_length)
+                chosen = [waiting[place] for place in places]
+                waiting = [row for place, row in enumerate(waiting) if place not in places]
+                for row, completion in zip(chosen, answer_isolated(answer, chosen), strict=True):
+                    copies = done[id(row.request)]
+                    copies[row.copy] = completion
+                    if None not in copies:
+                        yield row.request, kept(done.pop(id(row.request)))
+
+    def remarks(self) -> str:
+        """See `Engine.remarks`."""
+        return ""
+
     def generate(
-        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int, n: int = 1
+        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
     ) -> list[list[Completion]]:
         """See `Engine.generate`."""
-
-        def answer(batch: list[Request]) -> list[list[Completion]]:
-            rows = [(request, copy) for request in batch for copy in range(n)]
-            tokens = [inputs.prompt_tokens(self._processor, request.prompt, request.clip) for request in batch]
-            lengths = [length for length in tokens for _ in range(n)]
-            found: dict[int, Completion] = {}
-            for places in calls(lengths, self._rows_per_call, self._group_by_length):
-                answers = self._answer([rows[place] for place in places], temperature, top_p, max_tokens)
-                found.update(zip(places, answers, strict=True))
-            return [[found[i * n + copy] for copy in range(n)] for i in range(len(batch))]
-
-        return answer_admitted(self._processor, requests, self._max_model_len, answer)
+        return in_order(requests, self.stream(requests, temperature=temperature, top_p=top_p, max_tokens=max_tokens))
 
     @torch.inference_mode()
-    def _answer(
-        self, rows: list[tuple[Request, int]], temperature: float, top_p: float, max_tokens: int
-    ) -> list[Completion]:
-        requests = [request for request, _ in rows]
+    def _answer(self, rows: list[Row], temperature: float, top_p: float, max_tokens: int) -> list[Completion]:
+        requests = [row.request for row in rows]
         batch = inputs.encode(
             self._processor,
             [request.prompt for request in requests],
@@ -86,7 +127,7 @@ class TransformersEngine:
             [request.data_type for request in requests],
         ).to(self._model.device)
         rooms = [min(max_tokens, self._max_model_len - int(length)) for length in batch["attention_mask"].sum(1)]
-        seeds = [request.seed + copy for request, copy in rows]
+        seeds = [row.request.seed + row.copy for row in rows]
         settings = generation_settings(self._processor.tokenizer, self._ends, max(rooms))
         sampler = RowSampler(seeds, max(rooms), temperature, top_p, self._model.device)
         with without_checkpoint_settings(self._model):
@@ -94,18 +135,27 @@ class TransformersEngine:
                 **batch, generation_config=settings, logits_processor=LogitsProcessorList([sampler])
             )
         width = batch["input_ids"].shape[1]
-        return [self._completion(ids[width:].tolist(), room) for ids, room in zip(output, rooms, strict=True)]
+        return [
+            self._completion(ids[width:].tolist(), room, row.length)
+            for ids, room, row in zip(output, rooms, rows, strict=True)
+        ]
 
-    def _completion(self, ids: list[int], room: int) -> Completion:
+    def _completion(self, ids: list[int], room: int, prompt_tokens: int) -> Completion:
         ends = (place for place, token in enumerate(ids) if token in self._ends)
         end = next(ends, None)
         stopped = end is not None and end < room
         kept = ids[: end + 1] if end is not None and stopped else ids[:room]
         text = self._processor.tokenizer.decode(kept, skip_special_tokens=True)
-        return Completion(text=text, token_ids=kept, finish_reason="stop" if stopped else "length")
+        reason: FinishReason = "stop" if stopped else "length"
+        return Completion(text=text, token_ids=kept, finish_reason=reason, prompt_tokens=prompt_tokens)
 
 
-def calls(lengths: Sequence[int], size: int, grouped: bool) -> list[list[int]]:
-    """Places of the rows of each call, at most `size`; grouped, the longest come first, since they may not fit."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row] if grouped else row)
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def next_call(lengths: Sequence[int], size: int, grouped: bool) -> list[int]:
+    """Places of the rows of the next call, at most `size`: the longest, since they may not fit, or the first."""
+    return sorted(range(len(lengths)), key=lambda row: -lengths[row] if grouped else row)[:size]
+
+
+def kept(copies: Sequence[Completion | None]) -> list[Completion]:
+    """Completions of a request; where one failed, the first that did, alone."""
+    made = [copy for copy in copies if copy is not None]
+    return next(([copy] for copy in made if copy.finish_reason == "error"), made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -32,6 +32,8 @@ class Request:
     """"image" or "video"."""
     seed: int
     """Seed of this request's own random stream: completions do not depend on what else is in the batch."""
+    n: int = 1
+    """Completions wanted; number i is sampled with `seed` + i."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Completion:
     finish_reason: FinishReason = "stop"
     error: str = ""
     """Why there is no completion; empty unless `finish_reason` is "error"."""
+    prompt_tokens: int = 0
+    """Length of the prompt as the engine counts it; 0 where it does not say."""
+
+
+Answered = tuple[Request, list[Completion]]
+"""A request and its completions: `n` of them, or one that failed."""
 
 
 class Engine(Protocol):
@@ -58,19 +66,35 @@ class Engine(Protocol):
         """Chat messages as the model's prompt text."""
         ...
 
-    def generate(
-        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int, n: int = 1
-    ) -> list[list[Completion]]:
-        """`n` completions for each request, in order; copy i is sampled with the request's seed + i.
+    def stream(
+        self, requests: Iterable[Request], *, temperature: float, top_p: float, max_tokens: int
+    ) -> Iterator[Answered]:
+        """Completions of each request, as they are done; further requests join those under way as there is room.
 
-        A request that cannot be answered (too long, clip and prompt at odds) gets one completion with
-        `finish_reason` "error". Visual special tokens are never sampled. The sampling settings of the checkpoint's
-        generation_config.json have no effect; its end tokens have.
+        The iterable is read in another thread, a few requests ahead. A request that cannot be answered (too long, clip
+        and prompt at odds) gets one completion with `finish_reason` "error". Visual special tokens are never sampled.
+        The sampling settings of the checkpoint's generation_config.json have no effect; its end tokens have.
 
         Raises:
             EngineError: the engine is beyond recovery.
         """
         ...
+
+    def generate(
+        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
+    ) -> list[list[Completion]]:
+        """`stream` of all requests, in their order."""
+        ...
+
+    def remarks(self) -> str:
+        """What a user should know of how it went (tries again, engines started again); mostly nothing."""
+        ...
+
+
+def in_order(requests: Sequence[Request], answered: Iterator[Answered]) -> list[list[Completion]]:
+    """Completions of requests in their order, out of a stream of just these."""
+    completions = {id(request): done for request, done in answered}
+    return [completions[id(request)] for request in requests]
 
 
 def failed(reason: str) -> Completion:

@@ -6,13 +6,14 @@ import gc
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tasks.core.engine.admit import answer_admitted
+from tasks.core.engine.admit import refusal
+from tasks.core.engine.feed import Feed
 from tasks.core.engine.output import captured_output
-from tasks.core.engine.types import Completion, EngineError, FinishReason, Request
+from tasks.core.engine.types import Answered, Completion, EngineError, FinishReason, Request, failed, in_order
 from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs, load
 from tasks.core.text.visual import VISUAL_TOKENS
@@ -52,6 +53,8 @@ class VllmEngine:
         set_environment(tensor_parallel)
         self._processor = load.load_processor(model_path)
         self._max_model_len = max_model_len
+        # A few beyond what runs, so that a place that falls free is taken at once.
+        self._in_flight, self._ahead = batch_size + max(1, batch_size // 4), max(1, batch_size // 4)
         self._banned = banned_words(self._processor.tokenizer)
         self._llm = start(
             str(model_path),
@@ -77,37 +80,77 @@ class VllmEngine:
         """Chat messages as the model's prompt text."""
         return inputs.prompt_text(self._processor, messages)
 
+    def stream(
+        self, requests: Iterable[Request], *, temperature: float, top_p: float, max_tokens: int
+    ) -> Iterator[Answered]:
+        """See `Engine.stream`: a request joins as soon as there is room for it."""
+        under_way: dict[str, Request] = {}
+        with Feed(requests, self._ahead) as feed:
+            while True:
+                while len(under_way) < self._in_flight:
+                    # The engine goes on with what it has; only an idle one waits for a clip.
+                    request = feed.take(wait=not under_way)
+                    if request is None:
+                        break
+                    sampling = sampling_params(request.seed, self._banned, temperature, top_p, max_tokens, n=request.n)
+                    try:
+                        under_way[self._add(request, sampling)] = request
+                    except (ValueError, TypeError, KeyError) as error:
+                        yield request, [failed(reason_of(error))]
+                if not under_way:
+                    if feed.ended:
+                        return
+                    continue
+                for output in self._step(len(under_way)):
+                    yield under_way.pop(output.request_id), self._completions(output)
+
+    def remarks(self) -> str:
+        """See `Engine.remarks`."""
+        return ""
+
     def generate(
-        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int, n: int = 1
+        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
     ) -> list[list[Completion]]:
         """See `Engine.generate`."""
+        return in_order(requests, self.stream(requests, temperature=temperature, top_p=top_p, max_tokens=max_tokens))
 
-        def answer(batch: list[Request]) -> list[list[Completion]]:
-            return self._answer(batch, temperature, top_p, max_tokens, n)
+    def _add(self, request: Request, sampling: Any) -> str:
+        """Hand a request to vLLM; returns the id that its output will bear.
 
-        return answer_admitted(self._processor, requests, self._max_model_len, answer)
-
-    def _answer(
-        self, batch: list[Request], temperature: float, top_p: float, max_tokens: int, n: int
-    ) -> list[list[Completion]]:
+        Raises:
+            ValueError, TypeError, KeyError: this request cannot be answered.
+            EngineError: the engine takes no more.
+        """
         from vllm.exceptions import VLLMClientError, VLLMError
 
-        sampling = [
-            sampling_params(request.seed, self._banned, temperature, top_p, max_tokens, n=n) for request in batch
-        ]
+        if (reason := refusal(self._processor, request, self._max_model_len)) is not None:
+            raise ValueError(reason)
         try:
-            outputs = self._llm.generate([prompt(request) for request in batch], sampling, use_tqdm=False)
+            [number] = self._llm.enqueue([prompt(request)], [sampling], use_tqdm=False)
         except VLLMClientError as error:
-            raise ValueError(reason_of(error)) from error  # One request's fault: the batch is halved down to it.
+            raise ValueError(f"{type(error).__name__}: {reason_of(error)}") from None
         except (VLLMError, RuntimeError, AssertionError) as error:
-            raise EngineError(f"vLLM failed on a batch of {len(batch)}: {reason_of(error)}") from error
-        return [[self._completion(output) for output in request.outputs] for request in outputs]
+            raise EngineError(f"vLLM does not take {request.key}: {reason_of(error)}") from error
+        return str(number).partition("-")[0]
 
-    def _completion(self, output: Any) -> Completion:
+    def _step(self, under_way: int) -> list[Any]:
+        """One step of the engine; outputs of the requests that it finished."""
+        from vllm.exceptions import VLLMError
+
+        try:
+            return [output for output in self._llm.llm_engine.step() if output.finished]
+        except (VLLMError, RuntimeError, AssertionError, ValueError) as error:
+            raise EngineError(f"vLLM failed with {under_way} requests under way: {reason_of(error)}") from error
+
+    def _completions(self, request: Any) -> list[Completion]:
+        count = len(request.prompt_token_ids or ())
+        return [self._completion(output, count) for output in request.outputs]
+
+    def _completion(self, output: Any, prompt_tokens: int) -> Completion:
         ids = list(output.token_ids)
         text = self._processor.tokenizer.decode(ids, skip_special_tokens=True)
         reason: FinishReason = "stop" if output.finish_reason == "stop" else "length"
-        return Completion(text=text, token_ids=ids, finish_reason=reason)
+        return Completion(text=text, token_ids=ids, finish_reason=reason, prompt_tokens=prompt_tokens)
 
 
 def banned_words(tokenizer: Any) -> list[str]:

@@ -27,10 +27,10 @@ def test_only_the_culprits_fail(bad, kind):
         for one in batch:
             if int(one.key) in bad:
                 raise kind(f"cannot take {one.key}\nlong story")
-        return [[Completion(one.key)] for one in batch]
+        return [Completion(one.key) for one in batch]
 
     results = answer_isolated(answer, [request(str(i)) for i in range(5)])
-    for i, [completion] in enumerate(results):
+    for i, completion in enumerate(results):
         if i in bad:
             assert completion.finish_reason == "error"
             assert f"cannot take {i}" in completion.error

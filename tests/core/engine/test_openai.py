@@ -86,10 +86,9 @@ def test_a_refused_request_costs_itself_alone(endpoint):
     assert fine.text == "B"
 
 
-def test_a_server_that_is_not_there_is_an_engine_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks.core.engine.endpoint.RETRIES", 0)
+def test_a_server_that_is_not_there_is_an_engine_error(tmp_path):
     path = tmp_path / "gone.yaml"
-    path.write_text("base_url: http://127.0.0.1:9/v1\nmodel: m\n")
+    path.write_text("base_url: http://127.0.0.1:9/v1\nmodel: m\nretries: 0\n")
     with open_engine("vllm", path) as engine, pytest.raises(EngineError, match="127.0.0.1:9"):
         engine.generate([ask(engine, "hm")], temperature=0.0, top_p=1.0, max_tokens=9)
 

@@ -78,10 +78,10 @@ COPIES, TOKENS = 3, 16
 def by_engine(folder, questions, chat, sampling):
     with open_engine("transformers", folder, max_model_len=512, batch_size=5) as engine:
         requests = [
-            Request(text, engine.render(chat(medium, text)), clip, medium, seed)
+            Request(text, engine.render(chat(medium, text)), clip, medium, seed, COPIES)
             for medium, clip, text, seed in questions
         ]
-        answered = engine.generate(requests, **sampling, max_tokens=TOKENS, n=COPIES)
+        answered = engine.generate(requests, **sampling, max_tokens=TOKENS)
     return [[completion.token_ids for completion in copies] for copies in answered]
 
 

@@ -1,10 +1,12 @@
 """The transformers engine: seeded sampling that no neighbour disturbs, limits, bans, errors."""
 
+from dataclasses import replace
+
 import pytest
 
 from tasks.core.engine import sampler
 from tasks.core.engine.open import open_engine
-from tasks.core.engine.transformers import calls
+from tasks.core.engine.transformers import next_call
 from tasks.core.engine.types import Request
 from tasks.core.models import inputs
 from tasks.core.models.load import load_processor
@@ -57,34 +59,43 @@ def test_an_answer_does_not_depend_on_its_batch(engine, requests):
 @pytest.mark.parametrize(
     ("lengths", "size", "grouped", "expected"),
     [
-        pytest.param([5, 9, 5, 9], 2, True, [[1, 3], [0, 2]], id="like with like, the longest first"),
-        pytest.param([5, 9, 5, 9], 2, False, [[0, 1], [2, 3]], id="as they come"),
-        pytest.param([7, 7, 7], 2, True, [[0, 1], [2]], id="equal lengths keep their order, the rest is a short call"),
+        pytest.param([5, 9, 5, 9], 2, True, [1, 3], id="the longest"),
+        pytest.param([5, 9, 5, 9], 2, False, [0, 1], id="as they come"),
+        pytest.param([7, 7, 7], 2, True, [0, 1], id="equal lengths keep their order"),
+        pytest.param([7], 2, True, [0], id="a short call"),
         pytest.param([], 2, True, [], id="none"),
     ],
 )
-def test_calls(lengths, size, grouped, expected):
-    assert calls(lengths, size, grouped) == expected
+def test_next_call(lengths, size, grouped, expected):
+    assert next_call(lengths, size, grouped) == expected
+
+
+def all_calls(lengths, size, grouped):
+    left = list(range(len(lengths)))
+    while left:
+        places = [left[place] for place in next_call([lengths[row] for row in left], size, grouped)]
+        left = [row for row in left if row not in places]
+        yield places
 
 
 def test_grouping_by_length_changes_no_answer_and_no_order(tiny_model, engine, requests):
     """Three copies of requests of mixed length, refused ones between them, over calls of two."""
-    asked = [requests[8], *requests[:4], requests[9], *requests[4:8]]
+    asked = [replace(r, n=3) for r in (requests[8], *requests[:4], requests[9], *requests[4:8])]
     found, widths = [], []
     for grouped in (True, False):
         with open_engine(
             "transformers", tiny_model, max_model_len=512, batch_size=64, rows_per_call=2, group_by_length=grouped
         ) as other:
-            found.append(other.generate(asked, **SAMPLED, n=3))
+            found.append(other.generate(asked, **SAMPLED))
             seen = [inputs.prompt_tokens(load_processor(tiny_model), r.prompt, r.clip) for r in requests[:8]]
             lengths = [length for length in seen for _ in range(3)]
-            widths.append(sum(max(lengths[i] for i in places) * len(places) for places in calls(lengths, 2, grouped)))
-    assert found[0] == found[1] == engine.generate(asked, **SAMPLED, n=3)
+            widths.append(sum(2 * max(lengths[i] for i in places) for places in all_calls(lengths, 2, grouped)))
+    assert found[0] == found[1] == engine.generate(asked, **SAMPLED)
     assert widths[0] < widths[1], "less is computed"
 
 
 def test_copies_differ_and_the_first_is_the_single_answer(engine, requests):
-    several = engine.generate(requests[:3], **SAMPLED, n=3)
+    several = engine.generate([replace(request, n=3) for request in requests[:3]], **SAMPLED)
     assert [len(answers) for answers in several] == [3, 3, 3]
     assert all(answers[0].token_ids != answers[1].token_ids for answers in several)
     assert [answers[0] for answers in several] == [answers[0] for answers in engine.generate(requests[:3], **SAMPLED)]
