@@ -97,9 +97,7 @@ def ask_all(
     """
     copies = sampling.samples * len(VIEWS)
     left = [record for record in records if any(key not in done for key in _keys(record, sampling.samples))]
-    for batch, clips in in_batches(
-        left, max(1, batch_size // copies), partial(read_clip, read=read), decode_workers
-    ):
+    for batch, clips in in_batches(left, max(1, batch_size // copies), partial(read_clip, read=read), decode_workers):
         make = partial(_asked, engine, prompt=prompt, seed=seed)
         asked = [
             make(record, clip, view, sample)
@@ -108,8 +106,16 @@ def ask_all(
             if (record.problem_id, view, sample) not in done
         ]
         requests = [each.request for each in asked if each.request is not None]
-        how = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
-        completions = iter(engine.generate(requests, **how) if requests else [])
+        completions = iter(
+            engine.generate(
+                requests,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_tokens,
+            )
+            if requests
+            else []
+        )
         yield [
             _row(each, failed(each.reason) if each.request is None else next(completions)[0], variant) for each in asked
         ]

@@ -4,16 +4,17 @@ A view counts as enough when more than half of the completions under it are righ
 
     unknown      the whole clip is not enough: nothing can be said
     text         the question alone is enough
+    order        the clip played backwards is not enough: the answer hangs on the direction of time
     one_frame    one frame, or one frame held for the whole time, is enough
     any_order    the frames in a drawn order are enough
-    order        only the true order is
+    order        only an order that keeps neighbours is: forwards or backwards, not shuffled (how often it shows)
 
 and beside them the difficulty: too_easy (every completion on the whole clip right), too_hard (none), learnable.
 Dropping what text answers is what VidGround (arXiv 2604.05117) did to Video-R1-260k by a closed judge.
 
-The tags are the model's view of a question: one that it answers by luck is tagged by luck. With m options a guess is
-right under a view with probability 1 / m, so that several completions and draws of order a view are needed; `chance`
-says how often guesses alone would pass.
+The tags are the model's view of a question: one that it answers by luck is tagged by luck. A lucky guess on a frozen
+clip is why reversal is asked first. With m options a guess is right with probability 1 / m, so that several completions
+and draws of order a view are needed; `chance` says how often guesses alone would pass.
 """
 
 from __future__ import annotations
@@ -56,11 +57,13 @@ def evidence(right: Mapping[str, float]) -> str:
     """
     if right[FORWARD] <= ENOUGH:
         return "unknown"
-    for tag, views in (("text", (TEXT,)), ("one_frame", (ONE_FRAME, FROZEN)), ("any_order", (SHUFFLED,))):
-        if any(right.get(view, 0.0) > ENOUGH for view in views):
-            return tag
-    # An image shows all there is in its one frame.
-    return "order" if SHUFFLED in right else "one_frame"
+    if right[TEXT] > ENOUGH:
+        return "text"
+    if right.get(REVERSED, 1.0) <= ENOUGH:
+        return "order"
+    if SHUFFLED not in right or max(right.get(ONE_FRAME, 0.0), right.get(FROZEN, 0.0)) > ENOUGH:
+        return "one_frame"  # an image shows all there is in its one frame
+    return "any_order" if right[SHUFFLED] > ENOUGH else "order"
 
 
 def difficulty(forward: float) -> str:

@@ -10,8 +10,8 @@ from tasks.audit.evidence import DIFFICULTY, EVIDENCE, FORWARD, TEXT, VIEWS, agr
 from tasks.core.schemas.records import Record
 from tasks.core.stats import estimate
 
-RIGHT_FROM = 0.5
-"""A completion is right when its reward is greater than this."""
+RIGHT_ABOVE = 0.9
+"""A completion is right when its reward is greater; a description with the wrong direction has most words right."""
 
 
 def tagged(records: Sequence[Record], rows: Iterable[Mapping[str, Any]], samples: int) -> list[dict[str, Any]]:
@@ -26,13 +26,11 @@ def tagged(records: Sequence[Record], rows: Iterable[Mapping[str, Any]], samples
         if row["error"]:
             errors.setdefault(row["problem_id"], row["error"])
         else:
-            rewards[row["problem_id"], row["view"]].append(float(row["reward"] > RIGHT_FROM))
+            rewards[row["problem_id"], row["view"]].append(float(row["reward"] > RIGHT_ABOVE))
     return [_tagged(record, rewards, errors.get(record.problem_id, ""), samples) for record in records]
 
 
-def _tagged(
-    record: Record, rewards: Mapping[tuple[int, str], list[float]], error: str, samples: int
-) -> dict[str, Any]:
+def _tagged(record: Record, rewards: Mapping[tuple[int, str], list[float]], error: str, samples: int) -> dict[str, Any]:
     present = {view: rewards[record.problem_id, view] for view in VIEWS if (record.problem_id, view) in rewards}
     right = {view: sum(values) / len(values) for view, values in present.items()}
     told = not error and FORWARD in right and TEXT in right
@@ -63,9 +61,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "questions": len(rows),
         "errors": dict(Counter(row["error"] for row in rows if row["evidence"] == "error")),
         "accuracy": views,
-        "evidence": {
-            tag: _estimated([float(row["evidence"] == tag) for row in asked], clusters) for tag in EVIDENCE
-        },
+        "evidence": {tag: _estimated([float(row["evidence"] == tag) for row in asked], clusters) for tag in EVIDENCE},
         "difficulty": {
             tag: _estimated([float(row["difficulty"] == tag) for row in asked], clusters) for tag in DIFFICULTY
         },

@@ -11,13 +11,14 @@ VIDEO = {"forward": 1.0, "reversed": 0.0, "shuffled": 0.0, "frozen": 0.0, "one_f
     ("changes", "tag"),
     [
         pytest.param({}, "order", id="only the true order is enough"),
-        pytest.param({"shuffled": 1.0}, "any_order", id="frames in any order"),
-        pytest.param({"frozen": 0.75, "shuffled": 1.0}, "one_frame", id="one frame, held"),
-        pytest.param({"one_frame": 1.0}, "one_frame", id="one frame, alone"),
+        pytest.param({"reversed": 1.0, "shuffled": 1.0}, "any_order", id="frames in any order"),
+        pytest.param({"reversed": 1.0, "frozen": 0.75, "shuffled": 1.0}, "one_frame", id="one frame, held"),
+        pytest.param({"reversed": 1.0, "one_frame": 1.0}, "one_frame", id="one frame, alone"),
+        pytest.param({"frozen": 1.0}, "order", id="a lucky guess on the frozen clip; backwards it answers otherwise"),
         pytest.param({"text": 1.0, "one_frame": 1.0}, "text", id="the question gives it away"),
         pytest.param({"text": 0.5}, "order", id="half of the completions are not enough"),
         pytest.param({"forward": 0.5, "text": 1.0}, "unknown", id="what the model cannot answer tells nothing"),
-        pytest.param({"reversed": 1.0}, "order", id="reversal decides nothing: counts survive it"),
+        pytest.param({"reversed": 1.0}, "order", id="counts survive reversal, not shuffling"),
     ],
 )
 def test_evidence(changes, tag):
