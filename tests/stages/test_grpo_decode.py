@@ -14,7 +14,7 @@ from tasks.grpo import trainer as trainer_module
 from tasks.grpo.decode import decode
 from tasks.grpo.engines import TransformersRollouts
 from tasks.grpo.rollout import Streams, sample
-from tests.stages.grpo_stage import Stage, parity_score, settings
+from tests.stages.grpo_stage import LOGPROB, Stage, parity_score, settings
 from tests.stages.test_grpo import generation, some_views
 
 LOGPS = 1e-5
@@ -170,7 +170,7 @@ def test_grouped_heads_and_half_precision():
         {},
         {"lora": {"rank": 2}},
         {"gradient_checkpointing": True, "refill": 1},
-        {"selective_checkpointing": True, "temporal": {"mode": "logprob"}},
+        {"selective_checkpointing": True, "objective": LOGPROB},
     ],
     ids=["plain", "adapter", "gradient checkpointing, prompts replaced", "selective, log-probabilities compared"],
 )
