@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.benchmark import suite_log
-from tasks.benchmark.stats import holm, mcnemar
 from tasks.benchmark.suites import REGISTRY
 from tasks.benchmark.totals import Slot, matched, pair_dict, paired_rows, slots
 from tasks.core.io.errors import StageError
+from tasks.core.stats import holm, mcnemar
 
 Row = Mapping[str, Any]
 PIPELINE = "pipeline"

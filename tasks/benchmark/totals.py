@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tasks.benchmark.stats import Estimate, Paired, clustered_stderr, estimate, paired
 from tasks.benchmark.suites import REGISTRY
 from tasks.benchmark.suites.base import PROTOCOLS, Suite, alike
+from tasks.core.stats import Estimate, Paired, clustered_stderr, estimate, paired
 
 Row = Mapping[str, Any]
 Slot = tuple[str, str, str, int, str]

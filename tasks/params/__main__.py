@@ -21,7 +21,7 @@ PAGE = Path("docs/params.md")
 HEAD = """# params.yaml, field by field
 
 Made by `python -m tasks.params` from the classes in `tasks/params` and `tasks/grpo/objectives`. An unknown key is
-refused with the nearest valid name. A default stands for a field that is left out; the profiles in `profiles/` leave none out.
+refused with the nearest valid name. A default stands for a field that is left out; the profiles leave none out.
 """
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least"}
 """Words for the bounds of a field."""

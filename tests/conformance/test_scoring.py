@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.benchmark.stats import clustered_stderr, paired
 from tasks.benchmark.suites import mmmu_rules, mvbench, tempcompass, video_holmes, video_mme, video_mmmu, video_r1
 from tasks.benchmark.suites import vsi_bench as vsi
 from tasks.benchmark.suites.base import alike
 from tasks.benchmark.suites.text import strip_reasoning
+from tasks.core.stats import clustered_stderr, paired
 
 FILE = Path(os.environ.get("VIDEO_R1_SCORING_CASES") or Path(__file__).with_name("scoring_cases.jsonl"))
 CASES = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines() if line.strip()]

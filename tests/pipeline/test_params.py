@@ -8,7 +8,7 @@ import yaml
 
 from tasks import params, profile
 from tasks.params import __main__ as params_command
-from tests.pipeline.graph import ROOT, raw_graph, stages
+from tests.support.graph import ROOT, raw_graph, stages
 
 FILES = sorted(
     [ROOT / "params.yaml", *(ROOT / "profiles").glob("*.yaml"), *(ROOT / "tests/fixtures").glob("params*.yaml")]

@@ -18,8 +18,8 @@ from tasks.grpo.rollout import Answer, Streams, sample
 from tasks.grpo.scoring import Comparison, advantages, score_group
 from tasks.grpo.train import arguments
 from tasks.grpo.trainer import rewards_of
-from tests.stages.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
 from tests.stages.test_grpo import generation, opened, shown, some_views
+from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
 
 LOSSES = {
     "grpo": [(0.0, 6.11687), (0.0, 8.6611)],
