@@ -27,8 +27,9 @@ from tasks.benchmark.rescore import rescore_suites, rescore_test
 from tasks.benchmark.score import score_all
 from tasks.benchmark.suite_run import Grader, run_suites
 from tasks.benchmark.suites.base import Decoding
-from tasks.core.engine.base import Engine, EngineError, open_engine
-from tasks.core.engine.openai import is_endpoint
+from tasks.core.engine.endpoint import is_endpoint
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.types import Engine, EngineError
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
