@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from tasks.grpo.objectives import Choice
 from tasks.grpo.objectives.tgrpo_reward import TgrpoReward
-from tasks.params.common import Sampling, Section
+from tasks.params.common import Guards, Sampling, Section
 
 
 class Length(Section):
@@ -32,6 +32,10 @@ class Lora(Section):
     alpha: int = Field(32, ge=1)
     """The adapter's output is scaled by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
+
+
+NO_RESULT = {"save_steps", "report_to", "guards"}
+"""Fields of the section that decide what is kept and told."""
 
 
 class Grpo(Section):
@@ -108,6 +112,19 @@ class Grpo(Section):
     """Trackers that get every metric beside the files. TensorBoard's event files lie in reports/tensorboard/grpo, one
     folder per run; wandb and trackio want their own packages installed."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    guards: Guards = Guards()
+
+    def deciding(self) -> dict[str, Any]:
+        """What can change the weights that come out, rounding apart.
+
+        Left out: memory and speed; how long it goes on (`steps`); prompts of a device and step, of which only the sum
+        over all devices counts, and `rollout_max_len`, of which only the prompts it leaves out: the stage adds both.
+        """
+        rows = {"prompts_per_step", "group_ranks", "micro_batch"}
+        speed = {"encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage", "drop_ended"}
+        memory = {"gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"}
+        engine = {"rollout_gpu_share", "rollout_max_len"}
+        return self.model_dump(exclude={"steps", *rows, *speed, *memory, *engine, *NO_RESULT})
 
     @field_validator("selective_checkpointing")
     @classmethod
