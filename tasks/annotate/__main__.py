@@ -1,7 +1,8 @@
-"""`python -m tasks.annotate`: train records in, teacher answers out. Interrupted, it goes on where it stopped."""
+"""`python -m tasks.annotate`: train records in, the teacher's completions out. What it gave before is not asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,92 +11,134 @@ from tqdm import tqdm
 
 from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
+from tasks.annotate.plan import Kept, Question, kept_rows, missing, question_key
+from tasks.core.engine.endpoint import is_endpoint, read_endpoint
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
+from tasks.core.io.jsonl import JsonlWriter, read_jsonl
 from tasks.core.io.tables import read_table, write_table
-from tasks.core.io.work import Work, WorkLog, begin_work, code_digests, file_digest, find_work, media_digest
+from tasks.core.io.work import ROWS, Work, begin_work, file_digest, find_work
 from tasks.core.models.load import checkpoint_digest
-from tasks.core.schemas.records import COT_SCHEMA, RECORD_SCHEMA, Record, record_from_row
+from tasks.core.schemas.records import COT_SCHEMA, MANIFEST_SCHEMA, RECORD_SCHEMA, Record, record_from_row
 from tasks.core.video import open_clip, tell_cache
+from tasks.core.video.cache import VERSION as CLIPS
 
-ASKING = ("engine", "models", "prompts", "text", "video")
-"""Packages of `core` that decide an answer before it is scored."""
+ASKING = 1
+"""Changes with code that changes what a teacher is shown or how it samples: completions of another one are not used."""
 
 
 def main() -> int:
     """Annotate the train table of the params file."""
     config = params.load()
-    teacher = Path(config.models["teacher"])
+    teacher, samples = Path(config.models["teacher"]), config.annotate.samples
     records = [record_from_row(row) for row in read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)]
-    log = WorkLog(begin_work(work_of(config, teacher, records)))
-    answers = {row["problem_id"]: row for row in log.rows()}
-    left = [record for record in records if record.problem_id not in answers]
-    if answers and left:
-        print(f"resuming: {len(answers)} of {len(records)} rows are done")
-    if left:
-        answers |= generate(config, teacher, left, log)
-    rows = cot_rows(records, answers)
-    summary = metrics(rows, answers)
+    keys = question_keys(records, **config.prompt.model_dump())
+    log = begin_work(work_of(config, teacher)) / ROWS
+    kept = kept_rows(read_jsonl(log))
+    questions = missing(records, keys, kept, samples)
+    print(told(keys, kept, questions, samples, log))
+    fresh = generate(config, teacher, questions, log) if questions else {}
+    completions = {**kept, **fresh}
+    rows = cot_rows(records, keys, completions, samples, config.annotate.keep)
+    by_id = {record.problem_id: key for record, key in zip(records, keys, strict=True)}
+    summary = metrics(rows, by_id, completions, samples) | price(teacher, completions, keys, samples)
     if rows and summary["errors"] == len(rows):
-        first = answers[records[0].problem_id]["error"]
-        raise EngineError(f"none of {len(rows)} rows could be answered; first: {first}")
+        raise EngineError(f"none of {len(rows)} rows could be answered; first: {rows[0]['error']}")
     write_table(paths.COT, rows, COT_SCHEMA)
     write_json(paths.metrics("annotate"), summary)
-    log.finish()
-    report(summary, answers)
+    report(summary, rows)
     return 0
 
 
-def generate(config: params.Params, teacher: Path, left: list[Record], log: WorkLog) -> dict[int, dict[str, Any]]:
-    """Answer the records that are left, logging each batch as it comes."""
-    read = partial(open_clip, **config.video.opening())
-    answers: dict[int, dict[str, Any]] = {}
-    with open_engine(model_path=teacher, **config.engine.model_dump()) as engine, bar(len(left)) as progress:
-        for batch in answer_all(
-            engine,
-            left,
-            read,
-            decode_workers=config.video.decode_workers,
-            batch_size=config.engine.batch_size,
-            **config.prompt.model_dump(),
-            seed=config.seed,
-            **config.annotate.sampling.model_dump(),
-        ):
-            log.append(batch)
-            answers |= {row["problem_id"]: row for row in batch}
-            progress.update(len(batch))
-    return answers
+def question_keys(records: Sequence[Record], *, template: str, system: str) -> list[str]:
+    """Key of each record's question; contents of media are those that ingest found."""
+    media = {(row["path"], row["data_type"]): row["sha256"] for row in read_table(paths.MANIFEST, MANIFEST_SCHEMA)}
+    return [
+        question_key(
+            record,
+            media.get((record.path, record.data_type)) or file_digest(Path(record.path)),
+            template=template,
+            system=system,
+        )
+        for record in records
+    ]
 
 
-def work_of(config: params.Params, teacher: Path, records: list[Record]) -> Work:
-    """The work in progress: keyed by everything that an answer depends on."""
-    here = Path(__file__).parent
+def work_of(config: params.Params, teacher: Path) -> Work:
+    """The log of completions: one for all that the teacher gives under the same settings, whatever the questions."""
+    if is_endpoint(teacher):
+        endpoint = read_endpoint(teacher)
+        asked = {"endpoint": endpoint.base_url, "model": endpoint.model}
+    else:
+        asked = {"checkpoint": checkpoint_digest(teacher), **config.engine.deciding()}
     inputs = {
-        **config.model_dump(include={"seed", "prompt"}),
-        "engine": config.engine.deciding(),
+        "seed": config.seed,
+        "prompt": config.prompt.model_dump(),
+        "teacher": asked,
         "sampling": config.annotate.sampling.model_dump(),
         "video": config.video.sampling(),
-        "files": {
-            str(paths.TRAIN_RECORDS): file_digest(paths.TRAIN_RECORDS),
-            str(paths.MEDIA): media_digest(record.path for record in records),
-            str(teacher): checkpoint_digest(teacher),
-        },
-        "code": code_digests(here, *(here.parent / "core" / name for name in ASKING)),
+        "code": {"asking": ASKING, "clips": CLIPS},
     }
     return find_work(paths.WORK_DATA / "annotate", "annotate", inputs)
 
 
-def bar(total: int) -> Any:
-    """Progress bar over rows."""
-    return tqdm(total=total, desc="annotate", unit="row", mininterval=1.0)
+def told(keys: Sequence[str], kept: Kept, questions: Sequence[Question], samples: int, log: Path) -> str:
+    """One line: what is used again, what is asked."""
+    wanted, asked = len(set(keys)) * samples, sum(question.samples for question in questions)
+    used = {(key, sample) for key in keys for sample in range(samples)}
+    idle = sum(name not in used for name in kept)
+    others = f"; {idle} kept ones belong to no question of the table" if idle else ""
+    return f"annotate: {wanted} completions wanted, {wanted - asked} kept in {log}, {asked} to ask{others}"
 
 
-def report(summary: dict[str, Any], answers: dict[int, dict[str, Any]]) -> None:
+def generate(
+    config: params.Params, teacher: Path, questions: Sequence[Question], log: Path
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Ask what is missing, logging each completion as it comes; what failed is not logged and asked again next time."""
+    read = partial(open_clip, **config.video.opening())
+    total = sum(question.samples for question in questions)
+    fresh: dict[tuple[str, int], dict[str, Any]] = {}
+    with (
+        open_engine(model_path=teacher, **config.engine.model_dump()) as engine,
+        JsonlWriter(log) as writer,
+        tqdm(total=total, desc="annotate", unit="completion", mininterval=1.0) as progress,
+    ):
+        for rows in answer_all(
+            engine,
+            questions,
+            read,
+            decode_workers=config.video.decode_workers,
+            **config.prompt.model_dump(),
+            seed=config.seed,
+            **config.annotate.sampling.model_dump(),
+        ):
+            for row in rows:
+                if row["finish_reason"] != "error":
+                    writer.write(row)
+                fresh[row["key"], row["sample"]] = row
+            progress.update(len(rows))
+        if remarks := engine.remarks():
+            progress.write(f"annotate: {remarks}")
+    return fresh
+
+
+def price(teacher: Path, completions: Kept, keys: Sequence[str], samples: int) -> dict[str, Any]:
+    """What the completions cost at an endpoint, by the prices in its file; nothing for a checkpoint."""
+    if not is_endpoint(teacher):
+        return {}
+    endpoint = read_endpoint(teacher)
+    asked = [completions[key, sample] for key in set(keys) for sample in range(samples)]
+    usd = sum(endpoint.usd(row["prompt_tokens"] if row["sample"] == 0 else 0, row["tokens"]) for row in asked)
+    return {"usd": round(usd, 4)}
+
+
+def report(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
     """Print what came out, and the first few failures."""
-    print(f"annotate: {summary['rows']} rows, mean reward {summary['mean_reward']}, {summary['errors']} errors")
-    failures = [row for row in answers.values() if row["finish_reason"] == "error"]
+    cost = f", {summary['usd']:.2f} USD" if "usd" in summary else ""
+    print(f"annotate: {summary['rows']} rows, mean reward {summary['mean_reward']}, {summary['errors']} errors{cost}")
+    failures = [row for row in rows if row["finish_reason"] == "error"]
     for row in failures[:5]:
         print(f"  problem {row['problem_id']}: {row['error']}")
     tell_cache("annotate")

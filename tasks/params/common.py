@@ -58,17 +58,20 @@ class Engine(Section):
     kv_cache_gb: int = Field(1, ge=1)
     """Key-value cache on a CPU build, GiB."""
     tensor_parallel: int = Field(1, ge=1)
+    """vLLM: GPUs that one engine is spread over."""
+    data_parallel: int = Field(1, ge=1)
+    """Engines that share the requests, each in a process and on `tensor_parallel` GPUs of its own."""
     batch_size: int = Field(64, ge=1)
-    """Requests handed to the engine at once; also the unit of resume."""
+    """Requests that an engine works on at once."""
     rows_per_call: int | None = Field(None, ge=1)
-    """transformers: most answers of a `generate` call; null takes a whole batch. vLLM has calls of its own."""
+    """transformers: most completions of a call of the model; null takes `batch_size`. vLLM has calls of its own."""
     group_by_length: bool = True
-    """transformers: prompts of like length share a call, with less padding; matters where a batch takes several."""
+    """transformers: prompts of like length share a call, with less padding; matters where calls are small."""
 
     def deciding(self) -> dict[str, Any]:
         """What can change an answer; the rest is memory and speed."""
         memory = {"gpu_memory_utilization", "kv_cache_gb", "batch_size", "rows_per_call", "group_by_length"}
-        return self.model_dump(exclude=memory)
+        return self.model_dump(exclude={*memory, "data_parallel"})
 
 
 class Guards(Section):

@@ -46,6 +46,10 @@ class Validate(Section):
 
 class Annotate(Section):
     sampling: Sampling = Sampling(temperature=1.0, top_p=0.95, max_tokens=512)
+    samples: int = Field(1, ge=1)
+    """Completions asked of the teacher for each question. More may be asked for later: those it gave stay."""
+    keep: Literal["best", "all"] = "best"
+    """`best`: a row for each question, its sample of the highest reward. `all`: a row for each sample."""
 
 
 class Filter(Section):

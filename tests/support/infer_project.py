@@ -1,6 +1,8 @@
 """A project folder for the generation stages (one clip broken), and an engine that can be killed."""
 
 import dataclasses
+import hashlib
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -9,7 +11,7 @@ from PIL import Image
 from tasks import paths
 from tasks.core.engine.types import Completion
 from tasks.core.io.tables import write_table
-from tasks.core.schemas.records import RECORD_SCHEMA, Record
+from tasks.core.schemas.records import MANIFEST_SCHEMA, RECORD_SCHEMA, Record
 from tasks.core.world.render import write_clip
 
 
@@ -71,7 +73,24 @@ def make_project(folder, model, **changes):
     rows = [dataclasses.asdict(one) for one in RECORDS]
     for table in (paths.TRAIN_RECORDS, paths.TEST_RECORDS):
         write_table(table, rows, RECORD_SCHEMA)
+    write_manifest()
     write_params(model, **changes)
+
+
+def write_manifest(overrides=None):
+    """The media that there are, with digests of their contents, or those given."""
+    rows = {}
+    for one in RECORDS:
+        digest = hashlib.sha256(Path(one.path).read_bytes()).hexdigest()
+        rows[one.path, one.data_type] = {
+            **dict.fromkeys(MANIFEST_SCHEMA.names),
+            "path": one.path,
+            "data_type": one.data_type,
+            "sha256": (overrides or {}).get(one.path, digest),
+            "size_bytes": Path(one.path).stat().st_size,
+            "status": "ok",
+        }
+    write_table(paths.MANIFEST, list(rows.values()), MANIFEST_SCHEMA)
 
 
 class Killed(BaseException):

@@ -7,6 +7,8 @@ from pathlib import Path
 from tasks.core.engine.endpoint import is_endpoint, read_endpoint
 from tasks.core.engine.types import Engine, EngineError
 
+BACKENDS = ("vllm", "transformers")
+
 
 def open_engine(
     backend: str,
@@ -17,6 +19,7 @@ def open_engine(
     gpu_memory_utilization: float = 0.8,
     kv_cache_gb: int = 1,
     tensor_parallel: int = 1,
+    data_parallel: int = 1,
     batch_size: int = 64,
     rows_per_call: int | None = None,
     group_by_length: bool = True,
@@ -33,6 +36,24 @@ def open_engine(
         from tasks.core.engine.openai import OpenAIEngine
 
         return OpenAIEngine(read_endpoint(model_path))
+    if backend not in BACKENDS:
+        raise EngineError(f"unknown engine {backend!r}; known: {', '.join(BACKENDS)}")
+    if data_parallel > 1:
+        from tasks.core.engine.parallel import ParallelEngine
+
+        return ParallelEngine(
+            backend,
+            model_path,
+            count=data_parallel,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            gpu_memory_utilization=gpu_memory_utilization,
+            kv_cache_gb=kv_cache_gb,
+            tensor_parallel=tensor_parallel,
+            batch_size=batch_size,
+            rows_per_call=rows_per_call,
+            group_by_length=group_by_length,
+        )
     if backend == "vllm":
         from tasks.core.engine.vllm import VllmEngine
 
@@ -45,15 +66,13 @@ def open_engine(
             tensor_parallel=tensor_parallel,
             batch_size=batch_size,
         )
-    if backend == "transformers":
-        from tasks.core.engine.transformers import TransformersEngine
+    from tasks.core.engine.transformers import TransformersEngine
 
-        return TransformersEngine(
-            model_path,
-            dtype=dtype,
-            max_model_len=max_model_len,
-            rows_per_call=rows_per_call or batch_size,
-            window=batch_size,
-            group_by_length=group_by_length,
-        )
-    raise EngineError(f"unknown engine {backend!r}; known: vllm, transformers")
+    return TransformersEngine(
+        model_path,
+        dtype=dtype,
+        max_model_len=max_model_len,
+        rows_per_call=rows_per_call or batch_size,
+        window=batch_size,
+        group_by_length=group_by_length,
+    )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tasks.core.io.errors import StageError
+
+SYNC_SECONDS = 1.0
 
 
 class JsonlError(StageError):
@@ -52,6 +55,39 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+class JsonlWriter:
+    """Appends objects to a file that stays open; a context manager.
+
+    A written row outlives the end of the process, however sudden; of what was written within the last `SYNC_SECONDS`
+    a loss of power may take a part.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; a torn tail left by a crash is cut off."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _mend_tail(path)
+        self._file = path.open("ab", buffering=0)
+        self._synced = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append an object.
+
+        Raises:
+            ValueError: it holds NaN or infinity.
+        """
+        self._file.write((json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n").encode())
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
 
 
 def _mend_tail(path: Path) -> None:

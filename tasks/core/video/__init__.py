@@ -1,6 +1,6 @@
 """Clips: which frames, decoding, resizing, shuffling, keeping decoded ones, decoding ahead."""
 
-from tasks.core.video.ahead import Ahead, in_batches
+from tasks.core.video.ahead import Ahead, in_batches, in_turn
 from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.decode import read_clip, read_image, read_media
 from tasks.core.video.open import ReadClip, open_clip, tell_cache
@@ -18,6 +18,7 @@ __all__ = [
     "frame_count",
     "frame_indices",
     "in_batches",
+    "in_turn",
     "open_clip",
     "probe",
     "read_clip",

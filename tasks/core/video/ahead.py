@@ -157,3 +157,19 @@ def in_batches(
             places = range(start, min(start + size, len(items)))
             ahead.expect(range(start, min(start + 2 * size, len(items))))
             yield items[start : start + size], [ahead.take(place) for place in places]
+
+
+def in_turn(items: Sequence[T], prepare: Callable[[T], R], workers: int, ahead: int) -> Iterator[tuple[T, R]]:
+    """Items with `prepare(item)`, one after the other; those that follow are prepared meanwhile.
+
+    Args:
+        items: all of them.
+        prepare: called from any thread.
+        workers: threads that prepare ahead; 0 prepares an item when it is asked for.
+        ahead: items that may be prepared and wait.
+    """
+    reading: Ahead[int, R] = Ahead(lambda place: prepare(items[place]), workers)
+    with reading:
+        for place, item in enumerate(items):
+            reading.expect(range(place, min(place + 1 + ahead, len(items))))
+            yield item, reading.take(place)

@@ -1,0 +1,61 @@
+"""Which completions the teacher owes: those of the questions asked for, less those it gave before.
+
+A completion is kept by what it depends on besides the settings of its folder: the words of the question as the teacher
+reads them, the content of the medium, and the number of the sample. Ids, order and neighbours of the rows do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tasks.core.io.seeds import derive_seed
+from tasks.core.io.work import value_digest
+from tasks.core.prompts import messages
+from tasks.core.schemas.records import Record
+
+Kept = Mapping[tuple[str, int], Mapping[str, Any]]
+"""(key of the question, number of the sample) -> row of the log."""
+
+
+class Question(NamedTuple):
+    """A question to be put to the teacher."""
+
+    key: str
+    record: Record
+    """One that asks it; others may ask the same."""
+    first: int
+    """Number of the first sample that is missing."""
+    samples: int
+    """How many are to be asked for, from there on."""
+
+    def seed(self, seed: int) -> int:
+        """Seed of the first sample asked for; sample i has that of sample 0, plus i."""
+        return derive_seed(seed, self.key, "annotate") + self.first
+
+
+def question_key(record: Record, media_sha256: str, *, template: str, system: str) -> str:
+    """Digest of the chat as the teacher gets it and of the medium's content."""
+    chat = messages(record, template=template, system=system, medium=True)
+    return value_digest([chat, media_sha256])
+
+
+def kept_rows(log: Sequence[Mapping[str, Any]]) -> Kept:
+    """Rows of the log by question and sample; of rows written twice the first holds."""
+    kept: dict[tuple[str, int], Mapping[str, Any]] = {}
+    for row in log:
+        kept.setdefault((row["key"], row["sample"]), row)
+    return kept
+
+
+def missing(records: Sequence[Record], keys: Sequence[str], kept: Kept, samples: int) -> list[Question]:
+    """What is still to be asked, in the order of the records; a question that several records ask, once."""
+    askers: dict[str, Record] = {}
+    for key, record in zip(keys, records, strict=True):
+        askers.setdefault(key, record)
+    questions = []
+    for key, record in askers.items():
+        first = next((number for number in range(samples) if (key, number) not in kept), samples)
+        if first < samples:
+            questions.append(Question(key, record, first, samples - first))
+    return questions

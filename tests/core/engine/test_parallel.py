@@ -1,0 +1,72 @@
+"""Several engines that share the requests: the same completions as of one, and no waiting for what has died."""
+
+import os
+import signal
+
+import pytest
+
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.parallel import shares
+from tasks.core.engine.types import EngineError
+
+pytestmark = pytest.mark.slow
+SAMPLED = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_model):
+    with open_engine("transformers", tiny_model, max_model_len=512, batch_size=2, data_parallel=2) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def requests(pair, make_requests):
+    return make_requests(pair)
+
+
+def test_two_engines_answer_as_one(pair, requests, tiny_model):
+    with open_engine("transformers", tiny_model, max_model_len=512, batch_size=2) as alone:
+        expected = alone.generate(requests, **SAMPLED)
+    assert pair.generate(requests, **SAMPLED) == expected
+    assert pair.generate(requests[::-1], **SAMPLED) == expected[::-1], "again, and in any order"
+    assert [done.finish_reason == "error" for [done] in expected] == [False] * 8 + [True] * 3
+
+
+def test_a_process_that_dies_ends_the_run(tiny_model, requests):
+    with open_engine("transformers", tiny_model, max_model_len=512, batch_size=1, data_parallel=2) as pair:
+        stream = pair.stream(iter(requests[:8]), **SAMPLED)
+        next(stream)
+        os.kill(pair._workers[1].process.pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match=r"engine 2 of 2 died with \d requests? under way .exit code -9"):
+            list(stream)
+        with pytest.raises(EngineError, match="left before its end"):
+            pair.generate(requests[:1], **SAMPLED)
+        workers = [worker.process for worker in pair._workers]
+    assert not any(process.is_alive() for process in workers)
+
+
+def test_an_engine_that_does_not_start_says_why(tiny_model, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in tiny_model.iterdir():
+        (broken / file.name).write_bytes(b"torn" if file.suffix == ".safetensors" else file.read_bytes())
+    with pytest.raises(EngineError, match="engine 1 of 2: .*broken: cannot load weights"):
+        open_engine("transformers", broken, max_model_len=512, data_parallel=2)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "count", "tensor_parallel", "expected"),
+    [
+        pytest.param("0123", 2, 2, ["0,1", "2,3"], id="two by two"),
+        pytest.param("0123", 4, 1, ["0", "1", "2", "3"], id="one each"),
+        pytest.param("5731", 3, 1, ["5", "7", "3"], id="those that are visible, in their order"),
+    ],
+)
+def test_gpus_are_shared_out(gpus, count, tensor_parallel, expected):
+    made = shares(list(gpus), count, tensor_parallel)
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in made] == expected
+
+
+def test_too_few_gpus():
+    with pytest.raises(EngineError, match="data_parallel 2 x engine.tensor_parallel 3 GPUs; there are 4"):
+        shares(list("0123"), 2, 3)
