@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from tasks.core.models.positions import use_published_positions
+from tasks.core.backbones import of_model
 from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, trains
-from tasks.core.train.recompute import use_selective_checkpointing
+from tasks.core.train.prepare import prepare
 from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels
-from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers, use_shared_prefix
+from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers
 from tasks.grpo.engines import without_adapter_wrapper
 from tasks.params import Grpo
 
@@ -42,10 +42,8 @@ class ViewForwards:
         self._settings = settings
         for owned in (self.model, self.ref_model):
             if owned is not None:
-                use_shared_prefix(use_published_positions(self._unwrapped(owned)))
-        policy = self._unwrapped(self.model)
-        if settings.selective_checkpointing:
-            use_selective_checkpointing(policy)
+                prepare(self._unwrapped(owned), packed=True)
+        policy = prepare(self._unwrapped(self.model), packed=True, selective=settings.selective_checkpointing)
         self._frozen = not trains(policy)
         self._store = self._feature_store()
         same = self._frozen and (self.ref_model is None or self._store is None or self._one_encoder())
@@ -57,15 +55,15 @@ class ViewForwards:
         self._media_tokens = {IMAGE: policy.config.image_token_id, VIDEO: policy.config.video_token_id}
 
     def _unwrapped(self, model: Any) -> Any:
-        """The Qwen2.5-VL model inside what accelerate and PEFT put around it."""
+        """The model inside what accelerate and PEFT put around it."""
         return without_adapter_wrapper(self.accelerator.unwrap_model(model))
 
     # Vision features.
 
     def _one_encoder(self) -> bool:
         """Whether the reference model's encoder has the policy's weights; one loaded from another folder has not."""
-        ours, theirs = (self._unwrapped(m).model.visual.state_dict() for m in (self.model, self.ref_model))
-        return all(torch.equal(value, theirs[name]) for name, value in ours.items())
+        ours, theirs = (of_model(m).encoder_parameters(m) for m in map(self._unwrapped, (self.model, self.ref_model)))
+        return all(map(torch.equal, ours, theirs))
 
     def _feature_store(self) -> FeatureStore | None:
         """None where nothing would be read from it.

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
+from tasks.core.backbones import of_model
 from tasks.core.engine.transformers import truncate
 from tasks.core.train.features import encoder_outputs
-from tasks.core.train.rows import EncodedPrompt, grids, pad_rows
+from tasks.core.train.rows import EncodedPrompt, pad_rows
 from tasks.grpo.decode import decode
 
 
@@ -97,12 +98,12 @@ def sample(
     inputs = {name: value.to(model.device) for name, value in padded(prompts, config.pad_token_id).items()}
     positions = rope_positions(model, prompts, inputs)
     owners = torch.tensor([row for row, count in enumerate(copies) for _ in range(count)], device=model.device)
-    expanded = {name: value[owners] for name, value in inputs.items()} | {"position_ids": positions[:, owners]}
+    expanded = {name: value[owners] for name, value in inputs.items()} | {"position_ids": positions[..., owners, :]}
     if share_prefix:
         cache = DynamicCache(config=model.config.get_text_config())
         model(
             **{name: value[:, :-1] for name, value in inputs.items()},
-            position_ids=positions[:, :, :-1],
+            position_ids=positions[..., :-1],
             mm_encoder_outputs=encoder_outputs(prompts, features),
             past_key_values=cache,
             use_cache=True,
@@ -131,10 +132,8 @@ def padded(prompts: Sequence[EncodedPrompt], pad: int) -> dict[str, torch.Tensor
 
 
 def rope_positions(model: Any, prompts: Sequence[EncodedPrompt], inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Positions (4, B, L) in the form `generate` continues from: text order, then M-RoPE's time, height and width."""
-    spatial, _ = model.model.get_rope_index(**inputs, **grids(prompts))
-    text = (inputs["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
-    return torch.cat([text.unsqueeze(0), spatial])
+    """Positions (..., B, L) in the form that `generate` continues from."""
+    return of_model(model).generate_positions(model, prompts, inputs)
 
 
 def up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 
 from tasks.core.io.errors import StageError
 from tasks.core.io.seeds import derive_seed
-from tasks.core.models.inputs import prompt_text
+from tasks.core.models.inputs import clip_tokens, prompt_text
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record, texts_of
 from tasks.core.text import spelled
@@ -20,7 +20,6 @@ from tasks.core.video import VideoError
 
 IGNORED = -100
 """Label of a token without loss."""
-PIXELS_PER_TOKEN = 28 * 28
 OnSkip = Callable[[Record, str], None]
 """Told of a row that was left out, and why."""
 
@@ -203,7 +202,9 @@ def lengths(rows: Sequence[Example], processor: Any, visual: Mapping[str, int] |
     return [len(ids) + known.get(row.record.data_type, 0) for ids, row in zip(texts, rows, strict=True)]
 
 
-def most_visual_tokens(frames: int, max_pixels: int) -> dict[str, int]:
-    """Data type -> tokens of its largest clip, by the bounds of the `video` section."""
-    picture = max_pixels // PIXELS_PER_TOKEN
-    return {"image": picture, "video": frames // 2 * picture}
+def most_visual_tokens(processor: Any, frames: int, max_pixels: int) -> dict[str, int]:
+    """Data type -> tokens of a square clip as large as the bounds of the `video` section allow."""
+    return {
+        data_type: clip_tokens(processor, count, max_pixels, data_type)
+        for data_type, count in (("image", 1), ("video", frames))
+    }

@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from tasks.core.io.errors import StageError
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.curve import curve_csv, mean_of_last
-from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs
+from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, train_encoder
 from tasks.core.train.padding_free import read
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.runs import newest_checkpoint
@@ -118,7 +118,7 @@ def train(
     """Train `model` in place.
 
     Args:
-        model: Qwen2.5-VL, float32 weights whatever `settings.dtype`, which is what the forward computes in.
+        model: float32 weights whatever `settings.dtype`, which is what the forward computes in.
         processor: its processor.
         rows: training rows; `collator` holds the same.
         collator: makes batches of row indices; one that packs them has prepared `model`.
@@ -163,7 +163,7 @@ def trainer_of(
     visual: Mapping[str, int] | None = None,
 ) -> VideoSFTTrainer:
     """The trainer that `train` runs; the arguments are the same."""
-    model.model.visual.requires_grad_(settings.train_vision)
+    train_encoder(model, settings.train_vision)
     columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
     if settings.group_by_length:
         columns["length"] = lengths(rows, processor, visual)

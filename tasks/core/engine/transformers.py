@@ -84,11 +84,11 @@ class TransformersEngine:
             [request.prompt for request in requests],
             [request.clip for request in requests],
             [request.data_type for request in requests],
-        ).to(self._model.device)
+        )
         rooms = [min(max_tokens, self._max_model_len - int(length)) for length in batch["attention_mask"].sum(1)]
         seeds = [request.seed + copy for request, copy in rows]
         output = self._model.generate(
-            **batch,
+            **{name: value.to(self._model.device) for name, value in batch.items()},
             generation_config=GenerationConfig(
                 do_sample=False,
                 max_new_tokens=max(rooms),

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tasks.core.backbones import Backbone
 from tasks.core.engine.base import Completion, EngineError, FinishReason, Request, answer_admitted
 from tasks.core.models import inputs, load
-from tasks.core.text.visual import VISUAL_TOKENS
 
 GIB = 1 << 30
 CPU_BATCHED_TOKENS = 4096
@@ -49,10 +49,11 @@ class VllmEngine:
         set_environment(tensor_parallel)
         self._processor = load.load_processor(model_path)
         self._max_model_len = max_model_len
-        vocabulary = self._processor.tokenizer.get_vocab()
-        self._banned = [token for token in VISUAL_TOKENS if token in vocabulary]
+        self._backbone = load.backbone_in(model_path)
+        self._banned = list(self._backbone.visual_tokens)
         self._llm = start(
             str(model_path),
+            mm_processor_kwargs=self._backbone.engine_options(),
             tensor_parallel_size=tensor_parallel,
             dtype=dtype,
             max_model_len=max_model_len,
@@ -100,7 +101,7 @@ class VllmEngine:
         except (VLLMError, ValueError) as error:
             raise EngineError(f"vLLM does not sample like this: {error}") from error
         try:
-            outputs = self._llm.generate([prompt(request) for request in batch], sampling, use_tqdm=False)
+            outputs = self._llm.generate([prompt(self._backbone, request) for request in batch], sampling, use_tqdm=False)
         except VLLMClientError as error:
             raise ValueError(str(error)) from error  # One request's fault: the batch is halved down to it.
         except (VLLMError, RuntimeError, AssertionError) as error:
@@ -114,17 +115,12 @@ class VllmEngine:
         return Completion(text=text, token_ids=ids, finish_reason=reason)
 
 
-def prompt(request: Request) -> dict[str, Any]:
+def prompt(backbone: Backbone, request: Request) -> dict[str, Any]:
     """A request as vLLM's prompt: text, frames and the metadata that keeps vLLM from sampling or resizing again."""
     if request.clip is None:
         return {"prompt": request.prompt}
-    if request.data_type == "image":
-        from PIL import Image
-
-        image = Image.fromarray(request.clip.frames[0])
-        return {"prompt": request.prompt, "multi_modal_data": {"image": image}}
-    metadata = {**inputs.video_metadata(request.clip), "do_sample_frames": False}
-    return {"prompt": request.prompt, "multi_modal_data": {"video": [(request.clip.frames, metadata)]}}
+    media = backbone.engine_media(request.clip, request.data_type)
+    return {"prompt": request.prompt, "multi_modal_data": media}
 
 
 def device_options(gpu_memory_utilization: float, kv_cache_gb: int, max_model_len: int) -> dict[str, Any]:
@@ -168,7 +164,6 @@ def start(model: str, **options: Any) -> Any:
                 model,
                 enable_prefix_caching=True,
                 limit_mm_per_prompt={"image": 1, "video": 1},
-                mm_processor_kwargs={**inputs.UNTOUCHED, "cap_pixels_per_frame": False},
                 trust_remote_code=False,
                 disable_log_stats=True,
                 use_tqdm_on_load=False,

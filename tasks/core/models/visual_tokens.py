@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.core.text.visual import VISUAL_TOKENS
+from tasks.core.backbones import Backbone
 
 
-def visual_token_ids(tokenizer: Any) -> list[int]:
-    """Ids of the tokenizer's visual special tokens, ascending: never sampled, never trained on."""
+def visual_token_ids(backbone: Backbone, tokenizer: Any) -> list[int]:
+    """Ids of a family's visual tokens, ascending: never sampled, never trained on.
+
+    Raises:
+        ValueError: the tokenizer lacks one.
+    """
     vocabulary = tokenizer.get_vocab()
-    return sorted(vocabulary[token] for token in VISUAL_TOKENS if token in vocabulary)
+    if missing := [token for token in backbone.visual_tokens if token not in vocabulary]:
+        raise ValueError(f"the tokenizer has no {', '.join(missing)}")
+    return sorted(vocabulary[token] for token in backbone.visual_tokens)

@@ -13,9 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tasks.core.train.packing import Packed, Placed, pack
-from tasks.core.train.rows import EncodedPrompt, grids
+from tasks.core.backbones import EncodedPrompt, of_model
+from tasks.core.train.packing import Packed, Placed, one_row, pack
 from tasks.core.train.split_attention import NAME, register
+
+
+NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+"""Given in four dimensions a mask is passed on and none is made; split attention reads none."""
 
 
 class Scores(NamedTuple):
@@ -38,25 +42,28 @@ class Rows(NamedTuple):
 
 
 def use_shared_prefix(model: Any) -> Any:
-    """Let a Qwen2.5-VL model read packed rows; every other forward and `generate` stay as they are.
+    """Let a model read packed rows; every other forward and `generate` stay as they are. Called by `prepare`.
 
     Args:
-        model: a `Qwen2_5_VLForConditionalGeneration` with SDPA attention; changed in place, once.
+        model: unwrapped, with SDPA attention; changed in place, once.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: another attention, attention dropout or sliding windows.
+        ValueError: another attention, attention dropout, or layers that cannot be packed.
     """
-    inner = model.model.language_model
+    backbone = of_model(model)
+    inner = backbone.decoder(model)
     config = inner.config
     if config._attn_implementation == NAME:
         return model
-    if config._attn_implementation != "sdpa" or config.attention_dropout or inner.has_sliding_layers:
+    if (reason := backbone.unpackable(model)) is not None:
+        raise ValueError(f"packed rows: {reason}")
+    if config._attn_implementation != "sdpa" or config.attention_dropout:
         raise ValueError(
-            f"shared prefixes need SDPA attention without dropout and sliding windows, not "
-            f"{config._attn_implementation}, {config.attention_dropout}, {inner.has_sliding_layers}"
+            f"packed rows need SDPA attention without dropout, not {config._attn_implementation}, "
+            f"{config.attention_dropout}"
         )
     register()
     config._attn_implementation = NAME
@@ -98,9 +105,8 @@ def score_answers(model: Any, packed: Packed, media: Mapping[str, Any]) -> Score
     """
     outputs = model(
         input_ids=packed.ids,
-        position_ids=packed.positions,
-        # Given as a mapping it is not made anew; split attention needs none.
-        attention_mask={"full_attention": None},
+        position_ids=one_row(packed.positions),
+        attention_mask=NO_MASK.to(packed.ids.device),
         shared_prefix=packed.layout,
         predictors=packed.predictors,
         shift_labels=packed.targets,
@@ -125,9 +131,7 @@ def in_order(scores: Scores, order: Sequence[int]) -> Scores:
 
 def placed(inner: Any, prompt: EncodedPrompt) -> Placed:
     """A prompt with its positions by the rule of an unwrapped model."""
-    kinds = prompt.kinds.unsqueeze(0)
-    positions, delta = inner.model.get_rope_index(prompt.ids.unsqueeze(0), kinds, **grids([prompt]))
-    return Placed(prompt.ids, positions[:, 0], len(prompt.ids) + int(delta))
+    return Placed(prompt.ids, *of_model(inner).positions(inner, prompt))
 
 
 def _predictors_only(module: Any, _: Any, options: dict[str, Any], output: Any) -> Any:

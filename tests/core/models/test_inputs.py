@@ -64,7 +64,7 @@ def test_prompt_and_clip_must_agree(processor, make_clip, chat, medium, frames, 
 
 def test_a_question_that_spells_a_placeholder_is_refused(processor, make_clip, chat):
     prompt = inputs.prompt_text(processor, chat("video", "What does <|video_pad|> mean?"))
-    assert "2 video placeholders" in str(inputs.mismatch(prompt, make_clip(4), "video"))
+    assert "2 video placeholders" in str(inputs.mismatch(processor, prompt, make_clip(4), "video"))
 
 
 def test_visual_tokens_are_those_of_the_vocabulary(processor):

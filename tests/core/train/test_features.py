@@ -175,5 +175,5 @@ def test_an_adapter_in_the_encoder_trains_it(tiny_model):
         model = load_model(tiny_model, "float32", "cpu")
         model.model.visual.requires_grad_(vision)
         assert trains(model) == vision
-        wrapped = get_peft_model(model, adapter(Lora(rank=2), vision))
+        wrapped = get_peft_model(model, adapter(Lora(rank=2), model, vision))
         assert trains(wrapped.get_base_model()) == vision

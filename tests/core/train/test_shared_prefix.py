@@ -8,8 +8,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from trl.trainer.utils import add_fused_lm_head
 
 from tasks.core.models.load import load_model, load_processor
-from tasks.core.models.positions import use_published_positions
 from tasks.core.train.packing import Layout, Placed, pack
+from tasks.core.train.prepare import prepare
 from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.core.train.rows import encode_prompt, grids, pad_rows, pixels, text_only
 from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers, use_shared_prefix
@@ -141,7 +141,7 @@ def grouped(model):
     config.text_config.num_key_value_heads //= 2
     config.text_config._attn_implementation = "sdpa"
     torch.manual_seed(5)
-    made = use_published_positions(Qwen2_5_VLForConditionalGeneration(config).eval())
+    made = prepare(Qwen2_5_VLForConditionalGeneration(config).eval())
     add_fused_lm_head(made, temperature=0.7, outputs=("log_probs", "entropy"))
     return use_shared_prefix(made)
 
