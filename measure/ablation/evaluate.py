@@ -66,7 +66,7 @@ def evaluate(
         max_new_tokens=max_tokens,
         pad_token_id=processor.tokenizer.pad_token_id,
         eos_token_id=end_tokens(model, processor),
-        suppress_tokens=visual_token_ids(processor.tokenizer),
+        suppress_tokens=visual_token_ids(processor),
     )
     found: dict[tuple[bool, bool, str], list[float]] = defaultdict(list)
     for start in range(0, len(prompts), BATCH):

@@ -50,25 +50,25 @@ class TransformersRollouts:
     """`Rollouts` by the policy itself: vision features once per view, keys and values of a prompt once."""
 
     def __init__(
-        self, sampling: Any, tokenizer: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
+        self, sampling: Any, processor: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
     ) -> None:
         """Set up.
 
         Args:
             sampling: the `grpo.sampling` section.
-            tokenizer: of the policy.
+            processor: of the policy.
             ends: tokens that end an answer.
             share_prefix: see `rollout.sample`.
             drop_ended: see `rollout.sample`.
         """
-        self._settings, self._tokenizer, self._ends = sampling, tokenizer, ends
+        self._settings, self._tokenizer, self._ends = sampling, processor.tokenizer, ends
         self._share_prefix, self._drop_ended = share_prefix, drop_ended
         self._config = GenerationConfig(
             do_sample=False,
             max_new_tokens=sampling.max_tokens,
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=processor.tokenizer.pad_token_id,
             eos_token_id=list(ends),
-            suppress_tokens=visual_token_ids(tokenizer),
+            suppress_tokens=visual_token_ids(processor),
             # What is left open here is taken from the checkpoint; the released ones ask for 1.05.
             repetition_penalty=1.0,
         )
@@ -121,7 +121,7 @@ def answer_of_ids(ids: list[int], tokenizer: Any, ends: Sequence[int], logps: li
 
 
 def without_adapter_wrapper(model: Any) -> Any:
-    """The Qwen2.5-VL model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
+    """The model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 

@@ -219,11 +219,11 @@ def arguments(settings: Grpo, seed: int, work: Path) -> GRPOConfig:
     )
 
 
-def rollouts(tokenizer: Any, ends: Sequence[int], *, folder: str, settings: Grpo, rows: int) -> Rollouts:
+def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo, rows: int) -> Rollouts:
     """The engine that `rollout_engine` names.
 
     Args:
-        tokenizer: of the policy.
+        processor: of the policy.
         ends: tokens that end an answer.
         folder: checkpoint that the policy was loaded from.
         settings: the `grpo` section.
@@ -233,7 +233,7 @@ def rollouts(tokenizer: Any, ends: Sequence[int], *, folder: str, settings: Grpo
         StageError: vLLM with an adapter; or it does not start.
     """
     if settings.rollout_engine == "transformers":
-        return TransformersRollouts(settings.sampling, tokenizer, ends, settings.share_prefix, settings.drop_ended)
+        return TransformersRollouts(settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
     if settings.lora.rank:
         raise StageError("grpo.rollout_engine: vllm takes whole weights; with grpo.lora use transformers")
     from tasks.grpo.vllm_rollouts import VllmRollouts
@@ -241,7 +241,7 @@ def rollouts(tokenizer: Any, ends: Sequence[int], *, folder: str, settings: Grpo
     return VllmRollouts(
         folder,
         settings.sampling,
-        tokenizer,
+        processor,
         ends,
         dtype=settings.dtype,
         max_model_len=settings.rollout_max_len,

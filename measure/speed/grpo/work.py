@@ -64,7 +64,7 @@ def noise(job: Job) -> Clip:
 
 def measure(job: Job) -> dict[str, Any]:
     """Seconds by part (wall and processor), peak memory in MiB and sizes of a job."""
-    processor = build_processor(CORPUS * 4)
+    processor = build_processor("qwen2_5_vl", CORPUS * 4)
     model = build(SHAPES[job.shape], processor, job.dtype, job.device)
     clock = Clock(job.device)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 A prompt's way through it, and where each method comes in:
 
     messages --render--> text with one bare placeholder --encode--> EncodedPrompt: ids, pixels, where each patch lies
-    pixels --features--> rows of features, by patch --encoder_outputs--> what the model's forward takes in place of pixels
+    pixels --features--> rows of features, by patch --encoder_outputs--> what a forward takes in place of pixels
     ids --positions--> (R, L), R = 3 under M-RoPE and 1 otherwise
 
 Modules of adapters import no torch at their head: the text and video layers read their plain facts.

@@ -42,7 +42,7 @@ class TransformersEngine:
         self._model = load.load_model(model_path, dtype)
         self._max_model_len = max_model_len
         self._rows_per_call, self._group_by_length = rows_per_call, group_by_length
-        self._banned = visual_token_ids(self._processor.tokenizer)
+        self._banned = visual_token_ids(self._processor)
         self._ends = end_tokens(self._model, self._processor)
 
     def __enter__(self) -> Self:

@@ -101,7 +101,9 @@ class VllmEngine:
         except (VLLMError, ValueError) as error:
             raise EngineError(f"vLLM does not sample like this: {error}") from error
         try:
-            outputs = self._llm.generate([prompt(self._backbone, request) for request in batch], sampling, use_tqdm=False)
+            outputs = self._llm.generate(
+                [prompt(self._backbone, request) for request in batch], sampling, use_tqdm=False
+            )
         except VLLMClientError as error:
             raise ValueError(str(error)) from error  # One request's fault: the batch is halved down to it.
         except (VLLMError, RuntimeError, AssertionError) as error:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.core.backbones import Backbone, UnknownBackboneError, backbone_of, of_processor
+from tasks.core.backbones import Backbone, UnknownBackboneError, backbone_of, of_model, of_processor
 from tasks.core.io.errors import StageError
 from tasks.core.io.work import folder_digest
 
@@ -52,7 +52,7 @@ def backbone_in(path: Path | str) -> Backbone:
 
 
 def load_model(path: Path | str, dtype: str = "float32", device: str | None = None) -> Any:
-    """Load a checkpoint in evaluation mode, its tokens placed as in its release (`prepare.py`).
+    """Load a checkpoint in evaluation mode, its tokens placed as in its release.
 
     Args:
         path: checkpoint folder.
@@ -66,8 +66,6 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
     from transformers.utils.logging import disable_progress_bar
-
-    from tasks.core.train.prepare import prepare
 
     folder = check_folder(path)
     disable_progress_bar()
@@ -85,7 +83,8 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
     if missing := sorted(loaded["missing_keys"]):  # transformers would make them up and only warn
         raise ModelError(f"{folder}: {len(missing)} weights are missing, the first is {missing[0]}")
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return prepare(model.eval().to(where))
+    of_model(model).use_positions(model)
+    return model.eval().to(where)
 
 
 def load_processor(path: Path | str) -> Any:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.core.backbones import Backbone
+from tasks.core.backbones import of_processor
 
 
-def visual_token_ids(backbone: Backbone, tokenizer: Any) -> list[int]:
-    """Ids of a family's visual tokens, ascending: never sampled, never trained on.
+def visual_token_ids(processor: Any) -> list[int]:
+    """Ids of a processor's visual tokens, ascending: never sampled, never trained on.
 
     Raises:
         ValueError: the tokenizer lacks one.
     """
-    vocabulary = tokenizer.get_vocab()
-    if missing := [token for token in backbone.visual_tokens if token not in vocabulary]:
+    tokens, vocabulary = of_processor(processor).visual_tokens, processor.tokenizer.get_vocab()
+    if missing := [token for token in tokens if token not in vocabulary]:
         raise ValueError(f"the tokenizer has no {', '.join(missing)}")
-    return sorted(vocabulary[token] for token in backbone.visual_tokens)
+    return sorted(vocabulary[token] for token in tokens)

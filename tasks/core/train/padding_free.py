@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from tasks.core.train.packing import Layout, Placed, one_row
-from tasks.core.train.rows import EncodedPrompt
 from tasks.core.train.prepare import prepare
+from tasks.core.train.rows import EncodedPrompt
 from tasks.core.train.shared_prefix import NO_MASK, placed
 
 Placer = Callable[[EncodedPrompt], Placed]

@@ -10,7 +10,8 @@ from tasks.core.backbones import of_model
 def prepare(model: Any, *, packed: bool = False, selective: bool = False) -> Any:
     """Make an unwrapped model ready to read, and where asked to train; a second call adds what the first left out.
 
-    1. positions of tokens as released weights were trained, where transformers places them otherwise
+    1. positions of tokens as released weights were trained, where transformers places them otherwise (a model from
+       `load_model` has them)
     2. `packed`: attention over rows that hold several completions, and only predicting tokens leave the last layer
     3. `selective`: blocks that keep fewer activations (`recompute.py`)
 

@@ -17,7 +17,6 @@ from tasks.core.backbones import EncodedPrompt, of_model
 from tasks.core.train.packing import Packed, Placed, one_row, pack
 from tasks.core.train.split_attention import NAME, register
 
-
 NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
 """Given in four dimensions a mask is passed on and none is made; split attention reads none."""
 

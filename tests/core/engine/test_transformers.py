@@ -110,7 +110,7 @@ def test_visual_tokens_are_never_sampled(engine, tiny_model, requests, monkeypat
         results = engine.generate(requests[:8], temperature=2.0, top_p=1.0, max_tokens=40)
         return {token for [completion] in results for token in completion.token_ids}
 
-    banned = set(visual_token_ids(load_processor(tiny_model).tokenizer))
+    banned = set(visual_token_ids(load_processor(tiny_model)))
     assert not banned & sampled()
     monkeypatch.setattr(engine, "_banned", [])
     assert banned & sampled(), "this model would have said them"

@@ -6,7 +6,7 @@ import torch
 from tasks.core.models import inputs
 from tasks.core.models.load import load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
-from tasks.core.text.visual import VISUAL_TOKENS
+from tasks.core.backbones import of_processor
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_a_question_that_spells_a_placeholder_is_refused(processor, make_clip, c
 
 
 def test_visual_tokens_are_those_of_the_vocabulary(processor):
-    ids = visual_token_ids(processor.tokenizer)
+    ids = visual_token_ids(processor)
     assert processor.tokenizer.convert_ids_to_tokens(ids) == sorted(
-        VISUAL_TOKENS, key=processor.tokenizer.convert_tokens_to_ids
+        of_processor(processor).visual_tokens, key=processor.tokenizer.convert_tokens_to_ids
     )
     assert processor.tokenizer.eos_token_id not in ids

@@ -22,7 +22,7 @@ def shape(request, tiny_model):
     """A model with one full-attention layer, and one with windows of 4 x 4 tokens before it."""
     if request.param == "tiny":
         return load_model(tiny_model, "float32", "cpu"), load_processor(tiny_model)
-    processor = build_processor(TEXT * 4, vocabulary=360)
+    processor = build_processor("qwen2_5_vl", TEXT * 4, vocabulary=360)
     return build(SHAPES["small"], processor, "float32", "cpu"), processor
 
 

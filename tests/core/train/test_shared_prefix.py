@@ -46,7 +46,7 @@ def test_pack(lengths, ids, predictors, positions):
     packed = pack([placed(2) for _ in lengths], [len(group) for group in lengths], answers, mask)
     assert packed.ids.tolist() == [ids]
     assert packed.predictors.tolist() == predictors
-    assert packed.positions.tolist() == [[positions]] * 3
+    assert packed.positions.tolist() == [positions] * 3
     assert packed.targets.tolist() == [[t for row, n in zip(answers.tolist(), flat, strict=True) for t in row[:n]]]
 
 
