@@ -42,8 +42,8 @@ class ViewForwards:
         self._settings = settings
         for owned in (self.model, self.ref_model):
             if owned is not None:
-                prepare(self._unwrapped(owned), packed=True)
-        policy = prepare(self._unwrapped(self.model), packed=True, selective=settings.selective_checkpointing)
+                prepare(self._unwrapped(owned), packed=True, varlen=settings.varlen_attention)
+        policy = prepare(self._unwrapped(self.model), selective=settings.selective_checkpointing)
         self._frozen = not trains(policy)
         self._store = self._feature_store()
         same = self._frozen and (self.ref_model is None or self._store is None or self._one_encoder())

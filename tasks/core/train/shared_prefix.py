@@ -15,7 +15,7 @@ import torch
 
 from tasks.core.backbones import EncodedPrompt, of_model
 from tasks.core.train.packing import Packed, Placed, one_row, pack
-from tasks.core.train.split_attention import NAME, register
+from tasks.core.train.split_attention import MASKED, NAME, register
 
 NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
 """Given in four dimensions a mask is passed on and none is made; split attention reads none."""
@@ -40,11 +40,12 @@ class Rows(NamedTuple):
     """All rows, those of a prompt together."""
 
 
-def use_shared_prefix(model: Any) -> Any:
+def use_shared_prefix(model: Any, varlen: bool = True) -> Any:
     """Let a model read packed rows; every other forward and `generate` stay as they are. Called by `prepare`.
 
     Args:
         model: unwrapped, with SDPA attention; changed in place, once.
+        varlen: whether packed rows go through FlashAttention where that runs.
 
     Returns:
         The same model.
@@ -55,7 +56,7 @@ def use_shared_prefix(model: Any) -> Any:
     backbone = of_model(model)
     inner = backbone.decoder(model)
     config = inner.config
-    if config._attn_implementation == NAME:
+    if config._attn_implementation in (NAME, MASKED):
         return model
     if (reason := backbone.unpackable(model)) is not None:
         raise ValueError(f"packed rows: {reason}")
@@ -65,7 +66,7 @@ def use_shared_prefix(model: Any) -> Any:
             f"{config.attention_dropout}"
         )
     register()
-    config._attn_implementation = NAME
+    config._attn_implementation = NAME if varlen else MASKED
     inner.register_forward_hook(_predictors_only, with_kwargs=True)
     return model
 
