@@ -19,7 +19,7 @@ from tasks.core.backbones.base import (
     video_metadata,
 )
 
-MODULES = ("qwen2_5_vl",)
+MODULES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "internvl", "llava_onevision", "smolvlm")
 """Modules of this package that define `BACKBONE`."""
 
 __all__ = [

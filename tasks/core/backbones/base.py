@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
@@ -82,10 +83,8 @@ class Names:
     """Regular expression of the language model's projections."""
     lora_vision: str
     """Regular expression of the encoder's projections."""
-    fsdp_layers: tuple[str, ...]
-    """Classes of the layers that are sharded one by one."""
     decoder: str = "language_model"
-    text_block: Block = Block("self_attn", ("input_layernorm", "post_attention_layernorm"))
+    text_block: Block | None = Block("self_attn", ("input_layernorm", "post_attention_layernorm"))
     vision_block: Block | None = None
     """None: the blocks do more than attention and MLP, and keep their activations."""
 
@@ -110,6 +109,8 @@ class Backbone:
     """Kind -> rows of its features that belong to no patch and come last."""
     places_by_kind: ClassVar[bool] = False
     """Whether the model's forward takes the kind of every token (`mm_token_type_ids`)."""
+    windowed_encoder: ClassVar[bool] = False
+    """Whether the encoder reads all media as one row and gives attention the bounds of its windows."""
     serves_video: ClassVar[str | None] = None
     """Why vLLM does not serve this family's videos; None where it does."""
 
@@ -184,6 +185,15 @@ class Backbone:
         parts = [getattr(model.model, name) for name in self.names.encoder]
         return chain.from_iterable(part.parameters() if hasattr(part, "parameters") else [part] for part in parts)
 
+    def vision_blocks(self, model: Any) -> Sequence[torch.nn.Module]:
+        """The encoder's blocks, in order."""
+        return attrgetter(self.names.vision_blocks)(model.model)
+
+    def layer_classes(self, model: Any) -> tuple[str, ...]:
+        """Classes of the layers that weights are sharded by, one after the other."""
+        layers = [*self.decoder(model).layers, *self.vision_blocks(model)]
+        return tuple(dict.fromkeys(type(layer).__name__ for layer in layers))
+
     def use_positions(self, model: Any) -> None:
         """Make the model itself place tokens as `positions` does, where transformers does otherwise."""
 
@@ -200,7 +210,7 @@ class Backbone:
         return (inputs["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
 
     def features(self, model: Any, prompts: Sequence[EncodedPrompt]) -> list[torch.Tensor]:
-        """Features (n_i, width) of prompts of one kind, from as few passes as their shapes allow."""
+        """Features (n_i, ...) of prompts of one kind, a row for each token, from as few passes as shapes allow."""
         raise NotImplementedError
 
     def encoder_outputs(

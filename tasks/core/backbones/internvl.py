@@ -1,4 +1,4 @@
-"""InternVL 3 and 3.5 in transformers' own format ("-hf"): frames of 448 x 448, 256 tokens each, named Frame1, Frame2 ...
+"""InternVL 3 and 3.5 in transformers' own format ("-hf"): frames of 448 x 448, 256 tokens each, numbered in words.
 
 Images are shown whole, as one square; cutting them into tiles is left out, so that an image costs what a frame costs.
 The older InternVLChatModel format needs remote code and is not read.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -52,8 +52,10 @@ class MRopeBackbone(Backbone):
         "<|video_pad|>",
     )
     frames_per_patch: ClassVar[int] = 2
+    patch_side: ClassVar[int] = 14
     places_by_kind: ClassVar[bool] = True
-    untouched_video: ClassVar[Mapping[str, Any]] = {"do_resize": False, "do_sample_frames": False}
+    windowed_encoder: ClassVar[bool] = True
+    untouched: ClassVar[Mapping[str, Any]] = {"do_resize": False, "cap_pixels_per_frame": False}
 
     def frame_shape(self, settings: Mapping[str, Any]) -> FrameShape:
         """Multiples of a merged patch."""
@@ -83,7 +85,8 @@ class MRopeBackbone(Backbone):
             **media_arguments(clip, data_type),
             images_kwargs={"do_resize": False, "input_data_format": "channels_last"},
             videos_kwargs={
-                **self.untouched_video,
+                **self.untouched,
+                "do_sample_frames": False,
                 "input_data_format": "channels_last",
                 "video_metadata": [video_metadata(clip)] if clip is not None and video else None,
             },
@@ -144,6 +147,10 @@ class MRopeBackbone(Backbone):
                 given[name] = torch.cat(parts)
         return given
 
+    def engine_options(self) -> dict[str, Any]:
+        """Frames are neither resized nor capped."""
+        return dict(self.untouched)
+
     def use_positions(self, model: Any) -> None:
         """Replace `get_rope_index` of the inner model, on the instance."""
         model.model.get_rope_index = types.MethodType(rope_index, model.model)
@@ -189,6 +196,40 @@ class MRopeBackbone(Backbone):
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
         return BaseModelOutputWithPooling(pooler_output=rows)
+
+    # Tiny models.
+
+    def tiny_classes(self) -> tuple[Any, Any, Any]:
+        """Classes of processor, image processor and video processor."""
+        raise NotImplementedError
+
+    def tiny_processor(self, corpus: Iterable[str], vocabulary: int) -> Any:
+        """See `Backbone.tiny_processor`; frames of two by two merged patches."""
+        from tasks.core.backbones import tiny
+
+        processor, image, video = self.tiny_classes()
+        pixels: dict[str, Any] = {"patch_size": self.patch_side, "temporal_patch_size": 2, "merge_size": 2}
+        frame = (4 * self.patch_side) ** 2
+        size = {"shortest_edge": frame, "longest_edge": frame}
+        return processor(
+            image_processor=image(size=size, **pixels),
+            tokenizer=tiny.tokenizer(corpus, vocabulary, self.visual_tokens),
+            video_processor=video(size=size, cap_pixels_per_frame=False, **pixels),
+            chat_template=tiny.chat_template(**self.written),
+        )
+
+
+def mrope_section(hidden_size: int, heads: int) -> list[int]:
+    """Shares of a small head's rotary half for time, height and width: 1 to 3/2 to 3/2."""
+    half = hidden_size // heads // 2
+    rows = half * 3 // 8
+    return [half - 2 * rows, rows, rows]
+
+
+def token_ids(tokenizer: Any) -> dict[str, int]:
+    """Ids of the visual tokens, in the words of the configuration."""
+    names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+    return {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in names.items()}
 
 
 def rope_index(

@@ -6,14 +6,10 @@ those of height and width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from tasks.core.backbones.base import Block, Names
-from tasks.core.backbones.mrope import MRopeBackbone
-
-PATCH_PIXELS = 14
-FRAME_PIXELS = 56 * 56
+from tasks.core.backbones.mrope import MRopeBackbone, mrope_section, token_ids
 
 
 class Qwen25VL(MRopeBackbone):
@@ -27,46 +23,25 @@ class Qwen25VL(MRopeBackbone):
         vision_block=Block("attn", ("norm1", "norm2")),
         lora_text=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
         lora_vision=r".*visual\.blocks.*\.(qkv|proj|gate_proj|up_proj|down_proj)",
-        fsdp_layers=("Qwen2_5_VLDecoderLayer", "Qwen2_5_VLVisionBlock"),
     )
-    untouched_video: ClassVar[Mapping[str, Any]] = {
-        "do_resize": False,
-        "do_sample_frames": False,
-        "cap_pixels_per_frame": False,
-    }
 
-    def engine_options(self) -> dict[str, Any]:
-        """Nor may vLLM's processor cap the pixels of a frame."""
-        return {"do_resize": False, "cap_pixels_per_frame": False}
-
-    def tiny_processor(self, corpus: Iterable[str], vocabulary: int) -> Any:
-        """See `Backbone.tiny_processor`."""
+    def tiny_classes(self) -> tuple[Any, Any, Any]:
+        """See `MRopeBackbone.tiny_classes`."""
         from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
-        from tasks.core.backbones import tiny
-
-        pixels: dict[str, Any] = {"patch_size": PATCH_PIXELS, "temporal_patch_size": 2, "merge_size": 2}
-        size = {"shortest_edge": FRAME_PIXELS, "longest_edge": FRAME_PIXELS}
-        return Qwen2_5_VLProcessor(
-            image_processor=Qwen2VLImageProcessor(size=size, **pixels),
-            tokenizer=tiny.tokenizer(corpus, vocabulary, self.visual_tokens),
-            video_processor=Qwen2VLVideoProcessor(size=size, cap_pixels_per_frame=False, **pixels),
-            chat_template=tiny.chat_template(**self.written),
-        )
+        return Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     def tiny_model(
         self, processor: Any, *, hidden_size: int, layers: int, heads: int, vision_layers: int, seed: int
     ) -> Any:
-        """See `Backbone.tiny_model`; differs from released checkpoints in `mrope_section`, too, which is square."""
+        """See `Backbone.tiny_model`."""
         from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
         from tasks.core.backbones import tiny
 
         tokenizer = processor.tokenizer
-        half = hidden_size // heads // 2
-        rows = half * 3 // 8
         text = tiny.text_settings(tokenizer, hidden_size=hidden_size, layers=layers, heads=heads)
-        text["rope_parameters"]["mrope_section"] = [half - 2 * rows, rows, rows]
+        text["rope_parameters"]["mrope_section"] = mrope_section(hidden_size, heads)
         config = Qwen2_5_VLConfig(
             text_config={**text, "max_window_layers": layers},
             vision_config={
@@ -74,16 +49,13 @@ class Qwen25VL(MRopeBackbone):
                 "hidden_size": hidden_size,
                 "intermediate_size": 3 * hidden_size,
                 "num_heads": heads,
-                "patch_size": PATCH_PIXELS,
+                "patch_size": self.patch_side,
                 "tokens_per_second": 2,
                 "window_size": 112,
                 "out_hidden_size": hidden_size,
                 "fullatt_block_indexes": list(range(vision_layers)),
             },
-            image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-            video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-            vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-            vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+            **token_ids(tokenizer),
             tie_word_embeddings=True,
         )
         return tiny.random_model(Qwen2_5_VLForConditionalGeneration, config, tokenizer, seed)

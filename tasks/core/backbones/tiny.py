@@ -75,6 +75,19 @@ def text_settings(tokenizer: Any, *, hidden_size: int, layers: int, heads: int) 
     }
 
 
+def siglip_settings(hidden_size: int, heads: int, layers: int) -> dict[str, Any]:
+    """Sizes of a small SigLIP encoder of frames of 56 x 56."""
+    return {
+        "model_type": "siglip_vision_model",
+        "hidden_size": hidden_size,
+        "intermediate_size": 3 * hidden_size,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "image_size": 56,
+        "patch_size": 14,
+    }
+
+
 def random_model(kind: Any, config: Any, tokenizer: Any, seed: int) -> Any:
     """A model of class `kind` with random weights, which ends completions as the tokenizer does."""
     import torch

@@ -10,7 +10,6 @@ On a processor in float32 norm and MLP go through `swiglu.py`, slice by slice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -37,16 +36,16 @@ def use_selective_checkpointing(model: Any) -> Any:
     """
     backbone = of_model(model)
     names = backbone.names
-    for layer in backbone.decoder(model).layers:
-        layer.forward = _forward(layer, names.text_block)
+    if names.text_block is not None:
+        for layer in backbone.decoder(model).layers:
+            layer.forward = _forward(layer, names.text_block)
     if names.vision_block is None:
         return model
-    blocks = attrgetter(names.vision_blocks)(model.model)
-    vision = blocks[0].config if hasattr(blocks[0], "config") else getattr(model.model, names.encoder[0]).config
+    vision = getattr(model.model, names.encoder[0]).config
     if vision._attn_implementation == "sdpa":
         AttentionInterface.register(OWN_VALUE, _own_value)
         vision._attn_implementation = OWN_VALUE
-    for block in blocks:
+    for block in backbone.vision_blocks(model):
         block.forward = _forward(block, names.vision_block)
     return model
 
