@@ -115,7 +115,7 @@ def open_views(
     None, told to `on_skip`, when its medium does not decode or its text spells a visual token.
     """
     record = prompt.record
-    if (found := spelled(texts_of(record))) is not None:
+    if (found := spelled(texts_of(record), of_processor(processor).visual_tokens)) is not None:
         on_skip(record, ": ".join(found))
         return None
     try:

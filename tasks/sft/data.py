@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tasks.core.backbones import of_model, of_processor
 from tasks.core.io.errors import StageError
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import clip_tokens, prompt_text
@@ -67,6 +68,7 @@ class Collator:
         """With `place` a batch is one packed row (`padding_free.join`)."""
         self._rows, self._processor, self._clips, self._on_skip = rows, processor, clips, on_skip
         self._place, self._media = place, media
+        self._backbone = of_processor(processor)
         self._end = processor.tokenizer.eos_token_id
         self._pad = processor.tokenizer.pad_token_id
 
@@ -83,7 +85,7 @@ class Collator:
             text = self._padded(prompts, answers)
         else:
             text = join([self._place(prompt) for prompt in prompts], answers, answers)
-        seen = {"media": Media(prompts)} if self._media else pixels(prompts)
+        seen = {"media": Media(prompts)} if self._media or not self._backbone.joins(prompts) else pixels(prompts)
         return {**text, **grids(prompts), **seen}
 
     def _padded(self, prompts: Sequence[EncodedPrompt], answers: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -91,12 +93,12 @@ class Collator:
         ids = [torch.cat([prompt.ids, answer]) for prompt, answer in pairs]
         learned = [torch.cat([torch.full_like(prompt.ids, IGNORED), answer]) for prompt, answer in pairs]
         kinds = [torch.cat([prompt.kinds, torch.zeros_like(answer)]) for prompt, answer in pairs]
-        return {
+        rows = {
             "input_ids": pad_rows(ids, self._pad, "right"),
             "attention_mask": pad_rows([torch.ones_like(row) for row in ids], 0, "right"),
             "labels": pad_rows(learned, IGNORED, "right"),
-            "mm_token_type_ids": pad_rows(kinds, 0, "right"),
         }
+        return rows | {"mm_token_type_ids": pad_rows(kinds, 0, "right")} if self._backbone.places_by_kind else rows
 
     def expect(self, rows: Sequence[int]) -> None:
         """Let the clips of rows that come next be decoded ahead."""
@@ -105,7 +107,7 @@ class Collator:
 
     def _encode(self, row: Example) -> Any:
         """(prompt, answer ids (A,)), or None for a row that is left out."""
-        if (found := spelled(texts_of(row.record))) is not None:
+        if (found := spelled(texts_of(row.record), self._backbone.visual_tokens)) is not None:
             self._on_skip(row.record, ": ".join(found))
             return None
         try:
@@ -182,6 +184,9 @@ def placing(model: Any, padding_free: bool) -> Placer | None:
         StageError: the model cannot read packed rows.
     """
     if not padding_free:
+        return None
+    if (reason := of_model(model).unpackable(model)) is not None:
+        print(f"sft: rows are padded: {reason}")
         return None
     try:
         return placer(model)

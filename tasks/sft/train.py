@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from tasks.core.io.errors import StageError
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.curve import curve_csv, mean_of_last
-from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, train_encoder
+from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, train_encoder, trains
 from tasks.core.train.padding_free import read
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.runs import newest_checkpoint
@@ -78,8 +78,9 @@ class VideoSFTTrainer(ResumesWeights, SFTTrainer):
         media = inputs.pop("media", None)
         if media is not None:
             encoder = self.accelerator.unwrap_model(model)
-            with torch.no_grad(), self.accelerator.autocast():
-                features = encode_media(encoder, media.prompts, self._store)
+            learns = trains(encoder)
+            with torch.set_grad_enabled(learns), self.accelerator.autocast():
+                features = encode_media(encoder, media.prompts, None if learns else self._store)
             inputs["mm_encoder_outputs"] = encoder_outputs(media.prompts, features)
         reader = partial(read, model) if "row_lengths" in inputs else model
         return super().compute_loss(reader, inputs, *others, **options)

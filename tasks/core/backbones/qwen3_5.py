@@ -24,11 +24,10 @@ class Qwen35(Qwen3VL):
         vision_block=Block("attn", ("norm1", "norm2")),
         text_block=None,
         lora_text=(
-            r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|in_proj_qkv|in_proj_z|out_proj)"
+            r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|in_proj_\w+|out_proj)"
         ),
         lora_vision=r".*visual\.blocks.*\.(qkv|proj|linear_fc1|linear_fc2)",
     )
-    deepstack = False
 
     def tiny_model(
         self, processor: Any, *, hidden_size: int, layers: int, heads: int, vision_layers: int, seed: int

@@ -35,7 +35,6 @@ class Qwen3VL(MRopeBackbone):
         lora_text=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
         lora_vision=r".*visual\.blocks.*\.(qkv|proj|linear_fc1|linear_fc2)",
     )
-    deepstack: ClassVar[bool] = True
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
         """The checkpoint's template, without the vision marks around a video.
@@ -66,14 +65,14 @@ class Qwen3VL(MRopeBackbone):
         """(tokens, 1 + layers, hidden): features for the input, then for each layer that takes some."""
         import torch
 
-        if not self.deepstack:
+        if not hasattr(output, "deepstack_features"):
             return super().feature_rows(output)
         layers = zip(output.pooler_output, *output.deepstack_features, strict=True)
         return [torch.stack(parts, dim=1) for parts in layers]
 
     def output_of_rows(self, rows: list[Any]) -> Any:
         """Undo `feature_rows`."""
-        if not self.deepstack:
+        if rows[0].ndim == 2:
             return super().output_of_rows(rows)
         from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 

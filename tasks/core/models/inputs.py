@@ -97,7 +97,8 @@ def padded(
 
 def mismatch(processor: Any, prompt: str, clip: Clip | None, data_type: str) -> str | None:
     """Why a rendered prompt cannot be fed with this clip, or None when it can."""
-    placeholders = of_processor(processor).placeholders
+    backbone = of_processor(processor)
+    placeholders = backbone.placeholders
     if data_type not in placeholders:
         return f"data_type {data_type!r} is neither 'image' nor 'video'"
     counted = {kind: prompt.count(token) for kind, token in placeholders.items()}
@@ -105,6 +106,10 @@ def mismatch(processor: Any, prompt: str, clip: Clip | None, data_type: str) -> 
     if counted != wanted:
         medium = "no medium" if clip is None else f"one {data_type}"
         return f"the prompt has {counted['image']} image and {counted['video']} video placeholders for {medium}"
+    template = "" if clip is None else backbone.written[data_type]
+    for token in backbone.visual_tokens:
+        if prompt.count(token) != template.count(token):
+            return f"the prompt spells {token}, which stands for pixels"
     if clip is not None and data_type == "image" and len(clip.frames) != 1:
         return f"an image clip has {len(clip.frames)} frames"
     if clip is not None and data_type == "video" and not clip.sample_fps > 0:

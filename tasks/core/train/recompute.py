@@ -55,8 +55,8 @@ def _forward(block: Any, names: Block) -> Callable[..., torch.Tensor]:
     attention, mlp = getattr(block, names.attention), getattr(block, names.mlp)
     before, between = (getattr(block, name) for name in names.norms)
 
-    def forward(hidden_states: torch.Tensor, **options: Any) -> torch.Tensor:
-        attended = attention(hidden_states=_recomputed(hidden_states, before), **options)
+    def forward(hidden_states: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        attended = attention(_recomputed(hidden_states, before), *rest, **options)
         hidden_states = hidden_states + (attended[0] if isinstance(attended, tuple) else attended)
         return hidden_states + _mixed(hidden_states, between, mlp)
 

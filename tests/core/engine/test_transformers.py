@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from tasks.core.backbones import backbone_of
 from tasks.core.engine.base import Request, open_engine
 from tasks.core.engine.transformers import SeededSampler, calls, truncate
 from tasks.core.models import inputs
 from tasks.core.models.load import load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
-from tasks.core.text.visual import VISUAL_TOKENS
 
 SAMPLED = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12}
 
@@ -37,7 +37,7 @@ def test_bad_requests_cost_themselves_only(engine, requests):
 def test_a_question_that_spells_a_visual_token_costs_itself_at_most(engine, make_clip, chat, medium):
     """One that asks for pixels is refused, whatever is shown; one that does not is a text like any other."""
     clip = make_clip(1, 0) if medium == "image" else make_clip(4) if medium else None
-    texts = ["What?", *(f"What is {token}?" for token in VISUAL_TOKENS)]
+    texts = ["What?", *(f"What is {token}?" for token in backbone_of("qwen2_5_vl").visual_tokens)]
     prompts = [engine.render(chat(medium, text)) for text in texts]
     asked = [Request(prompt, prompt, clip, medium or "video", 0) for prompt in prompts]
     found = engine.generate(asked, **SAMPLED)
