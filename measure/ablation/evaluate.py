@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from transformers import GenerationConfig
 
-from tasks.core.engine.transformers import end_tokens
-from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.engine.sampler import end_tokens, generation_settings
 from tasks.core.rewards import accuracy
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.features import encode_media
@@ -61,13 +59,7 @@ def evaluate(
         VideoError: a test clip does not decode; rendered splits have none.
         ValueError: the split lacks temporal or static questions.
     """
-    config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_tokens,
-        pad_token_id=processor.tokenizer.pad_token_id,
-        eos_token_id=end_tokens(model, processor),
-        suppress_tokens=visual_token_ids(processor),
-    )
+    config = generation_settings(processor, end_tokens(model, processor), max_tokens)
     found: dict[tuple[bool, bool, str], list[float]] = defaultdict(list)
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]

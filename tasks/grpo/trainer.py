@@ -20,6 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from tasks.core.io.seeds import derive_seed
 from tasks.core.train.clips import ClipStore
+from tasks.core.train.guards import FiniteSteps
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.rows import text_only
 from tasks.grpo.batch import (
@@ -43,8 +44,10 @@ from tasks.grpo.tokens import token_metrics, token_sums
 from tasks.params import Grpo
 
 
-class VideoGRPOTrainer(ResumesWeights, ViewForwards, GRPOTrainer):
+class VideoGRPOTrainer(FiniteSteps, ResumesWeights, ViewForwards, GRPOTrainer):
     """GRPO on images and videos with a temporal contrast (`temporal.py`), its groups over processes (`groups.py`)."""
+
+    stage = "grpo"
 
     def __init__(
         self,

@@ -25,14 +25,12 @@ from typing import Any
 import torch
 
 from tasks.core.backbones import of_processor
-from tasks.core.engine.base import EngineError, Request
-from tasks.core.engine.vllm import device_options, prompt, set_environment, start
-from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.engine.types import EngineError, Request
+from tasks.core.engine.vllm import device_options, prompt, sampling_params, set_environment, start
+from tasks.core.io.errors import reason_of
 from tasks.grpo.engines import Ask, answer_of_ids
 from tasks.grpo.rollout import Answer
 
-BAN = -100.0
-"""The strongest logit bias that vLLM takes; a banned token keeps a share of e^-100."""
 LANGUAGE = "language_model."
 LONE_EXECUTOR = "tasks.grpo.lone_executor.LoneExecutor"
 KEPT: list[Any] = []
@@ -76,7 +74,7 @@ class VllmRollouts:
         """
         self._folder, self._sampling, self._ends = str(folder), sampling, ends
         self._tokenizer, self._backbone = processor.tokenizer, of_processor(processor)
-        self._banned = dict.fromkeys(visual_token_ids(processor), BAN)
+        self._banned = list(self._backbone.visual_tokens)
         self._dtype = dtype
         self._options = {
             "dtype": dtype,
@@ -138,7 +136,7 @@ class VllmRollouts:
         except StaleEngineError:
             raise
         except (VLLMError, RuntimeError, AssertionError, ValueError) as error:
-            raise DeadEngineError(f"{type(error).__name__}: {error}") from error
+            raise DeadEngineError(f"{type(error).__name__}: {reason_of(error)}") from error
         return [[self._read(next(outputs)) for _ in ask.seeds] for ask in asks]
 
     def sync(self, model: Any, version: int) -> None:
@@ -162,28 +160,24 @@ class VllmRollouts:
                 )
 
     def _generate(self, asks: Sequence[Ask]) -> list[Any]:
-        from vllm import SamplingParams
-
-        sampling = self._settings_of()
+        sampling = self._sampling
         requests, params = [], []
         for ask in asks:
             for seed in ask.seeds:
                 request = Request(ask.view.key, ask.text, ask.view.clip, ask.data_type, seed)
                 requests.append(prompt(self._backbone, request))
                 params.append(
-                    SamplingParams(**sampling, seed=seed, logit_bias=self._banned, logprobs=0, detokenize=False)
+                    sampling_params(
+                        seed,
+                        self._banned,
+                        sampling.temperature,
+                        sampling.top_p,
+                        sampling.max_tokens,
+                        stop_token_ids=list(self._ends),
+                        logprobs=0,
+                    )
                 )
         return self._llm.generate(requests, params, use_tqdm=False)
-
-    def _settings_of(self) -> dict[str, Any]:
-        sampling = self._sampling
-        return {
-            "n": 1,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-            "stop_token_ids": list(self._ends),
-        }
 
     def _read(self, output: Any) -> Answer:
         [found] = output.outputs

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
-from tasks.params.common import Sampling, Section
+from tasks.params.common import Guards, Sampling, Section
 
 
 class Temporal(Section):
@@ -87,6 +87,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 code); the sources of its values are in profiles/video_r1_7b.yaml."""
 
 
+NO_RESULT = {"save_steps", "report_to", "guards"}
+"""Fields of the section that decide what is kept and told."""
+
+
 class Grpo(Section):
     preset: Literal["paper", "tuned"] | None = None
     """A named objective (PRESETS): its values replace those written beside it. null takes the values as written."""
@@ -161,6 +165,19 @@ class Grpo(Section):
     """Trackers that get every metric beside the files. TensorBoard's event files lie in reports/tensorboard/grpo, one
     folder per run; wandb and trackio want their own packages installed."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    guards: Guards = Guards()
+
+    def deciding(self) -> dict[str, Any]:
+        """What can change the weights that come out, rounding apart.
+
+        Left out: memory and speed; how long it goes on (`steps`); prompts of a device and step, of which only the sum
+        over all devices counts, and `rollout_max_len`, of which only the prompts it leaves out: the stage adds both.
+        """
+        rows = {"prompts_per_step", "group_ranks", "micro_batch"}
+        speed = {"encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage", "drop_ended"}
+        memory = {"gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"}
+        engine = {"rollout_gpu_share", "rollout_max_len"}
+        return self.model_dump(exclude={"steps", "preset", *rows, *speed, *memory, *engine, *NO_RESULT})
 
     @field_validator("selective_checkpointing")
     @classmethod

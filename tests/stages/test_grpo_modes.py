@@ -9,6 +9,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
+from tasks.core.engine.sampler import RowSampler
 from tasks.core.io.errors import StageError
 from tasks.core.train.features import encode_media
 from tasks.grpo import trainer as trainer_module
@@ -16,7 +17,7 @@ from tasks.grpo.checks import check_trackers
 from tasks.grpo.data import substitute
 from tasks.grpo.groups import Answered, Outcome, Place, assemble, places
 from tasks.grpo.log import letter_shares, step_metrics
-from tasks.grpo.rollout import Answer, Streams, sample
+from tasks.grpo.rollout import Answer, sample
 from tasks.grpo.scoring import advantages, score_group
 from tasks.grpo.temporal import likelihood_contrast, order_share, token_weights
 from tasks.grpo.train import arguments
@@ -345,25 +346,15 @@ def test_an_answer_depends_on_its_seed_alone(stage):
     features = encode_media(stage.model, views)
 
     def answers(rows, seeds):
-        streams = Streams([s for group in seeds for s in group], 6, 1.0, 1.0, "cpu")
+        sampler = RowSampler([s for group in seeds for s in group], 6, 1.0, 1.0, "cpu")
         picked = [views[i] for i in rows], [features[i] for i in rows], [len(group) for group in seeds]
         with torch.no_grad():
-            return sample(stage.model, *picked, generation(stage), True, streams)
+            return sample(stage.model, *picked, generation(stage), True, sampler)
 
     together = answers([0, 1, 2], [[1, 2], [3], [4, 5]])
     assert answers([2], [[5]]) == [[together[2][1]]]
     assert answers([1, 0], [[3], [2]]) == [together[1], [together[0][1]]]
     assert len({tuple(ids) for group in together for ids in group}) > 2
-
-
-def test_streams_draw_from_the_distribution():
-    """Frequencies of 4,000 draws from (0.5, 0.3, 0.2), with and without a nucleus of 0.7, and no banned token."""
-    scores = torch.tensor([[0.5, 0.3, 0.2, 0.0]]).log().expand(4000, -1)
-    for top_p, expected in ((1.0, [0.5, 0.3, 0.2, 0.0]), (0.7, [0.625, 0.375, 0.0, 0.0])):
-        drawn = Streams(range(4000), 1, 1.0, top_p, "cpu")(torch.zeros(4000, 1), scores).argmax(-1)
-        share = torch.bincount(drawn, minlength=4) / 4000
-        torch.testing.assert_close(share, torch.tensor(expected), atol=0.03, rtol=0)
-        assert share[-1] == 0
 
 
 # What a step says.

@@ -11,7 +11,8 @@ from transformers import TrainerCallback
 
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model
-from tasks.core.train.runs import newest_checkpoint, publish
+from tasks.core.train.checkpoints import newest_checkpoint
+from tasks.core.train.runs import publish
 from tasks.core.video import VideoError
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.checks import check_sharding

@@ -24,7 +24,7 @@ from tasks.benchmark.rescore import rescore_suites
 from tasks.benchmark.suite_run import summary
 from tasks.benchmark.suites import REGISTRY, mvbench, tempcompass, vsi_bench
 from tasks.benchmark.suites.base import Decoding
-from tasks.core.engine.base import Completion
+from tasks.core.engine.types import Completion
 from tasks.report.suites import frame_charts, suite_tables
 from tasks.report.tables import as_markdown
 

@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from tasks.core.backbones import VIDEO, backbone_of
+from tasks.core.engine.sampler import RowSampler
 from tasks.core.models.inputs import clip_tokens, mismatch, prompt_tokens
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media, encoder_outputs
@@ -18,7 +19,7 @@ from tasks.core.train.prepare import prepare
 from tasks.core.train.rows import pad_rows
 from tasks.core.train.shared_prefix import packed_rows, score_answers
 from tasks.core.video import shuffle_clip
-from tasks.grpo.rollout import Streams, sample
+from tasks.grpo.rollout import sample
 from tests.support.families import FAMILIES, ORDERS, batch_inputs, load, missing, write
 
 TEMPERATURE = 0.7
@@ -188,9 +189,9 @@ def test_rollouts_are_the_same_by_every_path(family, streams):
     )
 
     def run(**options):
-        drawn = None if streams is None else Streams(list(range(6)), 8, streams, 1.0, torch.device("cpu"))
+        drawn = None if streams is None else RowSampler(range(6), 8, streams, 1.0, "cpu")
         features = encode_media(family.model, prompts)
-        return sample(family.model, prompts, features, copies, config, streams=drawn, **options)
+        return sample(family.model, prompts, features, copies, config, sampler=drawn, **options)
 
     plain = run(share_prefix=False)
     assert run(share_prefix=True) == plain

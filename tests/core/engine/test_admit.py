@@ -2,7 +2,9 @@
 
 import pytest
 
-from tasks.core.engine.base import Completion, EngineError, Request, answer_isolated, open_engine
+from tasks.core.engine.admit import answer_isolated
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.types import Completion, EngineError, Request
 
 
 def request(key):
