@@ -70,7 +70,8 @@ def asks(tiny_model, make_clip):
     found = []
     for row in (0, 1, 3):
         prompt = stage.prompts[row]
-        views = [view for view in stage.views(row) if view is not None]
+        opened = stage.views(row)
+        views = [opened.ordered, *opened.perturbed]
         found += [
             Ask(prompt.text, prompt.record.data_type, view, [10 * row + side, 7]) for side, view in enumerate(views)
         ]

@@ -17,13 +17,13 @@ from tasks.core.train.features import encode_media
 from tasks.core.video.clip import Clip
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.engines import Ask, TransformersRollouts
-from tests.support.grpo_stage import Stage, parity_score, settings
+from tests.support.grpo_stage import LOGPROB, Stage, parity_score, settings
 
 LAYOUTS = {
     "whole": ({"prompts_per_step": 1}, {"prompts_per_step": 2}),
     "whole, token normaliser": (
-        {"prompts_per_step": 1, "loss_type": "dapo", "beta": 0.04, "temporal": {"mode": "logprob"}},
-        {"prompts_per_step": 2, "loss_type": "dapo", "beta": 0.04, "temporal": {"mode": "logprob"}},
+        {"prompts_per_step": 1, "loss_type": "dapo", "beta": 0.04, "objective": LOGPROB},
+        {"prompts_per_step": 2, "loss_type": "dapo", "beta": 0.04, "objective": LOGPROB},
     ),
     "whole, vllm": (
         {"prompts_per_step": 1, "rollout_engine": "vllm", "rollout_max_len": 512},
