@@ -104,9 +104,9 @@ def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
         "model": checkpoint_digest(chosen.model),
         "prompt": params.prompt.model_dump(),
         "video": params.video.sampling(),
-        "grpo": params.grpo.model_dump(exclude=SPEED | {"preset", "group", "temporal"}),
+        "grpo": params.grpo.model_dump(exclude=SPEED | {"group", "objective"}),
         "methods": {
-            method: settings.model_dump(include={"group", "temporal"})
+            method: settings.model_dump(include={"group", "objective"})
             for method in METHODS
             if (settings := arm(method, params.grpo)) is not None
         },

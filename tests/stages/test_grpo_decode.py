@@ -16,7 +16,7 @@ from tasks.grpo.decode import decode
 from tasks.grpo.engines import TransformersRollouts
 from tasks.grpo.rollout import sample
 from tests.stages.test_grpo import generation, some_views
-from tests.support.grpo_stage import Stage, parity_score, settings
+from tests.support.grpo_stage import LOGPROB, Stage, parity_score, settings
 
 LOGPS = 1e-5
 ENDS = list(range(0, 360, 6))
@@ -116,7 +116,7 @@ def test_a_penalty_in_the_checkpoint_changes_no_answer(stage, drop_ended):
     found = []
     for penalty in (1.0, 5.0):
         stage.model.generation_config.repetition_penalty = penalty
-        engine = TransformersRollouts(settings().sampling, tokenizer, [tokenizer.eos_token_id], True)
+        engine = TransformersRollouts(settings().sampling, stage.processor, [tokenizer.eos_token_id], True)
         sampler = RowSampler(range(10), 6, 1.0, 1.0, "cpu")
         found.append(
             sample(stage.model, views, features, [2] * 5, engine._config, sampler=sampler, drop_ended=drop_ended)
@@ -171,7 +171,7 @@ def test_grouped_heads_and_half_precision():
         {},
         {"lora": {"rank": 2}},
         {"gradient_checkpointing": True, "refill": 1},
-        {"selective_checkpointing": True, "temporal": {"mode": "logprob"}},
+        {"selective_checkpointing": True, "objective": LOGPROB},
     ],
     ids=["plain", "adapter", "gradient checkpointing, prompts replaced", "selective, log-probabilities compared"],
 )

@@ -29,9 +29,9 @@ TOLERANCE = {"rtol": 2e-3, "atol": 2e-5}
 """Sums of float32 in another order; the sampled answers are the same ones."""
 SFT = {"epochs": 1.0, "learning_rate": 1e-4, "save_steps": 1, "dtype": "float32"}
 GRPO = {
-    **{"preset": None, "steps": 3, "group": 4, "learning_rate": 3e-4, "save_steps": 1, "dtype": "float32"},
+    **{"steps": 3, "group": 4, "learning_rate": 3e-4, "save_steps": 1, "dtype": "float32"},
     **{"sampling": {"temperature": 1.0, "max_tokens": 24}, "frame_cache_gb": 1.0},
-    "temporal": {"shuffled": 2},
+    "objective": {"kind": "tgrpo_reward", "completions": 2},
     "reward_variant": "robust",
 }
 """What the 7B profile's values are replaced by, so that a model of a few weights learns in three steps."""

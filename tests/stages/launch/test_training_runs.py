@@ -141,7 +141,7 @@ def test_a_learning_rate_past_reason_publishes_nothing(project, stage):
 
 
 def test_a_guard_warns_by_name_and_stops_where_it_is_told_to(project, capsys):
-    change("grpo", guards={"empty_steps": 2}, temporal={"enabled": False}, format_weight=0.0)
+    change("grpo", guards={"empty_steps": 2}, objective={"kind": "grpo"}, length=None, format_weight=0.0)
     assert run("grpo") == 0
     assert (
         "grpo: warning: step 2: reward: 2 steps in a row in which no answer earned anything" in capsys.readouterr().err
