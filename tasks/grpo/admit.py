@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.core.models.inputs import visual_tokens
+from tasks.core.models.inputs import clip_tokens, prompt_tokens
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
 from tasks.grpo.data import Prompt
+
+SHAPES = 1.5
+"""Clips of other shapes may take more tokens than a square one; beyond this share they are opened and counted."""
 
 
 def too_long(
@@ -36,21 +39,21 @@ def too_long(
         max_pixels: most pixels of a frame.
     """
     texts = processor.tokenizer([prompt.text for prompt in prompts])["input_ids"] if prompts else []
-    sizes = processor.video_processor
-    picture = max_pixels // (sizes.patch_size * sizes.merge_size) ** 2
-    largest = {"image": picture, "video": -(-frames // sizes.temporal_patch_size) * picture}
+    square = {
+        kind: clip_tokens(processor, count, max_pixels, kind) for kind, count in (("image", 1), ("video", frames))
+    }
     reasons: dict[int, str] = {}
     for index, (prompt, ids) in enumerate(zip(prompts, texts, strict=True)):
-        room = max_len - max_tokens - len(ids) + 1  # the placeholder's token becomes those of the clip
-        if largest[prompt.record.data_type] <= room:
+        record, room = prompt.record, max_len - max_tokens
+        if len(ids) + SHAPES * square[record.data_type] <= room:
             continue
         try:
-            visual = visual_tokens(processor, clips.get(prompt.record.path, prompt.record.data_type))
+            length = prompt_tokens(processor, prompt.text, clips.get(record.path, record.data_type))
         except VideoError:
             continue
-        if visual > room:
+        if length > room:
             reasons[index] = (
-                f"a prompt of {len(ids) - 1 + visual} tokens and an answer of sampling.max_tokens {max_tokens} "
-                f"are more than grpo.rollout_max_len {max_len}"
+                f"a prompt of {length} tokens and an answer of sampling.max_tokens {max_tokens} are more than "
+                f"grpo.rollout_max_len {max_len}"
             )
     return reasons

@@ -38,6 +38,7 @@ def check(tiny_model, make_clip):
     return run
 
 
+BOTH = ["clip 0", "clip 7"]
 VIDEO, ANSWER = 8, 8
 """Tokens of four frames of 56 x 56, and of an answer."""
 
@@ -47,9 +48,9 @@ VIDEO, ANSWER = 8, 8
     [
         pytest.param([record(0), LONG], {}, [], [], id="room for all: no clip is opened"),
         pytest.param(
-            [record(0), LONG], {"max_len": lambda n: n[0] + VIDEO + ANSWER}, [1], ["clip 7"], id="one of many words"
+            [record(0), LONG], {"max_len": lambda n: n[0] + VIDEO + ANSWER}, [1], BOTH, id="one of many words"
         ),
-        pytest.param([record(0)], {"max_len": lambda n: n[0] + VIDEO + ANSWER}, [], [], id="fits to the token"),
+        pytest.param([record(0)], {"max_len": lambda n: n[0] + VIDEO + ANSWER}, [], ["clip 0"], id="fits to the token"),
         pytest.param(
             [record(0)], {"max_len": lambda n: n[0] + VIDEO + ANSWER - 1}, [0], ["clip 0"], id="a token too many"
         ),
@@ -57,7 +58,9 @@ VIDEO, ANSWER = 8, 8
             [record(0)], {"max_len": lambda n: n[0] + 99, "frames": 768}, [], ["clip 0"], id="a short clip is looked at"
         ),
         pytest.param([record(0, path="broken")], {"max_len": 9}, [], ["broken"], id="what does not open is not judged"),
-        pytest.param([record(1, "image")], {"max_len": lambda n: n[0] + 4 + ANSWER}, [], [], id="an image is smaller"),
+        pytest.param(
+            [record(1, "image")], {"max_len": lambda n: n[0] + 4 + ANSWER}, [], ["clip 1"], id="an image is smaller"
+        ),
         pytest.param([], {}, [], [], id="no prompts"),
     ],
 )
