@@ -56,9 +56,8 @@ def test_unknown_backend_is_named(tmp_path):
 
 def test_a_completion_is_read_behind_the_tag_that_its_prompt_opened(tiny_model, chat):
     processor = load_processor(tiny_model)
-    asked = [
-        inputs.prompt_text(processor, chat(None)) + opened for opened in ("", "<think>\n", "<think>\n\n</think>\n")
-    ]
+    endings = ("", "<think>\n", "<think>\n\n</think>\n")
+    asked = [inputs.prompt_text(processor, chat(None)) + opened for opened in endings]
     requests = [Request(prompt, prompt, None, "video", 0) for prompt in asked]
 
     def answer(batch):
