@@ -18,7 +18,7 @@ from tasks.ingest.ingest import (
     drop_undecodable,
     medium_of,
     number_records,
-    read_video_r1,
+    read_source,
     render_world,
     summarise,
 )
@@ -34,9 +34,10 @@ def main() -> None:
     """Run the stage."""
     loaded = params.load()
     section = loaded.ingest
-    check_names([source.name for source in section.sources])
+    sources = params.sources_of(loaded.start, section)
+    check_names([source.name for source in sources])
     shutil.rmtree(paths.MEDIA, ignore_errors=True)
-    candidates, quarantined = _collect(section.sources, section.workers)
+    candidates, quarantined = _collect(sources, section.workers)
     media = check_media((medium_of(candidate.record) for candidate in candidates), section.workers)
     decodable = drop_undecodable(candidates, media)
     quarantined += decodable.quarantined
@@ -47,8 +48,8 @@ def main() -> None:
         quarantined += unique.quarantined
         share = section.video_share if split in MIXED else None
         mixed = mix_media(unique.candidates, share, derive_seed(loaded.seed, "ingest", "mix", split))
-        tables[split] = number_records(mixed, [source.name for source in section.sources if source.split == split])
-    order = [source.name for source in section.sources]
+        tables[split] = number_records(mixed, [source.name for source in sources if source.split == split])
+    order = [source.name for source in sources]
     quarantined.sort(key=lambda row: (order.index(row.source), row.row))
     _write(tables, list(media.values()), quarantined)
 
@@ -68,8 +69,9 @@ def _collect(sources: Iterable[params.Source], workers: int) -> tuple[list[Candi
                 workers=workers,
             )
         else:
-            parsed = read_video_r1(
+            parsed = read_source(
                 name=source.name,
+                format=source.format,
                 split=source.split,
                 annotations=source.annotations,
                 media_root=source.media_root,

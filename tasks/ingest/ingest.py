@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.core.io.rows import RawRow, read_rows
+from tasks.core.io.rows import RawRow
 from tasks.core.schemas.records import PROBLEM_TYPES, Record
 from tasks.core.world import make_split
 from tasks.ingest.manifest import OK, MediaRow, Medium
 from tasks.ingest.parse import Candidate, Parsed, Quarantined, parse_rows, table_id
-from tasks.ingest.sources import SourceError, draw_rows
+from tasks.ingest.sources import FORMATS, SourceError, draw_rows
 
 SPLITS = ("train", "rl", "test")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -56,10 +56,10 @@ def render_world(
     return parse_rows(numbered, source=name, split=split, media_root=root)
 
 
-def read_video_r1(
-    *, name: str, split: str, annotations: str | None, media_root: str | None, rows: int | None, seed: int
+def read_source(
+    *, name: str, format: str, split: str, annotations: str | None, media_root: str | None, rows: int | None, seed: int
 ) -> Parsed:
-    """Read a source in Video-R1's format.
+    """Read a source that lies in files.
 
     Raises:
         SourceError: `annotations` or `media_root` is not given, or no such media root.
@@ -67,9 +67,10 @@ def read_video_r1(
     """
     if annotations is None or media_root is None:
         absent = "annotations" if annotations is None else "media_root"
-        raise SourceError(f"ingest.sources: '{name}': a video_r1 source needs `{absent}`")
-    drawn = draw_rows(list(read_rows(Path(annotations))), rows, seed)
-    return parse_rows(drawn, source=name, split=split, media_root=Path(media_root))
+        raise SourceError(f"ingest.sources: '{name}': a {format} source needs `{absent}`")
+    root = Path(media_root)
+    drawn = draw_rows(list(FORMATS[format](Path(annotations), root)), rows, seed)
+    return parse_rows(drawn, source=name, split=split, media_root=root)
 
 
 def drop_undecodable(candidates: Iterable[Candidate], media: Mapping[Medium, MediaRow]) -> Sorted:

@@ -1,11 +1,16 @@
-"""Rows of a source, and a draw of them."""
+"""What a source of records is: a function from its files to rows in Video-R1's record format."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from tasks.core.io.errors import StageError
 from tasks.core.io.rows import RawRow
+
+Read = Callable[[Path, Path], Iterator[RawRow]]
+"""(annotations, media root) -> rows; a row that cannot be read carries its fault. Raises RowsError or SourceError."""
 
 
 class SourceError(StageError):
