@@ -9,8 +9,8 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from tasks.core.engine.base import Completion, Engine, failed
 from tasks.core.engine.questions import build_request, read_clip
+from tasks.core.engine.types import Completion, Engine, failed
 from tasks.core.rewards import accuracy
 from tasks.core.schemas.records import CotRow, Record
 from tasks.core.text import answer_of, is_well_formed
