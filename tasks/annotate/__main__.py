@@ -10,13 +10,9 @@ from tqdm import tqdm
 
 from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
-<<<<<<< HEAD
 from tasks.annotate.given import given_metrics, given_rows
-from tasks.core.engine.base import EngineError, open_engine
-=======
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError
->>>>>>> 95e54ce484463c461544e2bc2532697709c60dce
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
 from tasks.core.io.tables import read_table, write_table

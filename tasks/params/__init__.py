@@ -5,13 +5,8 @@ Unknown keys are refused with the nearest valid name. Nothing here imports torch
 
 from tasks.params.benchmark import Benchmark, Judge, Report, SuiteRun
 from tasks.params.common import Engine, Prompt, Sampling, Section, Video
-<<<<<<< HEAD
 from tasks.params.data import Annotate, Filter, Ingest, Source, Start, Validate, sources_of
-from tasks.params.grpo import PRESETS, Grpo, Length, Lora, Temporal
-=======
-from tasks.params.data import Annotate, Filter, Ingest, Source, Validate
 from tasks.params.grpo import Grpo, Length, Lora
->>>>>>> 95e54ce484463c461544e2bc2532697709c60dce
 from tasks.params.read import Params, ParamsError, load
 from tasks.params.sft import Sft
 from tasks.params.world import Skill, World

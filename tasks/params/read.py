@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import difflib
-<<<<<<< HEAD
-from collections.abc import Iterator
-=======
 from collections.abc import Iterator, Sequence
->>>>>>> 95e54ce484463c461544e2bc2532697709c60dce
 from pathlib import Path
 from typing import Any, get_args
 

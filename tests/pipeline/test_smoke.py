@@ -159,7 +159,8 @@ def test_a_checkpoint_goes_to_rl_without_sft(project, first_run):
     shutil.copytree(project / "models/smoke/teacher", checkpoint)
     begin_at(project, "{at: sft, path: models/given}")
     output = run(project, sys.executable, "-m", "flows.video_r1", "--targets", "grpo")
-    for line in ("annotate: skipped", "validate cot: skipped", "validate sft: skipped", "sft: skipped, start.at is sft"):
+    skipped = ("annotate: skipped", "validate cot: skipped", "validate sft: skipped", "sft: skipped, start.at is sft")
+    for line in skipped:
         assert line in output
     weights = "model.safetensors"
     assert (project / "models/sft" / weights).read_bytes() == (checkpoint / weights).read_bytes()
