@@ -17,7 +17,7 @@ from tasks.ingest.ingest import check_names
 from tasks.ingest.manifest import Medium, check_media
 from tasks.ingest.mix import mix_media
 from tasks.ingest.parse import Candidate, drop_duplicates, media_path
-from tasks.ingest.sources import SourceError, draw_rows
+from tasks.ingest.sources import FORMATS, SourceError, draw_rows
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
 ROW = {
@@ -326,3 +326,28 @@ def test_duplicates_keep_the_first():
 def test_source_names_are_unique():
     with pytest.raises(SourceError, match="'a' appears 2 times"):
         check_names(["a", "b", "a"])
+
+
+class TestReasoning:
+    """Rows of video_r1_cot: `process` comes out as a whole completion."""
+
+    @pytest.mark.parametrize(
+        ("change", "process"),
+        [
+            pytest.param({}, "<think>so</think>\n<answer>4</answer>", id="published-file"),
+            pytest.param({"answer": "5"}, "<think>so</think>\n<answer>5</answer>", id="script-with-a-wrong-answer"),
+            pytest.param(
+                {"process": " <think>so</think>\n"}, "<think>so</think>\n<answer>4</answer>", id="white-space"
+            ),
+        ],
+    )
+    def test_read(self, tmp_path, change, process):
+        (tmp_path / "a.json").write_text(json.dumps([{**ROW, "process": "<think>so</think>", **change}]))
+        [row] = FORMATS["video_r1_cot"](tmp_path / "a.json", tmp_path)
+        assert row.value["process"] == process
+
+    @pytest.mark.parametrize("process", ["", None, "so", "<think>so", 3])
+    def test_rows_without_reasoning_are_faults(self, tmp_path, process):
+        (tmp_path / "a.json").write_text(json.dumps({"results": [{**ROW, "process": process}, ROW, 3]}))
+        rows = list(FORMATS["video_r1_cot"](tmp_path / "a.json", tmp_path))
+        assert [bool(row.fault) for row in rows] == [True, True, False]
