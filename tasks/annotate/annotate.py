@@ -77,6 +77,7 @@ def _cot_row(record: Record, answer: Mapping[str, Any]) -> dict[str, Any]:
         answer=answer_of(text) or "",
         reward=score,
         finish_reason=answer["finish_reason"],
+        error=answer["error"],
     )
     return dataclasses.asdict(row)
 
