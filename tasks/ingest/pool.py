@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -110,11 +111,11 @@ def numbered(table: pa.Table, sources: Sequence[str]) -> pa.Table:
 
 def counts_of(table: pa.Table, types: Sequence[str]) -> dict[str, Any]:
     """Rows by medium and problem type."""
-    by_type = {entry["values"].as_py(): entry["counts"].as_py() for entry in pc.value_counts(table.column("problem_type"))}
+    by_type = Counter(table.column("problem_type").to_pylist())
     video = pc.sum(pc.equal(table.column("data_type"), "video")).as_py() or 0
     return {
         "rows": len(table),
         "video": video,
         "image": len(table) - video,
-        "by_type": {name: by_type.get(name, 0) for name in types},
+        "by_type": {name: by_type[name] for name in types},
     }

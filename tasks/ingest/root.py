@@ -21,6 +21,7 @@ class MediaRoot:
         if not root.is_dir():
             raise SourceError(f"{root}: no such media root (source '{source}')")
         self._root, self._resolved = root, root.resolve()
+        self._before = str(root / "_")[:-1]
         self._files: dict[str, frozenset[str]] = {}
 
     def locate(self, path: str, where: str) -> str:
@@ -33,7 +34,7 @@ class MediaRoot:
         if _is_plain(plain):
             folder, _, name = plain.rpartition("/")
             if name in self._plain_files(folder):
-                return f"{self._root}/{plain}"
+                return self._before + plain
         return self._checked(path, where)
 
     def _plain_files(self, folder: str) -> frozenset[str]:

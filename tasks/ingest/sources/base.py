@@ -17,9 +17,11 @@ class SourceError(StageError):
     """A source as a whole cannot be read: a setting is missing, or no such folder."""
 
 
-def draw_rows(rows: list[RawRow], limit: int | None, seed: int) -> list[RawRow]:
-    """At most `limit` rows, drawn by `seed`, in source order."""
-    if limit is None or limit >= len(rows):
-        return rows
-    chosen = sorted(random.Random(seed).sample(range(len(rows)), limit))
-    return [rows[i] for i in chosen]
+def draw_rows(read: Callable[[], Iterator[RawRow]], limit: int | None, seed: int) -> Iterator[RawRow]:
+    """At most `limit` rows, drawn by `seed`, in source order; the source is read twice then, once to count."""
+    if limit is None:
+        yield from read()
+        return
+    total = sum(1 for _ in read())
+    chosen = set(random.Random(seed).sample(range(total), limit)) if limit < total else range(total)
+    yield from (raw for place, raw in enumerate(read()) if place in chosen)
