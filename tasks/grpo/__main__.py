@@ -14,7 +14,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.io.work import Work, find_work
-from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
@@ -24,7 +24,10 @@ from tasks.params import Params, ParamsError, load
 HERE = Path(__file__).parent
 CODE = [
     HERE,
-    *(HERE.parent / "core" / name for name in ("engine", "models", "prompts", "rewards", "text", "train", "video")),
+    *(
+        HERE.parent / "core" / name
+        for name in ("backbones", "engine", "models", "prompts", "rewards", "text", "train", "video")
+    ),
 ]
 """What a checkpoint depends on besides data and parameters."""
 
@@ -47,7 +50,8 @@ def main() -> int:
 
     settings = params.grpo
     prompts = render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
-    store = open_store(params.video.opening(), settings.frame_cache_gb, params.video.decode_workers)
+    opening = params.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
+    store = open_store(opening, settings.frame_cache_gb, params.video.decode_workers)
     with StopRequest() as stop, store as clips:
         reasons: dict[int, str] = {}
         if settings.rollout_engine == "vllm":
