@@ -2,8 +2,9 @@
 
 from tasks.core.video.ahead import Ahead, in_batches
 from tasks.core.video.clip import Clip, VideoError
-from tasks.core.video.decode import read_clip, read_image, read_media
+from tasks.core.video.decode import read_clip, read_media
 from tasks.core.video.open import ReadClip, open_clip, tell_cache
+from tasks.core.video.picture import is_animation, read_image
 from tasks.core.video.probe import MediaInfo, probe
 from tasks.core.video.resize import resize_clip, smart_resize
 from tasks.core.video.sample import frame_count, frame_indices
@@ -18,6 +19,7 @@ __all__ = [
     "frame_count",
     "frame_indices",
     "in_batches",
+    "is_animation",
     "open_clip",
     "probe",
     "read_clip",
