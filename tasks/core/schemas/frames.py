@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from tasks.core.schemas.records import truth_of
-from tasks.core.text.tags import answer_of, is_well_formed
+from tasks.core.text.options import is_letter_of
+from tasks.core.text.tags import answer_of, first_answer_of, is_well_formed
 
 Row = Mapping[str, Any]
 _RECORD = ("problem_id", "problem", "data_type", "problem_type", "process", "solution", "path")
@@ -30,7 +31,7 @@ def records_frames(
             "split": split,
             "row_name": f"{split} {row['problem_id']}",
             "medium_ok": media.get((row["path"], row["data_type"]), {}).get("status") == "ok",
-            "truth_is_option": _names_option(truth_of(row["solution"]), row["options"]),
+            "truth_is_option": is_letter_of(truth_of(row["solution"]), row["options"]),
             "truth_has_digit": row["problem_type"] not in _NUMBER_TYPES or any(map(str.isdigit, row["solution"])),
             "unseen": split != "test" or _question(row, media) not in trained,
         }
@@ -89,7 +90,7 @@ def predictions_frames(logs: Mapping[str, Sequence[Row]]) -> dict[str, pd.DataFr
             # Spelled out, not left to a range check: those pass over NaN.
             "reward_is_share": row["reward"] is None or 0 <= row["reward"] <= 1,
             "reward_iff_answered": (row["reward"] is None) == bool(row["error"]),
-            "extracted_matches": bool(row["error"]) or row["extracted"] == (answer_of(row["completion"]) or ""),
+            "extracted_matches": bool(row["error"]) or row["extracted"] in _answers(row["completion"]),
             "unparsed_is_zero": row["parsed"] or not row["reward"],
             "model_is_file": row["model"] == name_of_file,
         }
@@ -125,6 +126,11 @@ def _frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame([[row[name] for name in columns] for row in rows], columns=list(columns))
 
 
+def _answers(completion: str) -> set[str]:
+    """What either variant of the rewards reads as the answer."""
+    return {answer_of(completion) or "", first_answer_of(completion) or ""}
+
+
 def _record(row: Row) -> dict[str, Any]:
     return {**{name: row[name] for name in _RECORD}, "n_options": len(row["options"])}
 
@@ -133,7 +139,3 @@ def _question(row: Row, media: Mapping[tuple[str, str], Row]) -> tuple[str, str]
     """What is asked about which pixels; files are told apart by content, not by name."""
     digest = media.get((row["path"], row["data_type"]), {}).get("sha256", row["path"])
     return row["problem"] + "\n".join(row["options"]), digest
-
-
-def _names_option(letter: str, options: Sequence[str]) -> bool:
-    return len(letter) == 1 and 0 <= ord(letter) - ord("A") < len(options)
