@@ -12,6 +12,7 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.seeds import derive_seed
 from tasks.core.io.tables import write_table
 from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA, Record
+from tasks.ingest.facts import KnownMedia
 from tasks.ingest.ingest import (
     SPLITS,
     check_names,
@@ -22,7 +23,7 @@ from tasks.ingest.ingest import (
     render_world,
     summarise,
 )
-from tasks.ingest.manifest import MediaRow, check_media
+from tasks.ingest.manifest import Checker, MediaRow, Medium, check_media
 from tasks.ingest.mix import mix_media
 from tasks.ingest.parse import Candidate, Quarantined, drop_duplicates
 
@@ -37,7 +38,7 @@ def main() -> None:
     check_names([source.name for source in section.sources])
     shutil.rmtree(paths.MEDIA, ignore_errors=True)
     candidates, quarantined = _collect(section.sources, section.workers)
-    media = check_media((medium_of(candidate.record) for candidate in candidates), section.workers)
+    media = _check(candidates, section.workers, loaded.video.read_limit_seconds)
     decodable = drop_undecodable(candidates, media)
     quarantined += decodable.quarantined
 
@@ -51,6 +52,18 @@ def main() -> None:
     order = [source.name for source in section.sources]
     quarantined.sort(key=lambda row: (order.index(row.source), row.row))
     _write(tables, list(media.values()), quarantined)
+
+
+def _check(candidates: Iterable[Candidate], workers: int, limit_seconds: float) -> dict[Medium, MediaRow]:
+    known = KnownMedia()
+    checker = Checker(known, limit_seconds)
+    try:
+        media = check_media((medium_of(candidate.record) for candidate in candidates), workers, checker)
+    finally:
+        known.close()
+    hashed, probed = checker.work.hashed, checker.work.probed
+    print(f"ingest: {len(media)} media files; {hashed} hashed, {probed} probed, the others known")
+    return media
 
 
 def _collect(sources: Iterable[params.Source], workers: int) -> tuple[list[Candidate], list[Quarantined]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from tasks.core.video.clip import VideoError
 from tasks.core.video.decoded import Chooser, Decoded, assemble, choose_frames
 from tasks.core.video.picture import open_picture, picture_pixels
 from tasks.core.video.timeline import Timeline, timeline
@@ -37,15 +36,13 @@ def decode_animation(path: Path | str, choose: Chooser) -> Decoded:
     """
     with open_picture(path) as image:
         shown = _timeline(image)
-        indices = choose_frames(path, choose, shown)
+        choice = choose_frames(path, choose, shown)
         pictures = {}
-        for position in sorted(set(indices)):
+        for position in sorted(set(choice.indices)):
             image.seek(position)
             pictures[position] = picture_pixels(image)
         codec = (image.format or "").lower()
-    if len({picture.shape for picture in pictures.values()}) > 1:
-        raise VideoError(path, "frame size changes within the video")
-    return assemble(path, [pictures[position] for position in indices], indices, shown, codec)
+    return assemble(path, [pictures[position] for position in choice.indices], choice, shown, codec)
 
 
 def _timeline(image: Image.Image) -> Timeline:

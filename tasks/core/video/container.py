@@ -51,15 +51,18 @@ def read_index(path: Path | str) -> Index:
         VideoError: see `open_video`.
     """
     packets: list[Packet] = []
-    end = 0
+    last = end = -(2**62)
     with open_video(path) as (container, stream):
         codec = stream.codec_context.name
         for packet in container.demux(stream):
-            if packet.pts is not None:
-                end = max(end, packet.pts + (packet.duration or 0))
+            if packet.pts is not None and packet.pts >= last:
+                last, end = packet.pts, packet.pts + (packet.duration or 0)
             if packet.size:  # An empty packet means: show the frame before for longer.
                 hidden = packet.is_discard or (codec in ("vp8", "vp9") and is_invisible(codec, bytes(packet)))
                 packets.append(Packet(packet.pts, packet.is_keyframe, hidden, packet.is_corrupt))
+        if container.format.name.startswith("mov") and stream.duration:
+            # Durations of packets are of the order stored there, which B-frames make another.
+            end = (stream.start_time or 0) + stream.duration
         rates = (stream.average_rate, stream.base_rate)
         time_base, name = stream.time_base, container.format.name
     if not packets or time_base is None:

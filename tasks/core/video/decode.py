@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -24,6 +25,7 @@ from tasks.core.video.animation import decode_animation, is_pillow_animation
 from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.container import open_video, plain, read_index
 from tasks.core.video.decoded import Chooser, Decoded, assemble, choose_frames
+from tasks.core.video.folder import decode_folder
 from tasks.core.video.orient import Painter
 from tasks.core.video.packets import Index, doubt, spans
 from tasks.core.video.picture import read_image
@@ -37,20 +39,39 @@ class _LostError(Exception):
     """A frame did not come out as its packet told."""
 
 
-def read_clip(path: Path | str, *, frames: int, fps: float, min_frames: int) -> Clip:
+def read_clip(
+    path: Path | str,
+    *,
+    frames: int,
+    fps: float,
+    min_frames: int,
+    window_seconds: tuple[float, float] | None = None,
+    folder_rate: float | None = None,
+) -> Clip:
     """Sample a video by Video-R1's rule (`sample.py`) over time; decoding uses one thread.
+
+    Args:
+        path: video, or a folder whose pictures are the frames, in the order of their names.
+        frames: upper bound of frames.
+        fps: sampling rate aimed at.
+        min_frames: lower bound of frames.
+        window_seconds: first and last moment of the part to sample; None for the whole.
+        folder_rate: pictures of a folder per second; None takes `fps`.
 
     Raises:
         VideoError: missing, undecodable, or fewer than two frames.
     """
-    return decode_frames(path, partial(sample_times, frames=frames, fps=fps, min_frames=min_frames)).clip
+    choose = partial(sample_times, frames=frames, fps=fps, min_frames=min_frames, window_seconds=window_seconds)
+    if Path(path).is_dir():
+        return decode_folder(path, folder_rate or fps, choose).clip
+    return decode_frames(path, choose).clip
 
 
-def read_media(path: Path | str, data_type: str, *, frames: int, fps: float, min_frames: int) -> Clip:
-    """`read_image` or `read_clip`, by the record's `data_type`."""
+def read_media(path: Path | str, data_type: str, **sampling: Any) -> Clip:
+    """`read_image`, or `read_clip` with its keyword arguments, by the record's `data_type`."""
     if data_type == "image":
         return read_image(path)
-    return read_clip(path, frames=frames, fps=fps, min_frames=min_frames)
+    return read_clip(path, **sampling)
 
 
 def decode_frames(path: Path | str, choose: Chooser) -> Decoded:
@@ -81,12 +102,12 @@ def decode_by_packets(path: Path | str, index: Index, choose: Chooser) -> Decode
     """
     order = sorted((packet.tick or 0, place) for place, packet in enumerate(index.packets) if not packet.is_hidden)
     shown = timeline([tick for tick, _ in order], index.time_base, index.end, index.header_rates)
-    indices = choose_frames(path, choose, shown)
-    wanted = {order[position][0] for position in indices}
+    choice = choose_frames(path, choose, shown)
+    wanted = {order[position][0] for position in choice.indices}
     kept: dict[int, NDArray[np.uint8]] = {}
     with open_video(path) as (container, stream):
         painter = Painter(stream.sample_aspect_ratio)
-        runs = iter(spans(index.packets, (order[position][1] for position in indices)))
+        runs = iter(spans(index.packets, (order[position][1] for position in choice.indices)))
         run = next(runs)
         filled = (packet for packet in container.demux(stream) if packet.size)
         for place, packet in enumerate(filled):
@@ -106,8 +127,8 @@ def decode_by_packets(path: Path | str, index: Index, choose: Chooser) -> Decode
                     break
     if kept.keys() != wanted:
         raise _LostError
-    pictures = [kept[order[position][0]] for position in indices]
-    return assemble(path, pictures, indices, shown, index.codec)
+    pictures = [kept[order[position][0]] for position in choice.indices]
+    return assemble(path, pictures, choice, shown, index.codec)
 
 
 def decode_in_order(path: Path | str, index: Index, choose: Chooser) -> Decoded:
@@ -121,8 +142,8 @@ def decode_in_order(path: Path | str, index: Index, choose: Chooser) -> Decoded:
     if not ticks:
         raise VideoError(path, "no frame decodes")
     shown = _timeline_of(ticks, index)
-    indices = choose_frames(path, choose, shown)
-    wanted, kept = set(indices), {}
+    choice = choose_frames(path, choose, shown)
+    wanted, kept = set(choice.indices), {}
     with open_video(path) as (_, stream):
         painter = Painter(stream.sample_aspect_ratio)
     for position, frame in enumerate(_in_order(path)):
@@ -132,7 +153,7 @@ def decode_in_order(path: Path | str, index: Index, choose: Chooser) -> Decoded:
             break
     if kept.keys() != wanted:
         raise VideoError(path, "another number of frames when decoded again")
-    return assemble(path, [kept[position] for position in indices], indices, shown, index.codec)
+    return assemble(path, [kept[position] for position in choice.indices], choice, shown, index.codec)
 
 
 def _frames_of(context: VideoCodecContext, packet: av.Packet, *, is_last: bool) -> Iterator[VideoFrame]:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.video.clip import Clip, VideoError
-from tasks.core.video.timeline import Timeline
+from tasks.core.video.timeline import Choice, Timeline
 
-Chooser = Callable[[Timeline], list[int]]
-"""Timeline of the source -> positions of frames to decode; raises ValueError where it cannot choose."""
+Chooser = Callable[[Timeline], Choice]
+"""Timeline of the source -> frames to decode; raises ValueError where it cannot choose."""
 
 
 class Decoded(NamedTuple):
@@ -24,8 +24,8 @@ class Decoded(NamedTuple):
     codec: str
 
 
-def choose_frames(path: Path | str, choose: Chooser, shown: Timeline) -> list[int]:
-    """Positions that `choose` names.
+def choose_frames(path: Path | str, choose: Chooser, shown: Timeline) -> Choice:
+    """The frames that `choose` names.
 
     Raises:
         VideoError: it raised ValueError.
@@ -37,17 +37,16 @@ def choose_frames(path: Path | str, choose: Chooser, shown: Timeline) -> list[in
 
 
 def assemble(
-    path: Path | str, pictures: Sequence[NDArray[np.uint8]], indices: Sequence[int], shown: Timeline, codec: str
+    path: Path | str, pictures: Sequence[NDArray[np.uint8]], choice: Choice, shown: Timeline, codec: str
 ) -> Decoded:
-    """Pictures (H, W, 3) of the frames `indices` as a clip.
+    """Pictures (H, W, 3) of the chosen frames as a clip.
 
     Raises:
         VideoError: they differ in size.
     """
-    try:
-        stacked = np.stack(pictures)
-    except ValueError as error:
-        raise VideoError(path, "frame size changes within the video") from error
-    sample_fps = len(indices) / len(shown.starts_seconds) * shown.rate
-    seconds = [float(shown.starts_seconds[position]) for position in indices]
-    return Decoded(Clip(stacked, list(indices), shown.rate, sample_fps, shown.duration_seconds, seconds), shown, codec)
+    if len({picture.shape for picture in pictures}) > 1:
+        raise VideoError(path, "frame size changes within the video")
+    seconds = [float(shown.starts_seconds[position]) for position in choice.indices]
+    sample_fps = len(choice.indices) / choice.span_seconds
+    clip = Clip(np.stack(pictures), choice.indices, shown.rate, sample_fps, shown.duration_seconds, seconds)
+    return Decoded(clip, shown, codec)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Painter:
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=flags, threads=1
         )
-        return turned(rgb.to_ndarray(), display_matrix(frame))
+        return turned(rgb.to_ndarray().astype(np.uint8, copy=False), display_matrix(frame))
 
 
 def usable_aspect(aspect: Fraction | None) -> float:
@@ -65,7 +65,7 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     Whole steps: a file that asks for a turn by 10 degrees gets the nearest quarter.
     """
     try:
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # Side data of a kind that PyAV has no name for, such as Exif of a JPEG.
         matrix = None
     if matrix is None:

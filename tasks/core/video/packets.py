@@ -37,7 +37,7 @@ class Index(NamedTuple):
     time_base: Fraction
     """Seconds of a tick."""
     end: int
-    """Tick at which the last packet's time is over."""
+    """Tick at which the last frame is gone, as far as its packet tells."""
     header_rates: tuple[Fraction | None, ...]
     container: str
     codec: str
@@ -63,7 +63,7 @@ def doubt(index: Index) -> str:
     first = index.packets[0]
     if not first.is_key or any(packet.tick is None for packet in index.packets):
         return "decoding cannot start at the first packet"
-    if any((packet.tick or 0) < (first.tick or 0) for packet in index.packets):
+    if any((packet.tick or 0) < (first.tick or 0) for packet in shown):
         return "frames that refer to what was cut away"
     return ""
 

@@ -9,7 +9,7 @@ from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.container import open_video
 from tasks.core.video.decode import decode_frames
 from tasks.core.video.picture import open_picture, read_image
-from tasks.core.video.timeline import Timeline
+from tasks.core.video.timeline import Choice, Timeline
 
 _BOX_HEADER_BYTES = 8
 _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -31,7 +31,7 @@ class MediaInfo(NamedTuple):
     """0 for an image."""
 
 
-def probe(path: Path, data_type: str) -> MediaInfo:
+def probe(path: Path | str, data_type: str) -> MediaInfo:
     """Check that a file decodes and say what it holds.
 
     A video must hold every byte its index promises, no packet may be damaged, and its first, middle and last frame must
@@ -42,22 +42,22 @@ def probe(path: Path, data_type: str) -> MediaInfo:
     """
     if data_type == "image":
         return _probe_image(path)
-    _check_size(path)
+    _check_size(Path(path))
     decoded = decode_frames(path, _ends)
     shown = decoded.timeline
     return _info(decoded.clip, len(shown.starts_seconds), shown.rate, decoded.codec)
 
 
-def _ends(shown: Timeline) -> list[int]:
+def _ends(shown: Timeline) -> Choice:
     total = len(shown.starts_seconds)
     if total < 2:
         raise ValueError(f"{total} frames, at least 2 needed")
     if not shown.rate > 0:
         raise ValueError(f"frame rate {shown.rate}")
-    return [0, total // 2, total - 1] if total > 2 else [0, 1]
+    return Choice([0, total // 2, total - 1] if total > 2 else [0, 1], shown.duration_seconds)
 
 
-def _probe_image(path: Path) -> MediaInfo:
+def _probe_image(path: Path | str) -> MediaInfo:
     with open_picture(path) as image:
         codec = (image.format or "").lower()
     return _info(read_image(path), 1, 0.0, codec)

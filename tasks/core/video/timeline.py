@@ -35,6 +35,15 @@ class Timeline(NamedTuple):
     """Whether the frames lie at equal distances."""
 
 
+class Choice(NamedTuple):
+    """Frames to look at."""
+
+    indices: list[int]
+    """Positions in the order shown, ascending; one may come twice."""
+    span_seconds: float
+    """Time that they stand for."""
+
+
 def timeline(ticks: Sequence[int], time_base: Fraction, end: int, header_rates: Iterable[Fraction | None]) -> Timeline:
     """Timeline of frames.
 
@@ -72,23 +81,58 @@ def constant_rate(
     return None
 
 
-def sample_times(shown: Timeline, *, frames: int, fps: float, min_frames: int) -> list[int]:
-    """Positions of the frames to look at, by Video-R1's rule (`sample.py`), spread evenly over time.
+def sample_times(
+    shown: Timeline,
+    *,
+    frames: int,
+    fps: float,
+    min_frames: int,
+    window_seconds: tuple[float, float] | None = None,
+) -> Choice:
+    """The frames to look at, by Video-R1's rule (`sample.py`), spread evenly over the video or a part of it.
 
     At a variable rate the frame on the screen at each moment is taken: one may be taken twice, and many never.
 
     Raises:
         ValueError: fewer than two frames, or no time between them.
     """
-    total = len(shown.starts_seconds)
-    count = frame_count(total, shown.rate, frames=frames, fps=fps, min_frames=min_frames)
+    if not shown.rate > 0:
+        raise ValueError(f"frame rate {shown.rate}")
+    first, last = part_of(shown, window_seconds)
+    total = last - first + 1
+    span = total / shown.rate if shown.is_constant else _until(shown, last) - float(shown.starts_seconds[first])
+    count = frame_count(total, total / span, frames=frames, fps=fps, min_frames=min_frames)
     if shown.is_constant:
-        return frame_indices(total, count)
-    moments = np.linspace(0.0, shown.starts_seconds[-1], count)
-    return on_screen(shown, moments)
+        return Choice([first + position for position in frame_indices(total, count)], span)
+    return Choice(on_screen(shown, np.linspace(shown.starts_seconds[first], shown.starts_seconds[last], count)), span)
+
+
+def part_of(shown: Timeline, window_seconds: tuple[float, float] | None) -> tuple[int, int]:
+    """First and last frame of a part; of the whole without a window.
+
+    Raises:
+        ValueError: it lies outside the video or holds fewer than two frames.
+    """
+    final = len(shown.starts_seconds) - 1
+    if window_seconds is None:
+        return 0, final
+    start, end = window_seconds
+    if shown.is_constant:
+        first, last = max(0, round(start * shown.rate)), min(final, round(end * shown.rate))
+    else:
+        first, last = on_screen(shown, (start, end)) if start < shown.duration_seconds else (0, 0)
+    if last - first < 1:
+        raise ValueError(f"part {start}-{end} s of a clip of {shown.duration_seconds:.2f} s has no two frames")
+    return first, last
 
 
 def on_screen(shown: Timeline, moments_seconds: Sequence[float] | NDArray[np.float64]) -> list[int]:
     """Position of the frame on the screen at each moment; before the first and after the last, those."""
     positions = np.searchsorted(shown.starts_seconds, np.asarray(moments_seconds) + 1e-9, side="right") - 1
     return [int(position) for position in np.clip(positions, 0, len(shown.starts_seconds) - 1)]
+
+
+def _until(shown: Timeline, position: int) -> float:
+    """When a frame is gone."""
+    after = position + 1
+    return float(shown.starts_seconds[after]) if after < len(shown.starts_seconds) else shown.duration_seconds

@@ -52,20 +52,21 @@ def write(
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         if tag:
             stream.codec_context.codec_tag = tag
-        stream.time_base = Fraction(1, 1000) if milliseconds else Fraction(1, rate)
+        if milliseconds:
+            stream.codec_context.time_base = Fraction(1, 1000)
         if aspect:
             stream.sample_aspect_ratio = aspect
         for index, when in enumerate(milliseconds or range(frames)):
             frame = flat(index, *size, depth=10 if "10" in pix_fmt else 8)
             if pix_fmt not in ("yuv420p", "yuv420p10le"):
                 frame = frame.reformat(format=pix_fmt)
-            frame.pts, frame.time_base = when, stream.time_base if milliseconds else Fraction(1, rate)
+            frame.pts, frame.time_base = when, Fraction(1, 1000 if milliseconds else rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
 def trim(source, path, start_seconds, length_seconds, fmt=None):
-    """Cut by stream copy, as `ffmpeg -ss START -t LENGTH -c copy`: from the key frame before, hidden by an edit list."""
+    """Cut by stream copy, as `ffmpeg -ss START -t LENGTH -c copy`: from the key frame before, which is hidden."""
     with av.open(str(source)) as whole, av.open(str(path), "w", format=fmt) as part:
         old = whole.streams.video[0]
         new = part.add_stream_from_template(old)
@@ -106,9 +107,6 @@ KINDS = {
         path,
         "libvpx-vp9",
         options={"lag-in-frames": "16", "auto-alt-ref": "1", "cpu-used": "5", "g": "40", "crf": "10"},
-    ),
-    "webm-vp9-10-bit": lambda path: write(
-        path, "libvpx-vp9", pix_fmt="yuv420p10le", options={"deadline": "realtime", "cpu-used": "8", "crf": "10"}
     ),
     "mp4-av1": lambda path: write(path, "libsvtav1", options={"preset": "12", "crf": "10", "g": "30"}),
     "avi-mpeg4-b": lambda path: write(path, "mpeg4", options={"bf": "2", "qscale": "2", "flags": "+qscale"}),
