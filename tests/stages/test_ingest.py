@@ -21,7 +21,7 @@ from tasks.ingest.manifest import Checker, Medium, check_media
 from tasks.ingest.mix import mix_media
 from tasks.ingest.parse import Candidate, drop_duplicates, media_path
 from tasks.ingest.sources import SourceError, draw_rows
-from tests.core.video import bad_readers
+from tests.support import bad_readers
 
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"
 ROW = {

@@ -14,7 +14,7 @@ import pytest
 
 from tasks.core.video import ReaderError, VideoError, guarded, open_clip, read_clip
 from tasks.core.video.open import data_type_of
-from tests.core.video import bad_readers
+from tests.support import bad_readers
 
 ROOT = Path(__file__).parents[3]
 CLIP = ROOT / "tests/fixtures/clips/slide.mp4"
@@ -96,7 +96,7 @@ def test_paths_are_of_the_callers_folder(tmp_path, monkeypatch):
 SCRIPT = """
 import os, sys, threading
 from tasks.core.video import guarded
-from tests.core.video import bad_readers
+from tests.support import bad_readers
 threading.Thread(target=lambda: guarded(bad_readers.{read}, {path!r}, limit_seconds=600), daemon=True).start()
 {then}
 """

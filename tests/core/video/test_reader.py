@@ -12,7 +12,7 @@ from tasks.core.video.container import read_index
 from tasks.core.video.decode import decode_by_packets, decode_frames, decode_in_order
 from tasks.core.video.packets import doubt
 from tasks.core.video.timeline import sample_times
-from tests.core.video import media_kinds as kinds
+from tests.support import media_kinds as kinds
 
 MEDIA = Path(__file__).parents[2] / "fixtures/media"
 SAMPLING = {"frames": 16, "fps": 4.0, "min_frames": 4}
