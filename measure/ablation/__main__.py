@@ -49,7 +49,7 @@ RL_SEED, TEST_SEED = 1000, 2000
 SPEED = {
     *("micro_batch", "encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage"),
     *("gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"),
-    *("rollout_gpu_share", "save_steps", "report_to", "drop_ended"),
+    *("rollout_gpu_share", "save_steps", "report_to", "drop_ended", "guards"),
 }
 """Fields of the `grpo` section that decide how fast a run is, not what comes of it."""
 
@@ -104,9 +104,9 @@ def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
         "model": checkpoint_digest(chosen.model),
         "prompt": params.prompt.model_dump(),
         "video": params.video.sampling(),
-        "grpo": params.grpo.model_dump(exclude=SPEED | {"preset", "group", "temporal"}),
+        "grpo": params.grpo.model_dump(exclude=SPEED | {"group", "objective"}),
         "methods": {
-            method: settings.model_dump(include={"group", "temporal"})
+            method: settings.model_dump(include={"group", "objective"})
             for method in METHODS
             if (settings := arm(method, params.grpo)) is not None
         },

@@ -10,14 +10,18 @@ from tqdm import tqdm
 
 from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
-from tasks.core.engine.base import EngineError, open_engine
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.types import EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
 from tasks.core.io.tables import read_table, write_table
-from tasks.core.io.work import WorkLog, file_digest, folder_digest, media_digest, work_key
+from tasks.core.io.work import Work, WorkLog, begin_work, code_digests, file_digest, find_work, media_digest
 from tasks.core.models.load import checkpoint_digest
 from tasks.core.schemas.records import COT_SCHEMA, RECORD_SCHEMA, Record, record_from_row
 from tasks.core.video import open_clip, tell_cache
+
+ASKING = ("engine", "models", "prompts", "text", "video")
+"""Packages of `core` that decide an answer before it is scored."""
 
 
 def main() -> int:
@@ -25,7 +29,7 @@ def main() -> int:
     config = params.load()
     teacher = Path(config.models["teacher"])
     records = [record_from_row(row) for row in read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)]
-    log = WorkLog(paths.WORK_DATA / "annotate", key_of(config, teacher, records))
+    log = WorkLog(begin_work(work_of(config, teacher, records)))
     answers = {row["problem_id"]: row for row in log.rows()}
     left = [record for record in records if record.problem_id not in answers]
     if answers and left:
@@ -65,20 +69,22 @@ def generate(config: params.Params, teacher: Path, left: list[Record], log: Work
     return answers
 
 
-def key_of(config: params.Params, teacher: Path, records: list[Record]) -> str:
-    """Key of the work in progress: everything that an answer depends on."""
+def work_of(config: params.Params, teacher: Path, records: list[Record]) -> Work:
+    """The work in progress: keyed by everything that an answer depends on."""
     here = Path(__file__).parent
-    return work_key(
-        table=file_digest(paths.TRAIN_RECORDS),
-        media=media_digest(record.path for record in records),
-        model=checkpoint_digest(teacher),
-        code=folder_digest(here, here.parent / "core"),
-        seed=config.seed,
-        prompt=config.prompt.model_dump(),
-        video=config.video.sampling(),
-        engine=config.engine.model_dump(exclude={"batch_size"}),
-        sampling=config.annotate.sampling.model_dump(),
-    )
+    inputs = {
+        **config.model_dump(include={"seed", "prompt"}),
+        "engine": config.engine.deciding(),
+        "sampling": config.annotate.sampling.model_dump(),
+        "video": config.video.sampling(),
+        "files": {
+            str(paths.TRAIN_RECORDS): file_digest(paths.TRAIN_RECORDS),
+            str(paths.MEDIA): media_digest(record.path for record in records),
+            str(teacher): checkpoint_digest(teacher),
+        },
+        "code": code_digests(here, *(here.parent / "core" / name for name in ASKING)),
+    }
+    return find_work(paths.WORK_DATA / "annotate", "annotate", inputs)
 
 
 def bar(total: int) -> Any:

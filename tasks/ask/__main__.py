@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from tasks import params, paths
-from tasks.core.engine.base import EngineError, open_engine
+from tasks.core.engine.open import open_engine
 from tasks.core.engine.questions import build_request
+from tasks.core.engine.types import EngineError
 from tasks.core.io.cli import run_stage
 from tasks.core.models.load import check_folder
 from tasks.core.schemas.records import PROBLEM_TYPES, Record

@@ -27,20 +27,34 @@ from tasks.benchmark.rescore import rescore_suites, rescore_test
 from tasks.benchmark.score import score_all
 from tasks.benchmark.suite_run import Grader, run_suites
 from tasks.benchmark.suites.base import Decoding
-from tasks.core.engine.base import Engine, EngineError, open_engine
-from tasks.core.engine.openai import is_endpoint
+from tasks.core.engine.endpoint import is_endpoint
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.types import Engine, EngineError
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.io.work import WorkLog, file_digest, folder_digest, media_digest, work_key
+from tasks.core.io.work import (
+    Work,
+    WorkLog,
+    begin_work,
+    code_digests,
+    file_digest,
+    find_work,
+    folder_digest,
+    media_digest,
+    work_key,
+)
 from tasks.core.models.load import checkpoint_digest
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row, truth_of
 from tasks.core.video import open_clip, tell_cache
 
 COMMANDS = ("rescore", "compare")
 OpenEngine = Callable[[], Engine]
+
+ASKING = ("engine", "models", "prompts", "text", "video")
+"""Packages of `core` that decide an answer before it is scored."""
 
 
 def main() -> int:
@@ -104,7 +118,7 @@ def test_rows(
 ) -> tuple[list[dict[str, Any]], WorkLog]:
     """Scored rows of the test split, and the log of the work in progress that they came from."""
     records = [record_from_row(row) for row in read_table(paths.TEST_RECORDS, RECORD_SCHEMA)][: config.benchmark.rows]
-    log = WorkLog(paths.WORK_DATA / "benchmark" / name, key_of(config, folder, records))
+    log = WorkLog(begin_work(work_of(config, name, folder, records)))
     answers = log.rows()
     answered = {row["problem_id"] for row in answers}
     left = [record for record in records if record.problem_id not in answered]
@@ -136,10 +150,10 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
     if section.max_pixels is not None:
         video |= {"max_pixels": section.max_pixels, "min_pixels": min(video["min_pixels"], section.max_pixels)}
     here = Path(__file__).parent
-    asking = [here.parent / "core" / name for name in ("engine", "models", "prompts", "video")]
+    asking = [here.parent / "core" / name for name in ASKING]
     config_key = work_key(
         model=model_digest(folder),
-        engine=config.engine.model_dump(exclude={"batch_size"}),
+        engine=config.engine.deciding(),
         code=[
             folder_digest(*asking),
             *(file_digest(here / f"{name}.py") for name in ("generate", "jobs", "media", "answer")),
@@ -233,22 +247,22 @@ def generate(
     return answers
 
 
-def key_of(config: params.Params, folder: Path, records: list[Record]) -> str:
-    """Key of the work in progress: everything that an answer depends on."""
+def work_of(config: params.Params, name: str, folder: Path, records: list[Record]) -> Work:
+    """The work in progress: keyed by everything that an answer depends on."""
     here = Path(__file__).parent
-    return work_key(
-        table=file_digest(paths.TEST_RECORDS),
-        media=media_digest(record.path for record in records),
-        model=model_digest(folder),
-        code=folder_digest(here, here.parent / "core"),
-        seed=config.seed,
-        prompt=config.prompt.model_dump(),
-        video=config.video.sampling(),
-        engine=config.engine.model_dump(exclude={"batch_size"}),
-        benchmark=config.benchmark.model_dump(
-            include={"sampling", "rows", "views", "reward_variant"},
-        ),
-    )
+    inputs = {
+        **config.model_dump(include={"seed", "prompt"}),
+        "engine": config.engine.deciding(),
+        "video": config.video.sampling(),
+        "benchmark": config.benchmark.model_dump(include={"sampling", "rows", "views", "reward_variant"}),
+        "files": {
+            str(paths.TEST_RECORDS): file_digest(paths.TEST_RECORDS),
+            str(paths.MEDIA): media_digest(record.path for record in records),
+            str(folder): model_digest(folder),
+        },
+        "code": code_digests(here, *(here.parent / "core" / name for name in ASKING)),
+    }
+    return find_work(paths.WORK_DATA / "benchmark" / name, "benchmark", inputs)
 
 
 def model_digest(folder: Path) -> str:

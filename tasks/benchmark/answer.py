@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from tasks.core.engine.base import Completion, Engine, Request, failed
 from tasks.core.engine.questions import build_request, read_clip
+from tasks.core.engine.types import Completion, Engine, Request, failed
 from tasks.core.io.seeds import derive_seed
 from tasks.core.schemas.records import Record
 from tasks.core.video import Clip, ReadClip, in_batches, shuffle_clip, shuffle_order

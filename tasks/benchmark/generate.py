@@ -10,7 +10,7 @@ from typing import Any
 from tasks.benchmark import media
 from tasks.benchmark.answer import see
 from tasks.benchmark.jobs import Job, Settings, chat_of, decoding_of
-from tasks.core.engine.base import Completion, Engine, Request, failed
+from tasks.core.engine.types import Completion, Engine, Request, failed
 from tasks.core.io.seeds import derive_seed
 from tasks.core.video import Clip, VideoError, in_batches
 

@@ -9,7 +9,8 @@ from typing import Any
 from tasks.benchmark.marking import sample_of
 from tasks.benchmark.suites import REGISTRY
 from tasks.benchmark.suites.base import Judgement
-from tasks.core.engine.openai import Endpoint, chat
+from tasks.core.engine.endpoint import Endpoint
+from tasks.core.engine.openai import chat
 
 BATCH = 64
 

@@ -17,7 +17,7 @@ from tasks.benchmark.marking import scored
 from tasks.benchmark.provenance import describe
 from tasks.benchmark.suites.base import SuiteError
 from tasks.benchmark.totals import controls, entries
-from tasks.core.engine.base import Engine
+from tasks.core.engine.types import Engine
 from tasks.core.io.atomic import write_json
 
 INDEX = "index.json"

@@ -11,11 +11,11 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.io.work import file_digest, folder_digest, work_key
+from tasks.core.io.work import Work, code_digests, file_digest, find_work, folder_digest
 from tasks.core.models.load import ModelError, load_model, load_processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
-from tasks.core.train.runs import clear, publish
+from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.params import Params, ParamsError, load
 
@@ -42,7 +42,7 @@ def main() -> int:
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
     from tasks.grpo.train import STEPS, train
 
-    work = work_folder(params)
+    work = begin_training(work_of(params))
     skipped = work / "skipped.jsonl"
 
     def skip(record: Record, reason: str) -> None:
@@ -84,11 +84,22 @@ def main() -> int:
     return 0
 
 
-def work_folder(params: Params) -> Path:
-    """Where checkpoints lie: named by everything that they depend on."""
-    used = {**params.model_dump(include={"seed", "prompt", "grpo"}), "video": params.video.sampling()}
-    inputs = {"table": file_digest(paths.RL_RECORDS), "model": folder_digest(paths.SFT_MODEL)}
-    return paths.WORK_MODELS / "grpo" / work_key(**used, **inputs, code=folder_digest(*CODE))
+def work_of(params: Params) -> Work:
+    """The work in progress: keyed by everything that can change the weights."""
+    settings = params.grpo
+    inputs = {
+        **params.model_dump(include={"seed", "prompt"}),
+        "grpo": settings.deciding(),
+        "video": params.video.sampling(),
+        ROWS_PER_STEP: settings.prompts_per_step * processes() / settings.group_ranks,
+        "files": {
+            str(paths.RL_RECORDS): file_digest(paths.RL_RECORDS),
+            str(paths.SFT_MODEL): folder_digest(paths.SFT_MODEL),
+        },
+        "code": code_digests(*CODE),
+    }
+    facts = {"processes": processes(), "length": f"{settings.steps} steps"}
+    return find_work(paths.WORK_MODELS / "grpo", "grpo", inputs, facts)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tasks.core.text import spelled
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt, encode_prompt, reordered
 from tasks.core.video import Clip, VideoError, shuffle_clip, shuffle_order
+from tasks.grpo.objectives.perturbations import Perturbation, Reverse, Shuffle
 
 OnSkip = Callable[[Record, str], None]
 """Told of a prompt that was left out, and why."""
@@ -33,7 +34,8 @@ class View(NamedTuple):
 
     key: str
     """Names the view within a step."""
-    shuffled: bool
+    perturbed: bool
+    """Whether frames are shown other than in their true order."""
     order: list[int]
     """Sampled frames in the order shown; [0] for an image."""
     encoded: EncodedPrompt
@@ -42,19 +44,11 @@ class View(NamedTuple):
 
 
 class Views(NamedTuple):
-    """The two sides of a prompt's contrast."""
+    """A prompt's clip as it is, and as its objective perturbs it."""
 
     ordered: View
-    shuffled: View | None
-    """None: an image, a clip too short to shuffle, or no contrast asked for."""
-
-
-class Shuffling(NamedTuple):
-    """How frames are shuffled; a shuffle is fixed by (seed, step, problem) and is never the true order."""
-
-    seed: int
-    unit: str
-    """frame or temporal_patch."""
+    perturbed: list[View]
+    """One per perturbation; none of an image, or of a clip too short to be perturbed."""
 
 
 def render(records: Sequence[Record], processor: Any, *, template: str, system: str) -> list[Prompt]:
@@ -107,15 +101,32 @@ def substitute(prompts: int, tried: set[int], seed: int, step: int, slot: int, a
 
 
 def open_views(
-    prompt: Prompt, step: int, *, clips: ClipStore, processor: Any, shuffling: Shuffling | None, on_skip: OnSkip
+    prompt: Prompt,
+    step: int,
+    *,
+    clips: ClipStore,
+    processor: Any,
+    perturbations: Sequence[Perturbation],
+    seed: int,
+    on_skip: OnSkip,
 ) -> Views | None:
     """Decode and encode a prompt's views for one step.
 
-    None, told to `on_skip`, when its medium does not decode or its text spells a visual token.
+    Args:
+        prompt: the question.
+        step: 1-based; with `seed` and the problem it fixes what is drawn at random.
+        clips: decoded frames.
+        processor: of the policy.
+        perturbations: views wanted beside the ordered one.
+        seed: of the run.
+        on_skip: told of a prompt whose medium does not decode or whose text spells a visual token.
+
+    Returns:
+        None for such a prompt.
     """
     record = prompt.record
-    if (found := spelled(texts_of(record))) is not None:
-        on_skip(record, ": ".join(found))
+    if (place_and_token := spelled(texts_of(record))) is not None:
+        on_skip(record, ": ".join(place_and_token))
         return None
     try:
         clip = clips.get(record.path, record.data_type)
@@ -126,15 +137,28 @@ def open_views(
     true_order = list(range(len(clip.frames)))
     encoded = encode_prompt(processor, prompt.text, clip, record.data_type, record.path)
     ordered = View(name, False, true_order, encoded, clip)
-    if shuffling is None or record.data_type != "video":
-        return Views(ordered, None)
-    seed = derive_seed(shuffling.seed, "shuffle", step, record.problem_id)
-    order = shuffle_order(len(clip.frames), seed, shuffling.unit)
-    if order == true_order:
-        return Views(ordered, None)
-    mixed = shuffle_clip(clip, order)
-    shuffled = reordered(encoded, order, mixed)
-    return Views(ordered, View(f"{name} shuffled", True, order, shuffled, mixed))
+    if record.data_type != "video":
+        return Views(ordered, [])
+    drawn_by = (seed, "shuffle", step, record.problem_id)
+    seeds = [derive_seed(*drawn_by), *(derive_seed(*drawn_by, number) for number in range(1, len(perturbations)))]
+    orders = [frame_order(each, len(clip.frames), own) for each, own in zip(perturbations, seeds, strict=False)]
+    if true_order in orders:
+        return Views(ordered, [])
+    perturbed = []
+    for number, order in enumerate(orders):
+        shown = shuffle_clip(clip, order)
+        perturbed.append(View(f"{name} perturbed {number}", True, order, reordered(encoded, order, shown), shown))
+    return Views(ordered, perturbed)
+
+
+def frame_order(perturbation: Perturbation, frames: int, seed: int) -> list[int]:
+    """Order to show `frames` frames in; the true one where the clip is too short to be perturbed so."""
+    match perturbation:
+        case Shuffle(unit=unit):
+            return shuffle_order(frames, seed, unit)
+        case Reverse():
+            return list(range(frames))[::-1]
+    raise ValueError(f"no order for {perturbation!r}")
 
 
 def black_picture(processor: Any) -> EncodedPrompt:

@@ -12,14 +12,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
 from trl.models import unwrap_model_for_generation
 
-from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.engine.sampler import RowSampler, generation_settings
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
 from tasks.grpo.data import View
-from tasks.grpo.rollout import Answer, Streams, sample
+from tasks.grpo.rollout import Answer, sample
 
 
 class Ask(NamedTuple):
@@ -63,22 +62,14 @@ class TransformersRollouts:
         """
         self._settings, self._tokenizer, self._ends = sampling, tokenizer, ends
         self._share_prefix, self._drop_ended = share_prefix, drop_ended
-        self._config = GenerationConfig(
-            do_sample=False,
-            max_new_tokens=sampling.max_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=list(ends),
-            suppress_tokens=visual_token_ids(tokenizer),
-            # What is left open here is taken from the checkpoint; the released ones ask for 1.05.
-            repetition_penalty=1.0,
-        )
+        self._config = generation_settings(tokenizer, ends, sampling.max_tokens)
 
     def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
         """See `Rollouts.answer`."""
         prompts = [ask.view.encoded for ask in asks]
         sampling, device = self._settings, trainer.accelerator.device
         seeds = [seed for ask in asks for seed in ask.seeds]
-        streams = Streams(seeds, sampling.max_tokens, sampling.temperature, sampling.top_p, device)
+        sampler = RowSampler(seeds, sampling.max_tokens, sampling.temperature, sampling.top_p, device)
         with (
             unwrap_model_for_generation(
                 trainer.model_wrapped,
@@ -104,7 +95,7 @@ class TransformersRollouts:
                 copies,
                 self._config,
                 self._share_prefix,
-                streams,
+                sampler,
                 sharded=sharded,
                 drop_ended=self._drop_ended,
             )

@@ -74,7 +74,7 @@ class ViewForwards:
         would make its passes differ.
         """
         settings = self._settings
-        again = self.beta != 0.0 or (settings.temporal.enabled and settings.temporal.mode == "logprob")
+        again = self.beta != 0.0 or settings.objective.asks().scored
         useful = self._frozen or (again and not settings.lora.dropout)
         if not settings.encode_once or not settings.cache_features_gb or not useful:
             return None

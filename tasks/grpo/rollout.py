@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache, LogitsProcessorList
 
-from tasks.core.engine.transformers import truncate
+from tasks.core.engine.sampler import RowSampler, likeliest, without_checkpoint_settings
 from tasks.core.train.features import encoder_outputs
 from tasks.core.train.rows import EncodedPrompt, grids, pad_rows
 from tasks.grpo.decode import decode
@@ -27,40 +27,6 @@ class Answer(NamedTuple):
     """Log-probability of each token as the rollout engine saw it, at temperature 1; None where it is not asked."""
 
 
-class Streams(LogitsProcessor):
-    """Turns greedy search into sampling: one random stream per row, one number per token.
-
-    A token is the first whose cumulative probability exceeds the stream's next number (inverse transform sampling), an
-    exact draw. `generate` itself draws a whole batch from one stream, so that an answer would depend on its neighbours
-    and on how many processes share the batch.
-    """
-
-    def __init__(self, seeds: Sequence[int], tokens: int, temperature: float, top_p: float, device: Any) -> None:
-        """One seed per row; `tokens` is the longest answer."""
-        rows = [torch.rand(tokens, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in seeds]
-        self._numbers, self._place = torch.stack(rows).to(device), 0
-        self._temperature, self._top_p = temperature, top_p
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (B, V) of the next place: 0 for the sampled token, -inf for the others."""
-        token = self.choose(scores, self._place, torch.arange(len(scores), device=scores.device))
-        self._place += 1
-        return torch.full_like(scores, -torch.inf).scatter(1, token.unsqueeze(1), 0.0)
-
-    def choose(self, scores: torch.Tensor, place: int, rows: torch.Tensor) -> torch.Tensor:
-        """Sampled tokens (B,) from scores (B, V), for these rows (B,) at this place of their answers."""
-        shares = truncate(scores.float() / self._temperature, self._top_p).softmax(-1, dtype=torch.float64)
-        rising = shares.cumsum(-1)
-        # Rounding may leave the last sum under 1; the number is scaled to it, so that it always lies below.
-        aim = self._numbers[rows, place].unsqueeze(1) * rising[:, -1:]
-        return torch.searchsorted(rising, aim, right=True).clamp(max=scores.shape[1] - 1).squeeze(1)
-
-
-def likeliest(scores: torch.Tensor, place: int, rows: torch.Tensor) -> torch.Tensor:
-    """In place of `Streams.choose`: the likeliest tokens (B,)."""
-    return scores.argmax(dim=-1)
-
-
 def sample(
     model: Any,
     prompts: Sequence[EncodedPrompt],
@@ -68,7 +34,7 @@ def sample(
     copies: Sequence[int],
     config: Any,
     share_prefix: bool = True,
-    streams: Streams | None = None,
+    sampler: RowSampler | None = None,
     sharded: bool = False,
     drop_ended: bool = False,
 ) -> list[list[list[int]]]:
@@ -82,7 +48,7 @@ def sample(
         config: greedy generation settings.
         share_prefix: read every prompt once and copy its keys and values to its answers, instead of reading it for
             each.
-        streams: random numbers of every answer, in order; None takes the likeliest tokens.
+        sampler: has a random stream for every answer, in order; None takes the likeliest tokens.
         drop_ended: decode in a loop that takes answers out as they end (`decode.py`) and copies no prompt; on a
             processor, with `share_prefix`, the model after `use_shared_prefix` and its weights not sharded.
         sharded: go on until the longest answer of all processes ends, for weights are gathered at every token.
@@ -91,7 +57,7 @@ def sample(
         For each prompt its answers' token ids, up to and with the first end token.
     """
     if drop_ended and share_prefix and not sharded and model.device.type == "cpu":
-        choose = likeliest if streams is None else streams.choose
+        choose = likeliest if sampler is None else sampler.choose
         found = iter(decode(model, prompts, features, copies, config, choose))
         return [[up_to_end(next(found), config.eos_token_id) for _ in range(count)] for count in copies]
     inputs = {name: value.to(model.device) for name, value in padded(prompts, config.pad_token_id).items()}
@@ -113,8 +79,9 @@ def sample(
     else:
         rows = owners.tolist()
         expanded["mm_encoder_outputs"] = encoder_outputs([prompts[i] for i in rows], [features[i] for i in rows])
-    processors = LogitsProcessorList([] if streams is None else [streams])
-    output = model.generate(**expanded, generation_config=config, logits_processor=processors, synced_gpus=sharded)
+    processors = LogitsProcessorList([] if sampler is None else [sampler])
+    with without_checkpoint_settings(model):
+        output = model.generate(**expanded, generation_config=config, logits_processor=processors, synced_gpus=sharded)
     answers: list[list[list[int]]] = [[] for _ in prompts]
     for owner, tokens in zip(owners.tolist(), output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
         answers[owner].append(up_to_end(tokens, config.eos_token_id))

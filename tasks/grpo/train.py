@@ -13,9 +13,10 @@ from trl import GRPOConfig
 
 from tasks.core.io.errors import StageError
 from tasks.core.train.callbacks import CurveWriter, show_progress
+from tasks.core.train.checkpoints import Sealing, resume_point
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.curve import curve_csv, mean_of_last
-from tasks.core.train.runs import newest_checkpoint
+from tasks.core.train.guards import Guards, Limits
 from tasks.grpo.checks import check_settings, check_sharding
 from tasks.grpo.data import OnSkip, Prompt, schedule
 from tasks.grpo.engines import Rollouts, TransformersRollouts, is_sharded
@@ -87,11 +88,13 @@ def train(
 
     Raises:
         StageError: settings that contradict each other; the text names them.
+        DivergedError: the loss, the gradient or the weights became not finite, or a guard was told to stop.
         StoppedError: the run was asked to stop; a checkpoint holds all steps so far.
     """
     asked = StopWhenAsked(stop or StopRequest())
     tracked = [EventWriter(events or work / TENSORBOARD)] if TENSORBOARD in settings.report_to else []
-    told = [CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), *tracked, asked, *callbacks]
+    watched = Guards("grpo", Limits(**settings.guards.model_dump()))
+    told = [CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), *tracked, watched, asked, *callbacks, Sealing()]
     trainer = trainer_of(
         model, processor, prompts, clips=clips, settings=settings, seed=seed, work=work, on_skip=on_skip, callbacks=told
     )
@@ -153,9 +156,7 @@ def run(trainer: VideoGRPOTrainer, work: Path) -> float:
     """
     start = time.monotonic()
     show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", "step_time"))
-    checkpoint = newest_checkpoint(work)
-    if checkpoint is not None:
-        print(f"grpo: resuming from {checkpoint}")
+    checkpoint = resume_point(work, "grpo", trainer.args.max_steps).checkpoint
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:

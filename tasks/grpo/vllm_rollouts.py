@@ -24,14 +24,12 @@ from typing import Any
 
 import torch
 
-from tasks.core.engine.base import EngineError, Request
-from tasks.core.engine.vllm import device_options, prompt, set_environment, start
-from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.engine.types import EngineError, Request
+from tasks.core.engine.vllm import banned_words, device_options, prompt, sampling_params, set_environment, start
+from tasks.core.io.errors import reason_of
 from tasks.grpo.engines import Ask, answer_of_ids
 from tasks.grpo.rollout import Answer
 
-BAN = -100.0
-"""The strongest logit bias that vLLM takes; a banned token keeps a share of e^-100."""
 LANGUAGE = "language_model."
 LONE_EXECUTOR = "tasks.grpo.lone_executor.LoneExecutor"
 KEPT: list[Any] = []
@@ -74,7 +72,7 @@ class VllmRollouts:
             EngineError: vLLM is not installed or does not start.
         """
         self._folder, self._sampling, self._tokenizer, self._ends = str(folder), sampling, tokenizer, ends
-        self._banned = dict.fromkeys(visual_token_ids(tokenizer), BAN)
+        self._banned = banned_words(tokenizer)
         self._dtype = dtype
         self._options = {
             "dtype": dtype,
@@ -135,7 +133,7 @@ class VllmRollouts:
         except StaleEngineError:
             raise
         except (VLLMError, RuntimeError, AssertionError, ValueError) as error:
-            raise DeadEngineError(f"{type(error).__name__}: {error}") from error
+            raise DeadEngineError(f"{type(error).__name__}: {reason_of(error)}") from error
         return [[self._read(next(outputs)) for _ in ask.seeds] for ask in asks]
 
     def sync(self, model: Any, version: int) -> None:
@@ -159,28 +157,24 @@ class VllmRollouts:
                 )
 
     def _generate(self, asks: Sequence[Ask]) -> list[Any]:
-        from vllm import SamplingParams
-
-        sampling = self._settings_of()
+        sampling = self._sampling
         requests, params = [], []
         for ask in asks:
             for seed in ask.seeds:
                 request = Request(ask.view.key, ask.text, ask.view.clip, ask.data_type, seed)
                 requests.append(prompt(request))
                 params.append(
-                    SamplingParams(**sampling, seed=seed, logit_bias=self._banned, logprobs=0, detokenize=False)
+                    sampling_params(
+                        seed,
+                        self._banned,
+                        sampling.temperature,
+                        sampling.top_p,
+                        sampling.max_tokens,
+                        stop_token_ids=list(self._ends),
+                        logprobs=0,
+                    )
                 )
         return self._llm.generate(requests, params, use_tqdm=False)
-
-    def _settings_of(self) -> dict[str, Any]:
-        sampling = self._sampling
-        return {
-            "n": 1,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-            "stop_token_ids": list(self._ends),
-        }
 
     def _read(self, output: Any) -> Answer:
         [found] = output.outputs

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -71,30 +72,49 @@ def load(path: Path = paths.PARAMS) -> Params:
 
 
 def _explain(path: Path, item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"])
+    parts, section, kind = _walk(item["loc"])
+    place = ".".join(parts)
+    if item["type"] == "union_tag_invalid":
+        known = item["ctx"]["expected_tags"].replace("'", "")
+        return f"{path}: {place}.kind: no kind '{item['ctx']['tag']}'; one of {known}"
+    if item["type"] == "union_tag_not_found":
+        return f"{path}: {place}.kind: missing"
     if item["type"] != "extra_forbidden":
         return f"{path}: {place}: {item['msg']} (got {item['input']!r})"
-    *parents, key = [str(part) for part in item["loc"]]
-    near = difflib.get_close_matches(key, _fields(parents), n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else f"; valid: {', '.join(sorted(_fields(parents)))}"
-    return f"{path}: unknown key '{place}'{hint}"
+    valid = [field.alias or name for name, field in section.model_fields.items()]
+    near = difflib.get_close_matches(parts[-1], valid, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; valid: {', '.join(sorted(valid))}"
+    return f"{path}: unknown key '{place}'{f' for kind {kind}' if kind else ''}{hint}"
 
 
-def _fields(parents: list[str]) -> list[str]:
-    """Valid keys of the section at `parents` (list indices are skipped)."""
-    model: Any = Params
-    for part in parents:
-        if part.isdigit():
+def _walk(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel], str | None]:
+    """Follow an error's place through the sections.
+
+    Returns:
+        The place as params.yaml spells it; the innermost section in it; the kind that chose that section, if one did.
+    """
+    section: type[BaseModel] = Params
+    kind: str | None = None
+    shown: list[str] = []
+    choices: dict[str, type[BaseModel]] = {}
+    for part in map(str, loc):
+        if part in choices:  # pydantic names the member of a union between its field and what is wrong in it
+            section, kind, choices = choices[part], part, {}
             continue
-        fields = {(f.alias or n): f for n, f in model.model_fields.items()}
-        model = _section_of(fields[part].annotation)
-    return [f.alias or n for n, f in model.model_fields.items()]
+        shown.append(part)
+        fields = {field.alias or name: field for name, field in section.model_fields.items()}
+        if part in fields:
+            inner = list(_sections_of(fields[part].annotation))
+            kinds = {model.model_fields["kind"].default: model for model in inner if "kind" in model.model_fields}
+            choices = kinds if len(inner) > 1 else {}
+            if len(inner) == 1:
+                section, kind = inner[0], None
+    return shown, section, kind
 
 
-def _section_of(annotation: Any) -> Any:
+def _sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Every section class in an annotation: one, or the members of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _section_of(argument)) is not None:
-            return found
-    return None
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections_of(argument)

@@ -11,13 +11,13 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.io.work import file_digest, folder_digest, work_key
+from tasks.core.io.work import Work, code_digests, file_digest, find_work, folder_digest
 from tasks.core.models.load import ModelError, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
-from tasks.core.train.runs import clear, publish
+from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
-from tasks.params import ParamsError, load
+from tasks.params import Params, ParamsError, load
 
 HERE = Path(__file__).parent
 CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "text", "train", "video"))]
@@ -38,9 +38,7 @@ def main() -> int:
     from tasks.sft.data import Collator, examples, most_visual_tokens, placing
     from tasks.sft.train import keeps_features, train
 
-    used = {**params.model_dump(include={"seed", "prompt", "sft"}), "video": params.video.sampling()}
-    key = work_key(**used, table=file_digest(paths.SFT_ROWS), model=folder_digest(base), code=folder_digest(*CODE))
-    work = paths.WORK_MODELS / "sft" / key
+    work = begin_training(work_of(params, base))
     skipped = work / "skipped.jsonl"
 
     def skip(record: Record, reason: str) -> None:
@@ -79,6 +77,23 @@ def main() -> int:
     print(f"sft: {done['steps']} steps on {len(rows)} rows, loss {done['loss']:.3f} -> {paths.SFT_MODEL}")
     tell_cache("sft")
     return 0
+
+
+def work_of(params: Params, base: Path) -> Work:
+    """The work in progress: keyed by everything that can change the weights."""
+    settings, device_rows = params.sft, params.sft.batch_size * params.sft.gradient_accumulation
+    inputs = {
+        **params.model_dump(include={"seed", "prompt"}),
+        "sft": settings.deciding(),
+        "video": params.video.sampling(),
+        ROWS_PER_STEP: device_rows * processes(),
+        # Batches of like length are drawn from so many rows.
+        "length_groups": device_rows if settings.group_by_length else None,
+        "files": {str(paths.SFT_ROWS): file_digest(paths.SFT_ROWS), str(base): folder_digest(base)},
+        "code": code_digests(*CODE),
+    }
+    facts = {"processes": processes(), "length": f"{settings.epochs:g} epochs"}
+    return find_work(paths.WORK_MODELS / "sft", "sft", inputs, facts)
 
 
 if __name__ == "__main__":

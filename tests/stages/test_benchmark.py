@@ -12,10 +12,10 @@ from tasks import paths
 from tasks.benchmark import __main__ as stage
 from tasks.benchmark.aggregate import aggregate, interval
 from tasks.benchmark.answer import see, views_of
-from tasks.core.engine import base
+from tasks.core.engine.open import open_engine
 from tasks.core.io.errors import StageError
 from tasks.core.schemas.records import PREDICTION_SCHEMA
-from tests.stages.infer_project import RECORDS, FakeEngine, Killed, make_project, record, write_params
+from tests.support.infer_project import RECORDS, FakeEngine, Killed, make_project, record, write_params
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_killed_and_resumed_equals_undisturbed(project, monkeypatch):
     paths.predictions("base").unlink()
 
     def open_and_die(**settings):
-        engine = base.open_engine(**settings)
+        engine = open_engine(**settings)
         generate, left = engine.generate, iter(range(2))
 
         def generate_or_die(*args, **kwargs):
@@ -105,7 +105,7 @@ def test_killed_and_resumed_equals_undisturbed(project, monkeypatch):
     with pytest.raises(Killed):
         stage.main()
     assert not paths.predictions("base").exists()
-    monkeypatch.setattr(stage, "open_engine", base.open_engine)
+    monkeypatch.setattr(stage, "open_engine", open_engine)
     stage.main()
     assert (paths.predictions("base").read_text(), paths.metrics("benchmark", "base").read_text()) == undisturbed
 

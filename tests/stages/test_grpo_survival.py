@@ -11,15 +11,16 @@ from transformers import TrainerCallback
 
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model
-from tasks.core.train.runs import newest_checkpoint, publish
+from tasks.core.train.checkpoints import newest_checkpoint
+from tasks.core.train.runs import publish
 from tasks.core.video import VideoError
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.checks import check_sharding
 from tasks.grpo.data import black_picture
 from tasks.grpo.stop import StoppedError, StopRequest
-from tests.stages.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.stages.test_grpo import weights
-from tests.stages.training_project import make_project
+from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, record, settings
+from tests.support.training_project import make_project
 
 FIT = {"encode_once": False, "micro_batch": 1, "prompts_per_step": 1}
 """Settings that sharded weights allow."""
@@ -169,8 +170,8 @@ def test_a_clip_that_vanishes_mid_run_costs_its_prompt(stage, tmp_path, monkeypa
 def test_a_step_of_malformed_answers_teaches_nothing_and_says_so(stage, tmp_path, monkeypatch, text):
     made = trainer_module.score_group
 
-    def score(item, answers, shuffled, values, drops=None):
-        return made(item, [answer._replace(text=text) for answer in answers], shuffled, values, drops)
+    def score(item, answers, *rest):
+        return made(item, [answer._replace(text=text) for answer in answers], *rest)
 
     monkeypatch.setattr(trainer_module, "score_group", score)
     before = weights(stage)
@@ -225,7 +226,7 @@ def test_checkpointing_changes_memory_and_not_the_gradient(
         ({**FIT, "rollout_engine": "vllm"}, "grpo.rollout_engine"),
         ({**FIT, "lora": {"rank": 4}}, "grpo.lora"),
         ({**FIT, "refill": 1}, "grpo.refill"),
-        ({**FIT, "temporal": {"mode": "logprob"}}, "grpo.temporal.mode"),
+        ({**FIT, "objective": LOGPROB}, "grpo.objective"),
     ],
 )
 def test_what_sharded_weights_cannot_do_is_refused(changes, says):

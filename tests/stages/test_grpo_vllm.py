@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tasks.core.engine.base import EngineError
+from tasks.core.engine import vllm as vllm_engine
+from tasks.core.engine.types import EngineError, Request
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
@@ -13,8 +14,8 @@ from tasks.grpo import trainer as trainer_module
 from tasks.grpo.engines import Ask, TransformersRollouts
 from tasks.grpo.train import rollouts
 from tasks.params import Lora, Sampling
-from tests.stages.grpo_stage import Stage, parity_score, settings
 from tests.stages.test_grpo_modes import logp_alone
+from tests.support.grpo_stage import Stage, parity_score, settings
 
 pytest.importorskip("vllm", reason="vLLM is not installed; the transformers engine is the way out")
 from tasks.grpo import vllm_rollouts
@@ -65,7 +66,8 @@ def asks(tiny_model, make_clip):
     found = []
     for row in (0, 1, 3):
         prompt = stage.prompts[row]
-        views = [view for view in stage.views(row) if view is not None]
+        opened = stage.views(row)
+        views = [opened.ordered, *opened.perturbed]
         found += [
             Ask(prompt.text, prompt.record.data_type, view, [10 * row + side, 7]) for side, view in enumerate(views)
         ]
@@ -98,6 +100,26 @@ def test_greedy_answers_equal_the_policys_own(engine, policy, asks, monkeypatch)
         features = encode_media(policy.model, encoded)
         assert found == sample(policy.model, encoded, features, [2] * len(asks), own._config)
     assert len({tuple(group[0]) for group in found}) > 1, "the answers compared are not all the same"
+
+
+def test_rollouts_and_the_engine_give_the_same_tokens(engine, policy, asks, tiny_model, monkeypatch):
+    """The same engine, seeds, prompts and weights, asked by RL and by annotate."""
+    monkeypatch.setattr(engine, "_sampling", Sampling(temperature=0.9, top_p=0.95, max_tokens=12))
+    tuples = [[tuple(answer.ids) for answer in group] for group in engine.answer(policy, asks)]
+    monkeypatch.setattr(vllm_engine, "start", lambda *_, **__: engine._llm)
+    other = vllm_engine.VllmEngine(
+        tiny_model,
+        dtype="float32",
+        max_model_len=512,
+        gpu_memory_utilization=0.8,
+        kv_cache_gb=1,
+        tensor_parallel=1,
+        batch_size=8,
+    )
+    requests = [Request(str(seed), ask.text, ask.view.clip, ask.data_type, seed) for ask in asks for seed in ask.seeds]
+    answered = other.generate(requests, temperature=0.9, top_p=0.95, max_tokens=12)
+    assert [tuple(done.token_ids) for [done] in answered] == [ids for group in tuples for ids in group]
+    assert len({ids for group in tuples for ids in group}) > 4
 
 
 def test_visual_tokens_are_never_sampled(engine, policy, asks, monkeypatch):

@@ -140,7 +140,7 @@ def _rest(trainer: Any, job: Job, processor: Any, folder: Path) -> dict[str, flo
 def _encoded(processor: Any, clip: Clip) -> EncodedPrompt:
     prompt = render([record()], processor, template="brief", system=CORPUS[1])[0]
     store = ClipStore(lambda *_: clip, 1.0)
-    views = open_views(prompt, 1, clips=store, processor=processor, shuffling=None, on_skip=_no_skip)
+    views = open_views(prompt, 1, clips=store, processor=processor, perturbations=(), seed=0, on_skip=_no_skip)
     if views is None:
         raise RuntimeError("noise always opens")
     return views.ordered.encoded

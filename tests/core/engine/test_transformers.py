@@ -1,10 +1,11 @@
 """The transformers engine: seeded sampling that no neighbour disturbs, limits, bans, errors."""
 
 import pytest
-import torch
 
-from tasks.core.engine.base import Request, open_engine
-from tasks.core.engine.transformers import SeededSampler, calls, truncate
+from tasks.core.engine import sampler
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.transformers import calls
+from tasks.core.engine.types import Request
 from tasks.core.models import inputs
 from tasks.core.models.load import load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
@@ -112,27 +113,5 @@ def test_visual_tokens_are_never_sampled(engine, tiny_model, requests, monkeypat
 
     banned = set(visual_token_ids(load_processor(tiny_model).tokenizer))
     assert not banned & sampled()
-    monkeypatch.setattr(engine, "_banned", [])
+    monkeypatch.setattr(sampler, "visual_token_ids", lambda tokenizer: None)
     assert banned & sampled(), "this model would have said them"
-
-
-@pytest.mark.parametrize(
-    ("top_p", "kept"),
-    [
-        pytest.param(1.0, [0, 1, 2, 3], id="all"),
-        pytest.param(0.75, [1, 3], id="the token that crosses the bound stays"),
-        pytest.param(0.5, [1], id="reached exactly"),
-        pytest.param(0.001, [1], id="the best always stays"),
-    ],
-)
-def test_truncation_keeps_the_nucleus(top_p, kept):
-    scores = torch.tensor([[0.15, 0.5, 0.05, 0.3]]).log()
-    assert truncate(scores, top_p).isfinite()[0].nonzero()[:, 0].tolist() == kept
-
-
-def test_sampling_follows_the_distribution():
-    shares = torch.tensor([0.5, 0.3, 0.2, 0.0])
-    count = 4000
-    sampler = SeededSampler(range(count), banned=[], temperature=1.0, top_p=1.0)
-    drawn = sampler(None, shares.log().repeat(count, 1)).argmax(-1).bincount(minlength=4) / count
-    assert torch.allclose(drawn, shares, atol=0.03)

@@ -1,0 +1,163 @@
+"""Formulas of every objective, one prompt at a time; and what all of them have in common."""
+
+import importlib
+import math
+import pkgutil
+
+import pytest
+
+from tasks.grpo import objectives
+from tasks.grpo.data import frame_order
+from tasks.grpo.objectives import Evidence
+from tasks.grpo.objectives.base import Objective, mean_over_views
+from tasks.grpo.objectives.grpo import PlainGrpo
+from tasks.grpo.objectives.logprob import LogProb, order_share, token_weights
+from tasks.grpo.objectives.perturbations import Perturbation, Reverse, Shuffle
+from tasks.grpo.objectives.tgrpo_advantage import TgrpoAdvantage
+from tasks.grpo.objectives.tgrpo_reward import TgrpoReward
+
+KINDS = [kind for kind in Objective.__subclasses__() if kind.__module__.startswith("tasks.")]
+LN2 = math.log(2)
+HALF = 0.15
+"""Bonus of an answer that loses half its probability, with alpha 0.3 and nats 1."""
+
+
+def evidence(accuracy, perturbed=(), drops=None):
+    texts = [""] * len(accuracy)
+    return Evidence(accuracy, texts, perturbed, [""] * len(perturbed), drops and [[-1.0]] * len(accuracy), drops)
+
+
+# What all have in common.
+
+
+def test_every_file_is_a_kind_that_may_be_chosen():
+    files = {info.name for info in pkgutil.iter_modules(objectives.__path__)} - {"base", "perturbations"}
+    assert {kind.model_fields["kind"].default for kind in KINDS} == files
+    assert set(objectives.Choice.__origin__.__args__) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_kind_says_formula_source_cost_and_departures(kind):
+    head = importlib.import_module(kind.__module__).__doc__
+    assert [word for word in ("Formula:", "Source:", "Cost:", "Departures:") if word not in head] == []
+    assert all(field.description for name, field in kind.model_fields.items() if name != "kind")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_nothing_compared_adds_nothing(kind):
+    """An image, or a clip too short to be perturbed."""
+    assert kind().terms(evidence([1.0, 0.0])) is None
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "order"),
+    [
+        pytest.param(Shuffle(), {2, 0, 3, 1}, id="a shuffle shows every frame"),
+        pytest.param(Reverse(), [3, 2, 1, 0], id="reverse"),
+    ],
+)
+def test_frame_order(perturbation, order):
+    found = frame_order(perturbation, 4, seed=0)
+    assert (set(found) if isinstance(order, set) else found) == order != [0, 1, 2, 3]
+
+
+def test_a_perturbation_without_an_order_is_an_error():
+    class Other(Perturbation):
+        pass
+
+    with pytest.raises(ValueError, match="no order for Other"):
+        frame_order(Other(), 4, seed=0)
+
+
+# grpo, tgrpo_reward, tgrpo_advantage.
+
+
+def test_plain_grpo_asks_for_nothing():
+    assert PlainGrpo().asks() == ((), 0, False)
+    assert PlainGrpo().terms(evidence([1, 0], [0, 0], [[[1.0], [2.0]]])) is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "ordered", "perturbed", "expected"),
+    [
+        pytest.param(TgrpoReward(), [1, 0, 1, 0], [0, 0], [0.3, 0, 0.3, 0], id="correct completions are paid"),
+        pytest.param(TgrpoReward(), [1, 0, 0, 0, 0], [0, 0, 0, 1], [0.3, 0, 0, 0, 0], id="p = 0.8 p~ is enough"),
+        pytest.param(TgrpoReward(mu=1), [1, 0, 0, 0, 0], [0, 0, 0, 1], [0] * 5, id="not with mu = 1"),
+        pytest.param(TgrpoReward(), [1, 0, 0, 0], [1, 0], [0, 0, 0, 0], id="p under 0.8 p~ pays nobody"),
+        pytest.param(TgrpoReward(), [0, 0], [0, 0], [0, 0], id="p = p~ = 0 pays nobody"),
+        pytest.param(TgrpoReward(), [0.1, 0.2], [0, 0], [0, 0.3], id="0.1 is not above 0.1"),
+        pytest.param(TgrpoAdvantage(), [1, 0, 1, 0], [0, 0], [0.15, 0, 0.15, 0], id="scaled by the gap"),
+        pytest.param(TgrpoAdvantage(), [1, 0], [1, 1], [0, 0], id="no fine for a negative gap"),
+        pytest.param(TgrpoAdvantage(), [1, 1], [0, 1], [0.15, 0.15], id="survives without variance"),
+    ],
+)
+def test_group_contrast(objective, ordered, perturbed, expected):
+    terms = objective.terms(evidence(ordered, perturbed))
+    paid, nothing = (terms.reward, terms.advantage) if isinstance(objective, TgrpoReward) else terms[1::-1]
+    assert paid == pytest.approx(expected) and not any(nothing)
+    assert terms.bonus == paid and terms.paid == any(expected) and terms.token_weights is None
+    assert objective.asks() == ((Shuffle(),), 4, False)
+
+
+# logprob.
+
+
+@pytest.mark.parametrize(
+    ("drop", "nats", "share"),
+    [
+        pytest.param(0.0, 1.0, 0.0, id="order does not matter"),
+        pytest.param(-5.0, 1.0, 0.0, id="likelier when shuffled: no fine"),
+        pytest.param(math.log(2), 1.0, 0.5, id="half of the probability lost"),
+        pytest.param(1000.0, 1.0, 1.0, id="a long completion earns no more than all"),
+        pytest.param(10.0, 10.0, 1 - 1 / math.e, id="at nats, 63 percent"),
+    ],
+)
+def test_order_share(drop, nats, share):
+    assert order_share([drop], nats) == [pytest.approx(share)]
+
+
+@pytest.mark.parametrize(
+    ("drops", "share", "weights"),
+    [
+        pytest.param([math.log(2), 0.0], 1.0, [2.0, 0.0], id="all to the token that order decides"),
+        pytest.param([math.log(2), 0.0], 0.5, [1.5, 0.5], id="half stays where it was"),
+        pytest.param([-math.log(2), math.log(2)], 1.0, [1.0, 1.0], id="a word likelier when shuffled hangs on it too"),
+        pytest.param([0.0, 0.0, 0.0], 1.0, [1.0, 1.0, 1.0], id="order decides nothing"),
+        pytest.param([1e-3, 0.0], 1.0, [1.0, 1.0], id="noise is no reliance"),
+        pytest.param([], 1.0, [], id="an empty completion"),
+    ],
+)
+def test_token_weights(drops, share, weights):
+    assert token_weights(drops, nats=1.0, share=share) == pytest.approx(weights)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "drops", "centred", "bonus"),
+    [
+        pytest.param([1, 1, 0], [LN2, 0.0, 5.0], False, [HALF, 0, 0], id="only correct ones, each by its own drop"),
+        pytest.param([1, 1, 0], [LN2, 0.0, 5.0], True, [HALF / 2, -HALF / 2, 0], id="what one gains another pays"),
+        pytest.param([1, 1, 1], [LN2] * 3, True, [0, 0, 0], id="all hang on order alike: nothing to tell apart"),
+        pytest.param([1, 1], [LN2, LN2 + 1e-3], True, [0, 0], id="a difference of rounding is none"),
+        pytest.param([1, 0, 0], [LN2, 9.0, 0.0], True, [0, 0, 0], id="one correct has none to compare with"),
+        pytest.param([0, 0], [LN2, 0.0], True, [0, 0], id="none correct"),
+        pytest.param([1, 1], [LN2, -3.0], True, [HALF / 2, -HALF / 2], id="likelier when shuffled counts as no drop"),
+    ],
+)
+def test_likelihood_contrast(accuracy, drops, centred, bonus):
+    terms = LogProb(alpha=0.3, centred=centred).terms(evidence(accuracy, drops=[[[drop] for drop in drops]]))
+    assert terms.advantage == terms.bonus == pytest.approx(bonus) and not any(terms.reward)
+    assert terms.paid == any(bonus), "rows without a bonus are left out of the backward pass"
+
+
+def test_several_views_are_compared_by_their_mean():
+    views = [[[2 * LN2, 0.0], [0.0]], [[0.0, 0.0], [0.0]]]
+    assert mean_over_views(views) == [[pytest.approx(LN2), 0.0], [0.0]]
+    terms = LogProb(alpha=0.3, centred=False, perturbations=(Shuffle(), Reverse())).terms(evidence([1, 1], drops=views))
+    assert terms.bonus == pytest.approx([HALF, 0.0])
+
+
+def test_token_weights_are_given_only_when_asked_for():
+    drops = [[[LN2, 0.0], [0.0]]]
+    assert LogProb().terms(evidence([1, 1], drops=drops)).token_weights is None
+    weights = LogProb(token_share=1.0).terms(evidence([1, 1], drops=drops)).token_weights
+    assert weights == [pytest.approx([2.0, 0.0]), [1.0]]

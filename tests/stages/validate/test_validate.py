@@ -1,0 +1,354 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks import paths
+from tasks.core.io.jsonl import append_jsonl
+from tasks.core.io.tables import TableError, write_table
+from tasks.core.schemas.records import (
+    COT_SCHEMA,
+    MANIFEST_SCHEMA,
+    PREDICTION_SCHEMA,
+    QUARANTINE_SCHEMA,
+    RECORD_SCHEMA,
+    SFT_SCHEMA,
+)
+from tasks.core.schemas.suites import CRITICAL
+from tasks.validate import __main__ as stage
+from tasks.validate.gates import open_gate, report_of
+
+RECORD = {
+    "problem_id": 0,
+    "problem": "Which way?",
+    "data_type": "video",
+    "problem_type": "multiple choice",
+    "options": ["A. left", "B. right"],
+    "process": "",
+    "solution": "<answer>B</answer>",
+    "path": "a.mp4",
+    "data_source": "",
+    "temporal": None,
+    "skill": "",
+    "source": "",
+}
+MEDIUM = {
+    "path": "a.mp4",
+    "data_type": "video",
+    "sha256": "0" * 64,
+    "size_bytes": 10,
+    "frames": 8,
+    "fps": 4.0,
+    "width": 56,
+    "height": 56,
+    "codec": "h264",
+    "status": "ok",
+}
+BAD_ROW = {
+    "source": "s",
+    "split": "train",
+    "row": 0,
+    "problem_id": None,
+    "kind": "record",
+    "field": "path",
+    "reason": "missing",
+}
+COMPLETION = "<think>It goes right.</think><answer>B</answer>"
+COT = {
+    **RECORD,
+    "completion": COMPLETION,
+    "answer": "B",
+    "reward": 1.0,
+    "finish_reason": "stop",
+    "sample": 0,
+    "error": "",
+}
+SFT = {**RECORD, "process": "<think>It goes right.</think>", "reward": 1.0}
+PREDICTION = {
+    "model": "base",
+    "view": "ordered",
+    "problem_id": 0,
+    "problem_type": "multiple choice",
+    "data_type": "video",
+    "temporal": True,
+    "skill": "direction",
+    "prompt": "Which way?",
+    "completion": COMPLETION,
+    "extracted": "B",
+    "rule": "letter",
+    "parsed": True,
+    "reward": 1.0,
+    "well_formed": True,
+    "finish_reason": "stop",
+    "tokens": 9,
+    "error": "",
+    "path": "a.mp4",
+}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sources = {"sources": [{"name": "w", "format": "world", "split": "train", "rows": 1}]}
+    Path("params.yaml").write_text(yaml.safe_dump({"models": {"base": "b"}, "ingest": sources}))
+
+
+def write_ingest(train=(RECORD,), rl=(RECORD,), test=(RECORD,), media=(MEDIUM,), quarantine=()):
+    write_table(paths.TRAIN_RECORDS, train, RECORD_SCHEMA)
+    write_table(paths.RL_RECORDS, rl, RECORD_SCHEMA)
+    write_table(paths.TEST_RECORDS, test, RECORD_SCHEMA)
+    write_table(paths.MANIFEST, media, MANIFEST_SCHEMA)
+    write_table(paths.QUARANTINE, quarantine, QUARANTINE_SCHEMA)
+
+
+def write_logs(**logs):
+    for model, rows in logs.items():
+        append_jsonl(paths.predictions(model), rows)
+
+
+def report(suite):
+    """Report of a suite on the tables written."""
+    from tasks.core.schemas.gx import run_checks
+
+    gate = open_gate(suite, max_quarantined_share=0.5, min_rows=1)
+    return report_of(suite, gate, run_checks(gate.frames, gate.checks, gate.keys))
+
+
+def run(suite, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["validate", suite])
+    return stage.main()
+
+
+OTHER = {**RECORD, "problem_id": 1, "problem": "How far?"}
+
+
+@pytest.mark.parametrize(
+    ("tables", "critical", "warning"),
+    [
+        pytest.param({"test": (OTHER,)}, [], [], id="good"),
+        pytest.param({}, [], ["test question not among training questions"], id="test-question-was-trained-on"),
+        pytest.param(
+            {"test": ({**RECORD, "path": "b.mp4"},), "media": (MEDIUM, {**MEDIUM, "path": "b.mp4"})},
+            [],
+            ["test question not among training questions"],
+            id="same-content-under-another-name",
+        ),
+        pytest.param({"test": (OTHER, OTHER)}, ["problem_id is unique"], [], id="duplicate-id"),
+        pytest.param(
+            {"test": ({**OTHER, "solution": "B"},)},
+            ["solution is a tagged answer", "true letter names an option"],
+            [],
+            id="bare-truth",
+        ),
+        pytest.param(
+            {"test": ({**OTHER, "solution": "<answer>C</answer>"},)},
+            ["true letter names an option"],
+            [],
+            id="no-such-option",
+        ),
+        pytest.param({"test": ({**OTHER, "path": "b.mp4"},)}, ["medium decodes"], [], id="medium-not-in-the-manifest"),
+        pytest.param(
+            {"test": ({**OTHER, "problem_type": "numerical", "solution": "<answer>many</answer>"},)},
+            [],
+            ["true number holds a digit"],
+            id="number-without-a-digit",
+        ),
+        pytest.param({"test": (OTHER,), "rl": ()}, ["tables hold enough rows"], [], id="empty-table"),
+        pytest.param({"test": (OTHER,), "quarantine": (BAD_ROW,) * 3}, [], [], id="half-quarantined-is-allowed"),
+        pytest.param(
+            {"test": (OTHER,), "quarantine": (BAD_ROW,) * 4}, ["few rows are quarantined"], [], id="more-is-not"
+        ),
+        pytest.param(
+            {"test": (OTHER,), "media": (MEDIUM, {**MEDIUM, "path": "c.mp4", "frames": 0, "sha256": "x"})},
+            ["sha256 is one", "decoded media have frames"],
+            [],
+            id="odd-manifest",
+        ),
+    ],
+)
+def test_records(tables, critical, warning):
+    write_ingest(**tables)
+    found = report("records")
+    assert (found["failed_critical"], found["failed_warning"]) == (critical, warning)
+    assert found["verdict"] == ("fail" if critical else "pass")
+
+
+@pytest.mark.parametrize(
+    ("rows", "critical"),
+    [
+        pytest.param([COT], [], id="good"),
+        pytest.param([{**COT, "reward": float("nan")}], ["reward is a share"], id="nan-reward"),
+        pytest.param([{**COT, "answer": "A"}], ["answer is the completion's first"], id="answer-of-another-text"),
+        pytest.param([{**COT, "finish_reason": "?"}], ["finish reason is known"], id="unknown-finish"),
+        pytest.param(
+            [{**COT, "completion": "", "answer": "", "reward": 0.0, "finish_reason": "error", "error": "torn"}],
+            ["at least half of the rows were answered"],
+            id="engine-answered-nothing",
+        ),
+        pytest.param(
+            [{**COT, "error": "torn"}], ["a row without a completion says why, and no other"], id="error-and-text"
+        ),
+        pytest.param([COT, {**COT, "sample": 1}], [], id="two-samples"),
+        pytest.param([COT, COT], ["problem_id is unique"], id="one-sample-twice"),
+        pytest.param([], ["table holds enough rows"], id="empty"),
+    ],
+)
+def test_cot(rows, critical):
+    write_table(paths.COT, rows, COT_SCHEMA)
+    assert report("cot")["failed_critical"] == critical
+
+
+@pytest.mark.parametrize(
+    ("rows", "critical"),
+    [
+        pytest.param([SFT], [], id="good"),
+        pytest.param(
+            [{**SFT, "process": ""}],
+            ["reasoning is tagged and not empty", "one think block and one answer"],
+            id="no-process",
+        ),
+        pytest.param(
+            [{**SFT, "process": "<think>a</think>b</think>"}], ["one think block and one answer"], id="closed-twice"
+        ),
+        pytest.param([SFT, SFT], ["problem_id is unique"], id="duplicate"),
+    ],
+)
+def test_sft(rows, critical):
+    write_table(paths.SFT_ROWS, rows, SFT_SCHEMA)
+    assert report("sft")["failed_critical"] == critical
+
+
+FAILED = {
+    **PREDICTION,
+    "problem_id": 1,
+    "completion": "",
+    "extracted": "",
+    "rule": "",
+    "parsed": False,
+    "reward": None,
+    "well_formed": False,
+    "finish_reason": "error",
+    "error": "a.mp4: empty file",
+}
+RIGHT = {**PREDICTION, "problem_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("logs", "critical", "warning"),
+    [
+        pytest.param({"base": [PREDICTION]}, [], [], id="good"),
+        pytest.param(
+            {"base": [PREDICTION, FAILED]}, [], ["nearly all rows were answered"], id="an-error-is-not-a-wrong-answer"
+        ),
+        pytest.param(
+            {"base": [PREDICTION, {**FAILED, "reward": 0.0}]},
+            ["an error has no reward, an answer has one"],
+            ["nearly all rows were answered"],
+            id="an-error-scored-0",
+        ),
+        pytest.param(
+            {"base": [PREDICTION, RIGHT], "sft": [{**PREDICTION, "model": "sft"}]},
+            ["models answered the same questions"],
+            [],
+            id="a-model-left-a-question-out",
+        ),
+        pytest.param({"base": [PREDICTION, PREDICTION]}, ["one row per model, view and problem"], [], id="twice"),
+        pytest.param({"sft": [PREDICTION]}, ["log carries its model's name"], [], id="log-of-another-model"),
+        pytest.param({"base": [{**PREDICTION, "reward": 1.5}]}, ["reward is a share"], [], id="reward-above-1"),
+        pytest.param(
+            {"base": [{**PREDICTION, "extracted": "A"}]},
+            ["extracted text is the completion's first answer"],
+            [],
+            id="extracted-from-another-text",
+        ),
+        pytest.param(
+            {"base": [{**PREDICTION, "parsed": False}]},
+            ["reward of an unparsed answer is 0"],
+            [],
+            id="unparsed-but-right",
+        ),
+        pytest.param({"base": [{**PREDICTION, "view": "reversed"}]}, ["view is known"], [], id="unknown-view"),
+    ],
+)
+def test_predictions(logs, critical, warning):
+    write_logs(**logs)
+    found = report("predictions")
+    assert (found["failed_critical"], found["failed_warning"]) == (critical, warning)
+
+
+def test_a_log_of_another_shape_names_file_and_row():
+    write_logs(base=[PREDICTION, {"model": "base"}])
+    with pytest.raises(TableError, match=r"base.jsonl: row 1: columns missing \['completion'"):
+        report("predictions")
+    assert set(PREDICTION) == set(PREDICTION_SCHEMA.names)
+
+
+def test_the_report_names_the_first_failing_rows():
+    bad = [{**COT, "problem_id": i, "reward": 2.0} for i in range(30)]
+    write_table(paths.COT, [COT | {"problem_id": 99}, *bad], COT_SCHEMA)
+    result = next(r for r in report("cot")["results"] if r["check"] == "reward is a share")
+    assert result["first_failing"] == [str(i) for i in range(20)]
+    assert result["observed"] == {"element_count": 31, "unexpected_count": 30}
+
+
+def test_a_check_that_raises_is_an_error_not_bad_data():
+    from tasks.core.schemas.gx import CheckError, run_checks
+    from tasks.core.schemas.suites import Check
+
+    write_table(paths.COT, [COT], COT_SCHEMA)
+    gate = open_gate("cot", max_quarantined_share=0.5, min_rows=1)
+    check = Check("colour is known", "cot", "ExpectColumnValuesToBeInSet", {"column": "colour", "value_set": ["red"]})
+    with pytest.raises(CheckError, match="'colour is known' on cot could not be made: .*colour"):
+        run_checks(gate.frames, [check, *gate.checks], gate.keys)
+
+
+def test_check_names_are_unique_and_severities_known():
+    write_ingest(test=(OTHER,))
+    gate = open_gate("records", max_quarantined_share=0.5, min_rows=1)
+    assert len({check.name for check in gate.checks}) == len(gate.checks)
+    assert CRITICAL in {check.severity for check in gate.checks}
+
+
+class TestStage:
+    def test_pass(self, monkeypatch, capsys):
+        write_ingest(test=(OTHER,))
+        assert run("records", monkeypatch) == 0
+        assert paths.verdict("records").read_text() == "pass\n"
+        assert "validate records: pass" in capsys.readouterr().out
+
+    def test_fail_is_exit_1_and_names_the_check(self, monkeypatch, capsys):
+        write_ingest(test=(OTHER, OTHER))
+        assert run("records", monkeypatch) == 1
+        assert paths.verdict("records").read_text() == "fail\n"
+        assert "critical: not so: problem_id is unique (records); first rows: test 1" in capsys.readouterr().out
+
+    def test_the_report_says_the_same_every_time(self, monkeypatch):
+        write_ingest()
+        run("records", monkeypatch)
+        first = paths.validation_report("records").read_bytes()
+        run("records", monkeypatch)
+        assert paths.validation_report("records").read_bytes() == first
+        assert json.loads(first)["verdict"] == "pass"
+
+    def test_an_old_verdict_does_not_outlive_its_table(self, monkeypatch):
+        write_ingest(test=(OTHER,))
+        run("records", monkeypatch)
+        paths.TEST_RECORDS.unlink()
+        with pytest.raises(TableError, match="run `dvc repro ingest` first"):
+            run("records", monkeypatch)
+        assert not paths.verdict("records").exists()
+
+    @pytest.mark.parametrize("arguments", [[], ["records", "cot"], ["nothing"]])
+    def test_unknown_suite_is_one_line_and_exit_2(self, arguments):
+        root = Path(__file__).parents[3]
+        command = [sys.executable, "-m", "tasks.validate", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root)}, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: validate: which suite?") and done.stderr.count("\n") == 1
+
+    def test_no_logs(self, monkeypatch):
+        with pytest.raises(TableError, match="run `dvc repro benchmark` first"):
+            run("predictions", monkeypatch)

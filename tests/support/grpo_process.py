@@ -1,0 +1,126 @@
+"""One process of a distributed run: `accelerate launch tests/support/grpo_process.py MODEL FOLDER`.
+
+Trains every layout of LAYOUTS for three steps and writes `<layout>.json` (loss and gradient norm of each step, sums of
+the trained weights) from the first process, likewise `dying.json` of a run in which the second process's engine fails;
+then `answers-<rank>.json` (sampled with whole and with sharded weights).
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from tasks.core.train.features import encode_media
+from tasks.core.video.clip import Clip
+from tasks.grpo import trainer as trainer_module
+from tasks.grpo.engines import Ask, TransformersRollouts
+from tests.support.grpo_stage import LOGPROB, Stage, parity_score, settings
+
+LAYOUTS = {
+    "whole": ({"prompts_per_step": 1}, {"prompts_per_step": 2}),
+    "whole, token normaliser": (
+        {"prompts_per_step": 1, "loss_type": "dapo", "beta": 0.04, "objective": LOGPROB},
+        {"prompts_per_step": 2, "loss_type": "dapo", "beta": 0.04, "objective": LOGPROB},
+    ),
+    "whole, vllm": (
+        {"prompts_per_step": 1, "rollout_engine": "vllm", "rollout_max_len": 512},
+        {"prompts_per_step": 2, "rollout_engine": "vllm", "rollout_max_len": 512},
+    ),
+    "straddling": ({"prompts_per_step": 1, "group_ranks": 2}, {"prompts_per_step": 1}),
+}
+"""Layout -> settings on each of two processes, and settings on one that make the same global batch."""
+
+
+def clip(frames=8, fps=2.0, seed=0, side=56):
+    """As the fixture `make_clip`."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (frames, side, side, 3), dtype=np.uint8)
+    return Clip(pixels, list(range(frames)), fps, fps, frames / fps if fps else 0.0)
+
+
+def run(model, work, layout, processes):
+    """Train one layout; what it wrote down."""
+    values = settings(steps=3, save_steps=3, **LAYOUTS[layout][0 if processes == 2 else 1])
+    stage = Stage(model, clip)
+    result = stage.train(work / layout, values)
+    log = [entry for entry in result.trainer.state.log_history if "loss" in entry]
+    return {
+        "losses": [[entry["loss"], entry["grad_norm"], entry["reward"]] for entry in log],
+        "weights": [float(value.double().abs().sum()) for value in stage.model.state_dict().values()],
+    }
+
+
+def die_once():
+    """Let this process's vLLM engine fail at the second step from now on."""
+    from tasks.grpo.vllm_rollouts import VllmRollouts
+
+    original, calls = VllmRollouts._generate, []
+
+    def generate(self, asks):
+        calls.append(asks)
+        if len(calls) == 2:
+            raise RuntimeError("worker lost")
+        return original(self, asks)
+
+    VllmRollouts._generate = generate
+
+
+def sharded_answers(model, rank, shard):
+    """Sampled answers of this process's own prompts (a video on one, an image on the other), weights sharded or whole.
+
+    Answers end at many tokens, so that processes want different numbers of forwards.
+    """
+    from contextlib import nullcontext
+
+    from accelerate import Accelerator
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    stage = Stage(model, clip)
+    if shard:
+        mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+        inner = stage.model.model
+        for block in [*inner.visual.blocks, *inner.language_model.layers]:
+            fully_shard(block, mesh=mesh)
+        fully_shard(stage.model, mesh=mesh)
+    view = stage.views(rank).ordered
+    trainer = SimpleNamespace(
+        model_wrapped=stage.model,
+        accelerator=Accelerator(cpu=True),
+        args=SimpleNamespace(ds3_gather_for_generation=True, gradient_checkpointing_kwargs=None),
+        generation_kwargs={},
+        _dist=SimpleNamespace(summon_full_params=lambda *_, **__: nullcontext()),
+        vision_features=encode_media,
+        is_fsdp_enabled=shard,
+        is_deepspeed_enabled=False,
+    )
+    ends = list(range(0, 360, 3)) if rank else [stage.processor.tokenizer.eos_token_id]
+    engine = TransformersRollouts(settings().sampling, stage.processor.tokenizer, ends, True)
+    asks = [Ask("", "video", view, list(range(10 * rank, 10 * rank + 4)))]
+    return [answer.ids for step in range(2) for answer in engine.answer(trainer, asks)[0]]
+
+
+def main():
+    """All layouts on two processes, then sharded weights against whole ones."""
+    trainer_module.score_group = parity_score
+    torch.set_num_threads(1)
+    model, work = sys.argv[1], Path(sys.argv[2])
+    for layout in LAYOUTS:
+        found = run(model, work, layout, 2)
+        if torch.distributed.get_rank() == 0:
+            (work / f"{layout}.json").write_text(json.dumps(found))
+    rank = torch.distributed.get_rank()
+    if rank == 1:
+        die_once()
+    found = run(model, work / "again", "whole, vllm", 2)
+    if rank == 0:
+        (work / "dying.json").write_text(json.dumps(found))
+    found = {"whole": sharded_answers(model, rank, False), "sharded": sharded_answers(model, rank, True)}
+    (work / f"answers-{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""A tiny policy and what it needs to be trained by T-GRPO in a test."""
+
+from tasks.core.models.load import load_model, load_processor
+from tasks.core.schemas.records import Record
+from tasks.core.train.clips import ClipStore
+from tasks.core.video import VideoError
+from tasks.grpo.data import open_views, render
+from tasks.grpo.objectives import Evidence
+from tasks.grpo.objectives.perturbations import Shuffle
+from tasks.grpo.scoring import GroupScore
+from tasks.grpo.train import train
+from tasks.params import Grpo
+
+LOGPROB = {"kind": "logprob", "alpha": 0.3}
+
+
+def settings(**changes):
+    base = {
+        "steps": 4,
+        "prompts_per_step": 2,
+        "group": 4,
+        "learning_rate": 3e-3,
+        "beta": 0.0,
+        "save_steps": 2,
+        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 6},
+        "objective": {"kind": "tgrpo_reward", "completions": 2},
+        "length": None,
+    }
+    return Grpo(**{**base, **changes})
+
+
+def record(number, data_type="video", path=None):
+    return Record(
+        problem_id=number,
+        problem="Which way does the red ball move?" + " Look well." * number,
+        data_type=data_type,
+        problem_type="multiple choice",
+        options=["A. left", "B. right"],
+        process="",
+        solution="<answer>B</answer>",
+        path=path or f"clip {number}",
+    )
+
+
+RECORDS = [record(0), record(1, "image"), record(2), record(3), record(4, "image")]
+
+
+class Stage:
+    """A policy and what it needs to train; `stop_at` interrupts when so many clips were read, `workers` read ahead."""
+
+    def __init__(self, folder, make_clip, records=RECORDS, stop_at=None, workers=0):
+        self.processor = load_processor(folder)
+        self.model = load_model(folder, "float32", "cpu")
+        self.prompts = render(records, self.processor, template="brief", system="You are a helpful assistant.")
+        self.skipped = []
+        self.asked = 0
+        self.gone = set()
+
+        def read(path, data_type):
+            self.asked += 1
+            if stop_at is not None and self.asked > stop_at:
+                raise KeyboardInterrupt
+            if path == "broken" or path in self.gone:
+                raise VideoError(path, "torn")
+            seed = sum(path.encode())
+            return make_clip(frames=1, fps=0, seed=seed) if data_type == "image" else make_clip(frames=4, seed=seed)
+
+        # Room for no second clip, so that every step asks for its own.
+        self.clips = ClipStore(read, 1e-9, workers)
+
+    def skip(self, row, reason):
+        self.skipped.append((row.path, reason))
+
+    def views(self, row, step=1, unit="frame"):
+        return open_views(
+            self.prompts[row],
+            step,
+            clips=self.clips,
+            processor=self.processor,
+            perturbations=(Shuffle(unit=unit),),
+            seed=3,
+            on_skip=self.skip,
+        )
+
+    def train(self, work, values, stop=None):
+        return train(
+            self.model,
+            self.processor,
+            self.prompts,
+            clips=self.clips,
+            settings=values,
+            seed=3,
+            work=work,
+            curve=work / "curve.csv",
+            on_skip=self.skip,
+            stop=stop,
+        )
+
+
+def parity_score(record, answers, perturbed, rewards, comparison=None, seed=0):
+    """In place of `score_group`: an ordered answer is right when its tokens add up to an even number."""
+    right = [float(sum(answer.ids) % 2 == 0) for answer in answers]
+    wrong, none = [0.0] * len(perturbed), [0.0] * len(answers)
+    drops = comparison and comparison.drops
+    terms = rewards.objective.terms(Evidence(right, [], wrong, [], comparison and comparison.log_probs, drops, seed))
+    # The bonus before normalisation is left out: it would say nothing that accuracy does not.
+    return GroupScore(right, none, none, terms, wrong, wrong, right, [True] * len(right))
