@@ -38,7 +38,7 @@ def main() -> None:
     check_names([source.name for source in section.sources])
     shutil.rmtree(paths.MEDIA, ignore_errors=True)
     candidates, quarantined = _collect(section.sources, section.workers)
-    media = _check(candidates, section.workers, loaded.video.read_limit_seconds)
+    media = _check(candidates, section.workers, section.read_limit_seconds)
     decodable = drop_undecodable(candidates, media)
     quarantined += decodable.quarantined
 
