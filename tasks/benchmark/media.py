@@ -14,13 +14,15 @@ _EDGE_BYTES = 1 << 16
 
 
 class Sampling(NamedTuple):
-    """Which frames, and how large; the fields of `params.Video`."""
+    """Which frames, and how large; the fields of `params.Video` and of the model's frame shape."""
 
     frames: int
     fps: float
     min_frames: int
     min_pixels: int
     max_pixels: int
+    side_factor: int = 28
+    fixed_side: int | None = None
 
 
 def locate(sample: Sample, root: Path) -> Path | None:

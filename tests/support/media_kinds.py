@@ -49,7 +49,7 @@ def write(
     """Encode `frames` frames; `milliseconds` gives each its own time, else they come at `rate`."""
     with av.open(str(path), "w", format=fmt, options={}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
+        (stream.width, stream.height), stream.pix_fmt = size, pix_fmt
         if tag:
             stream.codec_context.codec_tag = tag
         if milliseconds:

@@ -15,7 +15,7 @@ from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.decode import read_media
 from tasks.core.video.guard import LIMIT_SECONDS, guarded
 from tasks.core.video.picture import is_animation
-from tasks.core.video.resize import resize_clip
+from tasks.core.video.resize import SIDE_FACTOR, resize_clip
 
 FOLDER = Path(".cache/frames")
 
@@ -35,12 +35,14 @@ def open_clip(
     min_frames: int,
     min_pixels: int,
     max_pixels: int,
+    side_factor: int = SIDE_FACTOR,
+    fixed_side: int | None = None,
     window_seconds: tuple[float, float] | None = None,
     folder_rate: float | None = None,
     disk_cache_gb: float = 0.0,
     read_limit_seconds: float = LIMIT_SECONDS,
 ) -> Clip:
-    """A clip or image, sampled and resized; the keyword arguments are `params.Video.opening()`.
+    """A clip or image, sampled and resized; keyword arguments are `params.Video.opening()` and the model's frame shape.
 
     Args:
         path: media file, or a folder whose pictures are a video's frames; a folder is never kept in the cache.
@@ -50,6 +52,8 @@ def open_clip(
         min_frames: lower bound of frames.
         min_pixels: lower bound of a frame's pixels.
         max_pixels: upper bound of a frame's pixels.
+        side_factor: both sides become multiples of it.
+        fixed_side: frames become squares of this side, whatever the bounds; None keeps their ratio.
         window_seconds: first and last moment of the part to sample; None for the whole.
         folder_rate: pictures of a folder per second; None takes `fps`.
         disk_cache_gb: size of the cache of frames under .cache/frames, GiB; 0 decodes every time.
@@ -58,7 +62,7 @@ def open_clip(
     Raises:
         VideoError: it does not decode, or one side is absurdly longer than the other.
     """
-    budget = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+    budget = {"min_pixels": min_pixels, "max_pixels": max_pixels, "factor": side_factor, "fixed_side": fixed_side}
     sampling: dict[str, Any] = {"frames": frames, "fps": fps, "min_frames": min_frames}
     if window_seconds is not None:
         sampling["window_seconds"] = window_seconds
@@ -74,13 +78,13 @@ def open_clip(
     return _cache(FOLDER.resolve(), disk_cache_gb).get(path, settings, read)
 
 
-def read_resized(path: str, data_type: str, budget: Mapping[str, int], sampling: Mapping[str, Any]) -> Clip:
+def read_resized(path: str, data_type: str, budget: Mapping[str, Any], sampling: Mapping[str, Any]) -> Clip:
     """`open_clip` without its child and its cache: a file that hangs hangs the caller.
 
     Args:
         path: media file or folder of pictures.
         data_type: "image" | "video".
-        budget: min_pixels, max_pixels.
+        budget: keyword arguments of `resize_clip`.
         sampling: keyword arguments of `read_clip`.
     """
     clip = read_media(path, data_type, **sampling)
