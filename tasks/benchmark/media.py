@@ -19,13 +19,15 @@ _EDGE_BYTES = 1 << 16
 
 
 class Sampling(NamedTuple):
-    """Which frames, and how large; the fields of `params.Video`."""
+    """Which frames, and how large; the fields of `params.Video` and of the model's frame shape."""
 
     frames: int
     fps: float
     min_frames: int
     min_pixels: int
     max_pixels: int
+    side_factor: int = 28
+    fixed_side: int | None = None
 
 
 def locate(sample: Sample, root: Path) -> Path | None:
@@ -84,7 +86,7 @@ def read_sample(sample: Sample, path: Path, sampling: Sampling, *, windowed: boo
         kind = str(sample.extra.get("data_type", "video"))
         return open_clip(str(path), kind, **sampling._asdict(), disk_cache_gb=disk_cache_gb)
     try:
-        return resize_clip(clip, sampling.min_pixels, sampling.max_pixels)
+        return resize_clip(clip, sampling.min_pixels, sampling.max_pixels, sampling.side_factor, sampling.fixed_side)
     except ValueError as error:
         raise VideoError(path, str(error)) from error
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tasks.core.video.cache import Counts, FrameCache
 from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.decode import read_media
-from tasks.core.video.resize import resize_clip
+from tasks.core.video.resize import SIDE_FACTOR, resize_clip
 
 FOLDER = Path(".cache/frames")
 
@@ -29,9 +30,11 @@ def open_clip(
     min_frames: int,
     min_pixels: int,
     max_pixels: int,
+    side_factor: int = SIDE_FACTOR,
+    fixed_side: int | None = None,
     disk_cache_gb: float = 0.0,
 ) -> Clip:
-    """A clip or image, sampled and resized; the keyword arguments are `params.Video.opening()`.
+    """A clip or image, sampled and resized; keyword arguments are `params.Video.opening()` and the model's frame shape.
 
     Args:
         path: media file.
@@ -41,6 +44,8 @@ def open_clip(
         min_frames: lower bound of frames.
         min_pixels: lower bound of a frame's pixels.
         max_pixels: upper bound of a frame's pixels.
+        side_factor: both sides become multiples of it.
+        fixed_side: frames become squares of this side, whatever the bounds; None keeps their ratio.
         disk_cache_gb: size of the cache of frames under .cache/frames, GiB; 0 decodes every time.
 
     Raises:
@@ -50,13 +55,14 @@ def open_clip(
     def read() -> Clip:
         clip = read_media(path, data_type, frames=frames, fps=fps, min_frames=min_frames)
         try:
-            return resize_clip(clip, min_pixels, max_pixels)
+            return resize_clip(clip, min_pixels, max_pixels, side_factor, fixed_side)
         except ValueError as error:
             raise VideoError(path, str(error)) from error
 
     if not disk_cache_gb:
         return read()
-    settings = {"type": data_type, "min_pixels": min_pixels, "max_pixels": max_pixels}
+    settings: dict[str, Any] = {"type": data_type, "min_pixels": min_pixels, "max_pixels": max_pixels}
+    settings |= {"side_factor": side_factor, "fixed_side": fixed_side}
     if data_type != "image":
         settings |= {"frames": frames, "fps": fps, "min_frames": min_frames}
     return _cache(FOLDER.resolve(), disk_cache_gb).get(path, settings, read)
