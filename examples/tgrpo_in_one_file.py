@@ -37,8 +37,8 @@ from tasks.core.video.open import open_clip
 from tasks.core.world.split import make_split
 from tasks.grpo.data import schedule
 
-VIDEO = {"frames": 16, "fps": 2.0, "min_frames": 4, "min_pixels": 3136, "max_pixels": 3136}
-PROMPT = {"template": "brief", "system": "You are a helpful assistant."}
+VIDEO: dict[str, Any] = {"frames": 16, "fps": 2.0, "min_frames": 4, "min_pixels": 3136, "max_pixels": 3136}
+PROMPT: dict[str, Any] = {"template": "brief", "system": "You are a helpful assistant."}
 
 
 class Settings(NamedTuple):
