@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.params import Params, ParamsError, load
+from tasks.sft.given import take_checkpoint
 
 HERE = Path(__file__).parent
 CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "text", "train", "video"))]
@@ -27,6 +29,8 @@ CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "t
 def main() -> int:
     """Train, then write model, metrics and curve."""
     params = load()
+    if params.start.at == "sft":
+        return take_given(Path(str(params.start.path)))
     base = Path(params.models["base"])
     rows = read_table(paths.SFT_ROWS, SFT_SCHEMA)
     processor = load_processor(base)
@@ -76,6 +80,17 @@ def main() -> int:
     done = result.metrics
     print(f"sft: {done['steps']} steps on {len(rows)} rows, loss {done['loss']:.3f} -> {paths.SFT_MODEL}")
     tell_cache("sft")
+    return 0
+
+
+def take_given(checkpoint: Path) -> int:
+    """Take a checkpoint as the outcome; of several processes the first does it."""
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    files = take_checkpoint(checkpoint, paths.SFT_MODEL)
+    write_text(paths.curve("sft"), "step,loss\n")
+    write_json(paths.metrics("sft"), {"steps": 0, "skipped_rows": 0, "taken_from": str(checkpoint)})
+    print(f"sft: skipped, start.at is sft: {files} files of {checkpoint} -> {paths.SFT_MODEL}")
     return 0
 
 

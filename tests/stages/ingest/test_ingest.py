@@ -16,8 +16,9 @@ from tasks.ingest import manifest
 from tasks.ingest.ingest import check_names
 from tasks.ingest.manifest import Medium, check_media
 from tasks.ingest.mix import mix_media
-from tasks.ingest.parse import Candidate, drop_duplicates, media_path
-from tasks.ingest.sources import SourceError, draw_rows
+from tasks.ingest.pool import Pool, numbered, repeated_ids, without
+from tasks.ingest.root import MediaRoot
+from tasks.ingest.sources import FORMATS, SourceError, draw_rows
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
 ROW = {
@@ -37,8 +38,12 @@ def record(problem_id=0, data_type="video"):
     return Record(problem_id, "q", data_type, "numerical", [], "", "<answer>1</answer>", f"{problem_id}.mp4")
 
 
-def candidates(kinds, source="s"):
-    return [Candidate(source, "train", i, record(i, kind)) for i, kind in enumerate(kinds)]
+def table_of(*rows):
+    """A table of ingest from (source, row, record)."""
+    pool = Pool()
+    for name, place, item in rows:
+        pool.add(item, name, place)
+    return pool.table()
 
 
 @pytest.fixture
@@ -205,11 +210,14 @@ def test_a_source_that_cannot_be_read_is_one_line_and_exit_2(project, capsys, mo
 class TestDraw:
     def test_draw_keeps_order_and_is_fixed_by_its_seed(self, tmp_path):
         (tmp_path / "a.json").write_text(json.dumps(list(range(100))))
-        rows = list(read_rows(tmp_path / "a.json"))
-        drawn = draw_rows(rows, 10, 1)
-        assert drawn == draw_rows(rows, 10, 1) != draw_rows(rows, 10, 2)
-        assert [row.row for row in drawn] == sorted(row.row for row in drawn)
-        assert draw_rows(rows, 1000, 1) == rows
+
+        def draw(limit, seed):
+            return list(draw_rows(lambda: read_rows(tmp_path / "a.json"), limit, seed))
+
+        drawn = draw(10, 1)
+        assert drawn == draw(10, 1) != draw(10, 2)
+        assert len(drawn) == 10 and [row.row for row in drawn] == sorted(row.row for row in drawn)
+        assert draw(1000, 1) == draw(None, 1) == list(read_rows(tmp_path / "a.json"))
 
 
 class TestMediaPath:
@@ -229,7 +237,7 @@ class TestMediaPath:
 
     @pytest.mark.parametrize("path", ["a/clip.mp4", "./a/clip.mp4", "a/../a/clip.mp4", "in.mp4"])
     def test_inside(self, root, path):
-        assert Path(media_path(path, root, "here")).is_file()
+        assert MediaRoot(root).locate(path, "here") == str(root / path)
 
     @pytest.mark.parametrize(
         ("path", "reason"),
@@ -249,7 +257,7 @@ class TestMediaPath:
     )
     def test_refused(self, root, path, reason):
         with pytest.raises(RecordError) as caught:
-            media_path(path, root, "here")
+            MediaRoot(root).locate(path, "here")
         assert caught.value.field == "path"
         assert reason in caught.value.reason
 
@@ -270,15 +278,16 @@ class TestMix:
         ],
     )
     def test_counts(self, video, image, share, kept):
-        mixed = mix_media(candidates(["video"] * video + ["image"] * image), share, 0)
-        kinds = [candidate.record.data_type for candidate in mixed]
-        assert (kinds.count("video"), kinds.count("image")) == kept
+        kinds = ["video"] * video + ["image"] * image
+        places = mix_media(kinds, share, 0)
+        mixed = kinds if places is None else [kinds[place] for place in places]
+        assert (mixed.count("video"), mixed.count("image")) == kept
 
     def test_order_is_kept_and_the_draw_is_fixed_by_its_seed(self):
-        rows = candidates(["video", "image", "image"] * 20)
-        mixed = mix_media(rows, 0.5, 1)
-        assert mixed == mix_media(rows, 0.5, 1) != mix_media(rows, 0.5, 2)
-        assert [c.row for c in mixed] == sorted(c.row for c in mixed)
+        kinds = ["video", "image", "image"] * 20
+        mixed = mix_media(kinds, 0.5, 1)
+        assert mixed == mix_media(kinds, 0.5, 1) != mix_media(kinds, 0.5, 2)
+        assert mixed == sorted(mixed)
 
 
 class TestCheckMedia:
@@ -316,13 +325,41 @@ def _crash_on_turn(medium):
     return _check_medium(medium)
 
 
-def test_duplicates_keep_the_first():
-    rows = candidates(["video", "video"])
-    parsed = drop_duplicates([*rows, rows[1]._replace(row=2), *candidates(["image"], source="t")])
-    assert [(c.source, c.row) for c in parsed.candidates] == [("s", 0), ("s", 1), ("t", 0)]
-    assert [row.kind for row in parsed.quarantined] == ["duplicate"]
+def test_duplicates_keep_the_first_of_each_source():
+    table = table_of(("s", 0, record(0)), ("s", 1, record(1)), ("t", 0, record(0)), ("s", 2, record(1)))
+    reasons = repeated_ids(table)
+    assert reasons == [(3, "1 is taken by s row 1")]
+    kept, [lost] = without(table, "train", "duplicate", "problem_id", reasons)
+    assert kept.column("row").to_pylist() == [0, 1, 0]
+    assert (lost.source, lost.row, lost.problem_id, lost.kind) == ("s", 2, "1", "duplicate")
+    assert numbered(kept, ["s", "t"]).column("problem_id").to_pylist() == [0, 1, 10**12]
 
 
 def test_source_names_are_unique():
     with pytest.raises(SourceError, match="'a' appears 2 times"):
         check_names(["a", "b", "a"])
+
+
+class TestReasoning:
+    """Rows of video_r1_cot: `process` comes out as a whole completion."""
+
+    @pytest.mark.parametrize(
+        ("change", "process"),
+        [
+            pytest.param({}, "<think>so</think>\n<answer>4</answer>", id="published-file"),
+            pytest.param({"answer": "5"}, "<think>so</think>\n<answer>5</answer>", id="script-with-a-wrong-answer"),
+            pytest.param(
+                {"process": " <think>so</think>\n"}, "<think>so</think>\n<answer>4</answer>", id="white-space"
+            ),
+        ],
+    )
+    def test_read(self, tmp_path, change, process):
+        (tmp_path / "a.json").write_text(json.dumps([{**ROW, "process": "<think>so</think>", **change}]))
+        [row] = FORMATS["video_r1_cot"](tmp_path / "a.json", tmp_path)
+        assert row.value["process"] == process
+
+    @pytest.mark.parametrize("process", ["", None, "so", "<think>so", 3])
+    def test_rows_without_reasoning_are_faults(self, tmp_path, process):
+        (tmp_path / "a.json").write_text(json.dumps({"results": [{**ROW, "process": process}, ROW, 3]}))
+        rows = list(FORMATS["video_r1_cot"](tmp_path / "a.json", tmp_path))
+        assert [bool(row.fault) for row in rows] == [True, True, False]
