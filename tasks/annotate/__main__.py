@@ -17,7 +17,7 @@ from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
 from tasks.core.io.tables import read_table, write_table
 from tasks.core.io.work import Work, WorkLog, begin_work, code_digests, file_digest, find_work, media_digest
-from tasks.core.models.load import checkpoint_digest
+from tasks.core.models.load import checkpoint_digest, frame_shape_in
 from tasks.core.schemas.records import COT_SCHEMA, RECORD_SCHEMA, Record, record_from_row
 from tasks.core.video import open_clip, tell_cache
 
@@ -63,7 +63,7 @@ def take_given(at: str, path: str) -> int:
 
 def generate(config: params.Params, teacher: Path, left: list[Record], log: WorkLog) -> dict[int, dict[str, Any]]:
     """Answer the records that are left, logging each batch as it comes."""
-    read = partial(open_clip, **config.video.opening())
+    read = partial(open_clip, **config.video.opening(), **frame_shape_in(teacher)._asdict())
     answers: dict[int, dict[str, Any]] = {}
     with open_engine(model_path=teacher, **config.engine.model_dump()) as engine, bar(len(left)) as progress:
         for batch in answer_all(

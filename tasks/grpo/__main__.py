@@ -12,7 +12,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.io.work import Work, code_digests, file_digest, find_work, folder_digest
-from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
@@ -50,7 +50,8 @@ def main() -> int:
         row = f"{paths.RL_RECORDS}: problem_id {record.problem_id} ({record.path})"
         print(f"grpo: prompt left out: {row}: {reason}", file=sys.stderr)
 
-    store = open_store(params.video.opening(), params.grpo.frame_cache_gb, params.video.decode_workers)
+    opening = params.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
+    store = open_store(opening, params.grpo.frame_cache_gb, params.video.decode_workers)
     with StopRequest() as stop, store as clips:
         try:
             result = train(

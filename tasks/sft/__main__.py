@@ -13,7 +13,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.io.work import Work, code_digests, file_digest, find_work, folder_digest
-from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
@@ -51,7 +51,8 @@ def main() -> int:
         print(f"sft: row left out: {row}: {reason}", file=sys.stderr)
 
     table = examples([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
-    with open_store(params.video.opening(), params.sft.frame_cache_gb, params.video.decode_workers) as clips:
+    opening = params.video.opening() | frame_shape_in(base)._asdict()
+    with open_store(opening, params.sft.frame_cache_gb, params.video.decode_workers) as clips:
         result = train(
             model,
             processor,
