@@ -171,6 +171,7 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
         official_max_tokens=section.official_max_tokens,
         decode_workers=config.video.decode_workers,
         disk_cache_gb=config.video.disk_cache_gb,
+        read_limit_seconds=config.video.read_limit_seconds,
     )
 
 

@@ -50,6 +50,8 @@ class Ingest(Section):
     """Share of video rows in train and rl after mixing; null keeps what the sources hold."""
     workers: int = Field(2, ge=1)
     """Processes that render, decode and hash."""
+    read_limit_seconds: float = Field(60.0, gt=0)
+    """As `video.read_limit_seconds`, while files are checked."""
 
 
 def sources_of(start: Start, ingest: Ingest) -> list[Source]:
