@@ -11,19 +11,21 @@ from tqdm import tqdm
 
 from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
+from tasks.annotate.given import given_metrics, given_rows
 from tasks.annotate.plan import Kept, Question, kept_rows, missing, question_key
-from tasks.core.engine.endpoint import is_endpoint, read_endpoint
+from tasks.core.engine.endpoint import read_endpoint
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import file_digest
 from tasks.core.io.jsonl import JsonlWriter, read_jsonl
 from tasks.core.io.tables import read_table, write_table
-from tasks.core.io.work import ROWS, Work, begin_work, file_digest, find_work
-from tasks.core.models.load import checkpoint_digest
+from tasks.core.io.work import ROWS, Work, begin_work, find_work
+from tasks.core.models.load import checkpoint_digest, frame_shape_in, is_endpoint
 from tasks.core.schemas.records import COT_SCHEMA, MANIFEST_SCHEMA, RECORD_SCHEMA, Record, record_from_row
+from tasks.core.video import VERSION as CLIPS
 from tasks.core.video import open_clip, tell_cache
-from tasks.core.video.cache import VERSION as CLIPS
 
 ASKING = 1
 """Changes with code that changes what a teacher is shown or how it samples: completions of another one are not used."""
@@ -32,7 +34,9 @@ ASKING = 1
 def main() -> int:
     """Annotate the train table of the params file."""
     config = params.load()
-    teacher, samples = Path(config.models["teacher"]), config.annotate.samples
+    if config.start.at != "teacher":
+        return take_given(config.start.at, str(config.start.path))
+    teacher, samples = Path(config.teacher()), config.annotate.samples
     records = [record_from_row(row) for row in read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)]
     keys = question_keys(records, **config.prompt.model_dump())
     log = begin_work(work_of(config, teacher)) / ROWS
@@ -49,6 +53,16 @@ def main() -> int:
     write_table(paths.COT, rows, COT_SCHEMA)
     write_json(paths.metrics("annotate"), summary)
     report(summary, rows)
+    return 0
+
+
+def take_given(at: str, path: str) -> int:
+    """Ask nobody: the reasoning came with the records, or a checkpoint is taken that needs none."""
+    records = read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA) if at == "cot" else []
+    rows = given_rows(map(record_from_row, records))
+    write_table(paths.COT, rows, COT_SCHEMA)
+    write_json(paths.metrics("annotate"), given_metrics(rows, path))
+    print(f"annotate: skipped, start.at is {at}: {len(rows)} rows taken from {path}")
     return 0
 
 
@@ -97,7 +111,7 @@ def generate(
     config: params.Params, teacher: Path, questions: Sequence[Question], log: Path
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """Ask what is missing, logging each completion as it comes; what failed is not logged and asked again next time."""
-    read = partial(open_clip, **config.video.opening())
+    read = partial(open_clip, **config.video.opening(), **frame_shape_in(teacher)._asdict())
     total = sum(question.samples for question in questions)
     fresh: dict[tuple[str, int], dict[str, Any]] = {}
     with (

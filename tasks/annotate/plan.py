@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tasks.core.io.digests import value_digest
 from tasks.core.io.seeds import derive_seed
-from tasks.core.io.work import value_digest
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
 

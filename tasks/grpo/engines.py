@@ -15,6 +15,7 @@ import torch
 from trl.models import unwrap_model_for_generation
 
 from tasks.core.engine.sampler import RowSampler, generation_settings
+from tasks.core.text import opened_by
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
 from tasks.grpo.data import View
@@ -49,20 +50,20 @@ class TransformersRollouts:
     """`Rollouts` by the policy itself: vision features once per view, keys and values of a prompt once."""
 
     def __init__(
-        self, sampling: Any, tokenizer: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
+        self, sampling: Any, processor: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
     ) -> None:
         """Set up.
 
         Args:
             sampling: the `grpo.sampling` section.
-            tokenizer: of the policy.
+            processor: of the policy.
             ends: tokens that end an answer.
             share_prefix: see `rollout.sample`.
             drop_ended: see `rollout.sample`.
         """
-        self._settings, self._tokenizer, self._ends = sampling, tokenizer, ends
+        self._settings, self._tokenizer, self._ends = sampling, processor.tokenizer, ends
         self._share_prefix, self._drop_ended = share_prefix, drop_ended
-        self._config = generation_settings(tokenizer, ends, sampling.max_tokens)
+        self._config = generation_settings(processor, ends, sampling.max_tokens)
 
     def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
         """See `Rollouts.answer`."""
@@ -99,20 +100,25 @@ class TransformersRollouts:
                 sharded=sharded,
                 drop_ended=self._drop_ended,
             )
-        return [[answer_of_ids(ids, self._tokenizer, self._ends) for ids in group] for group in sampled]
+        return [
+            [answer_of_ids(ids, self._tokenizer, self._ends, opening=opened_by(ask.text)) for ids in group]
+            for ask, group in zip(asks, sampled, strict=True)
+        ]
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def answer_of_ids(ids: list[int], tokenizer: Any, ends: Sequence[int], logps: list[float] | None = None) -> Answer:
-    """Sampled tokens as an answer."""
-    text = tokenizer.decode(ids, skip_special_tokens=True)
+def answer_of_ids(
+    ids: list[int], tokenizer: Any, ends: Sequence[int], logps: list[float] | None = None, opening: str = ""
+) -> Answer:
+    """Sampled tokens as an answer, read behind what the prompt opened (`text.opened_by`)."""
+    text = opening + tokenizer.decode(ids, skip_special_tokens=True)
     return Answer(ids, text, not ids or ids[-1] not in ends, logps)
 
 
 def without_adapter_wrapper(model: Any) -> Any:
-    """The Qwen2.5-VL model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
+    """The model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tasks.core.engine.types import Completion, Request, failed
 from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs
+from tasks.core.text import opened_by
 
 R = TypeVar("R")
 
 
 def refusal(processor: Any, request: Request, max_model_len: int) -> str | None:
     """Why a request cannot be answered, or None when it can."""
-    if (problem := inputs.mismatch(request.prompt, request.clip, request.data_type)) is not None:
+    if (problem := inputs.mismatch(processor, request.prompt, request.clip, request.data_type)) is not None:
         return problem
     length = inputs.prompt_tokens(processor, request.prompt, request.clip)
     if length >= max_model_len:
         return f"prompt of {length} tokens leaves no room for an answer in max_model_len {max_model_len}"
     return None
+
+
+def with_opening(completion: Completion, request: Request) -> Completion:
+    """The completion as read: behind the think tag that the prompt's template opened for it."""
+    if completion.error:
+        return completion
+    return dataclasses.replace(completion, text=opened_by(request.prompt) + completion.text)
 
 
 def answer_isolated(answer: Callable[[list[R]], list[Completion]], rows: list[R]) -> list[Completion]:

@@ -25,8 +25,6 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.core.engine.types import EngineError
 from tasks.core.io.errors import reason_of
 
-SUFFIXES = (".yaml", ".yml")
-
 
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
@@ -45,11 +43,6 @@ class Endpoint:
         """Price of so many tokens."""
         prompt = prompt_tokens * self.usd_per_million_prompt_tokens
         return (prompt + completion_tokens * self.usd_per_million_completion_tokens) / 1e6
-
-
-def is_endpoint(path: Path | str) -> bool:
-    """Whether a model path names an endpoint file and not a checkpoint folder."""
-    return Path(path).suffix in SUFFIXES
 
 
 def read_endpoint(path: Path | str) -> Endpoint:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.core.engine.endpoint import is_endpoint, read_endpoint
+from tasks.core.engine.endpoint import read_endpoint
 from tasks.core.engine.types import Engine, EngineError
+from tasks.core.models.load import is_endpoint
 
 BACKENDS = ("vllm", "transformers")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from transformers import LogitsProcessorList
 
-from tasks.core.engine.admit import answer_isolated, refusal
+from tasks.core.engine.admit import answer_isolated, refusal, with_opening
 from tasks.core.engine.feed import Feed
 from tasks.core.engine.sampler import RowSampler, end_tokens, generation_settings, without_checkpoint_settings
 from tasks.core.engine.types import Answered, Completion, FinishReason, Request, failed, in_order
@@ -103,7 +103,7 @@ class TransformersEngine:
                 waiting = [row for place, row in enumerate(waiting) if place not in places]
                 for row, completion in zip(chosen, answer_isolated(answer, chosen), strict=True):
                     copies = done[id(row.request)]
-                    copies[row.copy] = completion
+                    copies[row.copy] = with_opening(completion, row.request)
                     if None not in copies:
                         yield row.request, kept(done.pop(id(row.request)))
 
@@ -125,14 +125,16 @@ class TransformersEngine:
             [request.prompt for request in requests],
             [request.clip for request in requests],
             [request.data_type for request in requests],
-        ).to(self._model.device)
+        )
         rooms = [min(max_tokens, self._max_model_len - int(length)) for length in batch["attention_mask"].sum(1)]
         seeds = [row.request.seed + row.copy for row in rows]
-        settings = generation_settings(self._processor.tokenizer, self._ends, max(rooms))
+        settings = generation_settings(self._processor, self._ends, max(rooms))
         sampler = RowSampler(seeds, max(rooms), temperature, top_p, self._model.device)
         with without_checkpoint_settings(self._model):
             output = self._model.generate(
-                **batch, generation_config=settings, logits_processor=LogitsProcessorList([sampler])
+                **{name: value.to(self._model.device) for name, value in batch.items()},
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([sampler]),
             )
         width = batch["input_ids"].shape[1]
         return [

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tasks.core.engine.admit import refusal
+from tasks.core.backbones import Backbone, of_processor
+from tasks.core.engine.admit import refusal, with_opening
 from tasks.core.engine.feed import Feed
 from tasks.core.engine.output import captured_output
 from tasks.core.engine.types import Answered, Completion, EngineError, FinishReason, Request, failed, in_order
 from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs, load
-from tasks.core.text.visual import VISUAL_TOKENS
 
 GIB = 1 << 30
 CPU_BATCHED_TOKENS = 4096
@@ -55,9 +55,11 @@ class VllmEngine:
         self._max_model_len = max_model_len
         # A few beyond what runs, so that a place that falls free is taken at once.
         self._in_flight, self._ahead = batch_size + max(1, batch_size // 4), max(1, batch_size // 4)
-        self._banned = banned_words(self._processor.tokenizer)
+        self._backbone = of_processor(self._processor)
+        self._banned = list(self._backbone.visual_tokens)
         self._llm = start(
             str(model_path),
+            mm_processor_kwargs=self._backbone.engine_options(),
             tensor_parallel_size=tensor_parallel,
             dtype=dtype,
             max_model_len=max_model_len,
@@ -102,7 +104,8 @@ class VllmEngine:
                         return
                     continue
                 for output in self._step(len(under_way)):
-                    yield under_way.pop(output.request_id), self._completions(output)
+                    request = under_way.pop(output.request_id)
+                    yield request, [with_opening(done, request) for done in self._completions(output)]
 
     def remarks(self) -> str:
         """See `Engine.remarks`."""
@@ -126,7 +129,7 @@ class VllmEngine:
         if (reason := refusal(self._processor, request, self._max_model_len)) is not None:
             raise ValueError(reason)
         try:
-            [number] = self._llm.enqueue([prompt(request)], [sampling], use_tqdm=False)
+            [number] = self._llm.enqueue([prompt(self._backbone, request)], [sampling], use_tqdm=False)
         except VLLMClientError as error:
             raise ValueError(f"{type(error).__name__}: {reason_of(error)}") from None
         except (VLLMError, RuntimeError, AssertionError) as error:
@@ -153,12 +156,6 @@ class VllmEngine:
         return Completion(text=text, token_ids=ids, finish_reason=reason, prompt_tokens=prompt_tokens)
 
 
-def banned_words(tokenizer: Any) -> list[str]:
-    """Visual special tokens of a tokenizer, as `SamplingParams.bad_words` takes them."""
-    vocabulary = tokenizer.get_vocab()
-    return [token for token in VISUAL_TOKENS if token in vocabulary]
-
-
 def sampling_params(
     seed: int, banned: list[str], temperature: float, top_p: float, max_tokens: int, **others: Any
 ) -> Any:
@@ -166,7 +163,7 @@ def sampling_params(
 
     Args:
         seed: of the request's own random stream; copy i of `n` has seed + i.
-        banned: tokens that are never sampled (`banned_words`).
+        banned: tokens that are never sampled (`Backbone.visual_tokens`).
         temperature: of sampling.
         top_p: of the nucleus.
         max_tokens: longest completion.
@@ -185,17 +182,12 @@ def sampling_params(
         raise EngineError(f"vLLM does not sample like this: {reason_of(error)}") from error
 
 
-def prompt(request: Request) -> dict[str, Any]:
+def prompt(backbone: Backbone, request: Request) -> dict[str, Any]:
     """A request as vLLM's prompt: text, frames and the metadata that keeps vLLM from sampling or resizing again."""
     if request.clip is None:
         return {"prompt": request.prompt}
-    if request.data_type == "image":
-        from PIL import Image
-
-        image = Image.fromarray(request.clip.frames[0])
-        return {"prompt": request.prompt, "multi_modal_data": {"image": image}}
-    metadata = {**inputs.video_metadata(request.clip), "do_sample_frames": False}
-    return {"prompt": request.prompt, "multi_modal_data": {"video": [(request.clip.frames, metadata)]}}
+    media = backbone.engine_media(request.clip, request.data_type)
+    return {"prompt": request.prompt, "multi_modal_data": media}
 
 
 def device_options(gpu_memory_utilization: float, kv_cache_gb: int, max_model_len: int) -> dict[str, Any]:
@@ -241,7 +233,6 @@ def start(model: str, **options: Any) -> Any:
                     model,
                     enable_prefix_caching=True,
                     limit_mm_per_prompt={"image": 1, "video": 1},
-                    mm_processor_kwargs={**inputs.UNTOUCHED, "cap_pixels_per_frame": False},
                     generation_config="vllm",
                     trust_remote_code=False,
                     disable_log_stats=True,

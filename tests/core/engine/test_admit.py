@@ -2,9 +2,11 @@
 
 import pytest
 
-from tasks.core.engine.admit import answer_isolated
+from tasks.core.engine.admit import answer_isolated, with_opening
 from tasks.core.engine.open import open_engine
-from tasks.core.engine.types import Completion, EngineError, Request
+from tasks.core.engine.types import Completion, EngineError, Request, failed
+from tasks.core.models import inputs
+from tasks.core.models.load import load_processor
 
 
 def request(key):
@@ -50,3 +52,13 @@ def test_a_failing_engine_is_not_a_bad_request():
 def test_unknown_backend_is_named(tmp_path):
     with pytest.raises(EngineError, match="'tgi'.*vllm, transformers"):
         open_engine("tgi", tmp_path)
+
+
+def test_a_completion_is_read_behind_the_tag_that_its_prompt_opened(tiny_model, chat):
+    processor = load_processor(tiny_model)
+    opened = [inputs.prompt_text(processor, chat(None)) + end for end in ("", "<think>\n", "<think>\n\n</think>\n")]
+    made = Completion("a</think><answer>B</answer>")
+    read = [with_opening(made, Request(prompt, prompt, None, "video", 0)) for prompt in opened]
+    assert [completion.text.startswith("<think>a") for completion in read] == [False, True, False]
+    lost = failed("torn")
+    assert with_opening(lost, Request("k", opened[1], None, "video", 0)) == lost
