@@ -43,6 +43,7 @@ def open_engine(
         from tasks.core.engine.parallel import ParallelEngine
 
         return ParallelEngine(
+            open_engine,
             backend,
             model_path,
             count=data_parallel,

@@ -13,14 +13,14 @@ import multiprocessing
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tasks.core.engine.feed import Feed
-from tasks.core.engine.types import Answered, Completion, EngineError, Request, in_order
+from tasks.core.engine.types import Answered, Completion, Engine, EngineError, Request, in_order
 from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs, load
 
@@ -43,6 +43,7 @@ class ParallelEngine:
 
     def __init__(
         self,
+        open_one: Callable[..., Engine],
         backend: str,
         model_path: Path | str,
         *,
@@ -54,6 +55,7 @@ class ParallelEngine:
         """Start the engines, all at once.
 
         Args:
+            open_one: opens an engine; a function of a module, for it is called in other processes.
             backend: of each engine.
             model_path: checkpoint folder.
             count: engines.
@@ -73,7 +75,7 @@ class ParallelEngine:
         self._workers: list[Worker] = []
         try:
             for environment in environments(count, tensor_parallel):
-                self._workers.append(_start(arguments, environment))
+                self._workers.append(_start(open_one, arguments, environment))
             for worker in self._workers:
                 self._receive(worker)
         except BaseException:
@@ -207,10 +209,10 @@ def shares(gpus: Sequence[str], count: int, tensor_parallel: int) -> list[dict[s
     return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[start : start + tensor_parallel])} for start in starts]
 
 
-def _start(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Worker:
+def _start(open_one: Callable[..., Engine], arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Worker:
     context = multiprocessing.get_context("spawn")  # a forked process could not use a GPU
     here, there = context.Pipe()
-    process = context.Process(target=serve, args=(there, dict(arguments)), name="engine")
+    process = context.Process(target=serve, args=(there, open_one, dict(arguments)), name="engine")
     with _set(environment):
         process.start()
     there.close()
@@ -232,10 +234,8 @@ def _set(environment: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def serve(connection: Connection, arguments: dict[str, Any]) -> None:
+def serve(connection: Connection, open_one: Callable[..., Engine], arguments: dict[str, Any]) -> None:
     """In a process of its own: open an engine and answer what comes, until the other side is gone."""
-    from tasks.core.engine.open import open_engine
-
     messages: queue.Queue[Any] = queue.Queue()
 
     def receive() -> None:
@@ -255,7 +255,7 @@ def serve(connection: Connection, arguments: dict[str, Any]) -> None:
             yield request
 
     try:
-        with open_engine(**arguments) as engine:
+        with open_one(**arguments) as engine:
             connection.send(("ready", None))
             while (message := messages.get())[0] == "begin":
                 for request, completions in engine.stream(requests(), **message[1]):
