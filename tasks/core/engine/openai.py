@@ -22,6 +22,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from tasks.core.engine.endpoint import Endpoint
@@ -85,7 +86,7 @@ class OpenAIEngine:
                         raise result
                     yield result
             finally:
-                if thread.is_alive():
+                with suppress(RuntimeError):  # the loop has ended, with nothing left to cancel
                     loop.call_soon_threadsafe(serving.cancel)
 
     def generate(
