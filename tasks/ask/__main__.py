@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from PIL import Image
-
 from tasks import params, paths
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.questions import build_request
@@ -16,7 +14,7 @@ from tasks.core.models.load import check_folder, frame_shape_in
 from tasks.core.schemas.records import PROBLEM_TYPES, Record
 from tasks.core.text import answer_of, think_of
 from tasks.core.text.options import lettered
-from tasks.core.video import VideoError, open_clip
+from tasks.core.video import data_type_of, open_clip
 
 
 def main() -> int:
@@ -64,21 +62,6 @@ def question(path: str, text: str, options: list[str], problem_type: str | None)
         solution="",
         path=path,
     )
-
-
-def data_type_of(path: str) -> str:
-    """Data type of a file: image if Pillow reads one still picture, else video (animations too).
-
-    Raises:
-        VideoError: no such file.
-    """
-    if not Path(path).is_file():
-        raise VideoError(path, "no such file")
-    try:
-        with Image.open(path) as image:
-            return "video" if getattr(image, "n_frames", 1) > 1 else "image"
-    except OSError:
-        return "video"
 
 
 def shown(text: str) -> str:

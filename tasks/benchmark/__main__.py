@@ -32,20 +32,11 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import Engine, EngineError
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import code_digests, file_digest, folder_digest, media_digest, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.io.work import (
-    Work,
-    WorkLog,
-    begin_work,
-    code_digests,
-    file_digest,
-    find_work,
-    folder_digest,
-    media_digest,
-    work_key,
-)
+from tasks.core.io.work import Work, WorkLog, begin_work, find_work
 from tasks.core.models.load import checkpoint_digest, frame_shape_in
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row, truth_of
 from tasks.core.video import open_clip, tell_cache
@@ -171,6 +162,7 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
         official_max_tokens=section.official_max_tokens,
         decode_workers=config.video.decode_workers,
         disk_cache_gb=config.video.disk_cache_gb,
+        read_limit_seconds=config.video.read_limit_seconds,
     )
 
 

@@ -14,8 +14,9 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.seeds import derive_seed
 from tasks.core.io.tables import write_arrow, write_table
 from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA
+from tasks.ingest.facts import KnownMedia
 from tasks.ingest.ingest import SPLITS, check_names, read_source, render_world, summarise, undecodable
-from tasks.ingest.manifest import MediaRow, check_media
+from tasks.ingest.manifest import Checker, MediaRow, Medium, check_media
 from tasks.ingest.mix import mix_media
 from tasks.ingest.parse import Candidate, Quarantined
 from tasks.ingest.pool import Pool, media_of, numbered, repeated_ids, without
@@ -32,7 +33,8 @@ def main() -> None:
     check_names([source.name for source in sources])
     shutil.rmtree(paths.MEDIA, ignore_errors=True)
     pooled, quarantined = _collect(sources, section.workers)
-    media = check_media((medium for table in pooled.values() for medium in media_of(table)), section.workers)
+    files = (medium for table in pooled.values() for medium in media_of(table))
+    media = _check(files, section.workers, section.read_limit_seconds)
 
     tables: dict[str, pa.Table] = {}
     for split in SPLITS:
@@ -49,6 +51,18 @@ def main() -> None:
     order = {source.name: place for place, source in enumerate(sources)}
     quarantined.sort(key=lambda row: (order[row.source], row.row))
     _write(tables, list(media.values()), quarantined)
+
+
+def _check(files: Iterable[Medium], workers: int, limit_seconds: float) -> dict[Medium, MediaRow]:
+    known = KnownMedia()
+    checker = Checker(known, limit_seconds)
+    try:
+        media = check_media(files, workers, checker)
+    finally:
+        known.close()
+    hashed, probed = checker.work.hashed, checker.work.probed
+    print(f"ingest: {len(media)} media files; {hashed} hashed, {probed} probed, the others known")
+    return media
 
 
 def _collect(sources: Iterable[params.Source], workers: int) -> tuple[dict[str, pa.Table], list[Quarantined]]:

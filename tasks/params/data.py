@@ -26,9 +26,10 @@ class Source(Section):
     """One source of records."""
 
     name: str
-    format: Literal["world", "video_r1", "video_r1_cot"]
+    format: Literal["world", "video_r1", "video_r1_cot", "table", "llava", "next_qa", "clevrer"]
     """`world`: rendered here. `video_r1`: a JSON array, JSONL or parquet file in Video-R1's record format.
-    `video_r1_cot`: the same with reasoning in `process`."""
+    `video_r1_cot`: the same with reasoning in `process`. `table`: a CSV or TSV file beside a folder of clips. `llava`:
+    conversations. `next_qa`, `clevrer`: the published files of these."""
     split: Literal["train", "rl", "test"]
     """Which table the records go to: annotated by the teacher, used for RL, or held out."""
     annotations: str | None = None
@@ -49,6 +50,8 @@ class Ingest(Section):
     """Share of video rows in train and rl after mixing; null keeps what the sources hold."""
     workers: int = Field(2, ge=1)
     """Processes that render, decode and hash."""
+    read_limit_seconds: float = Field(60.0, gt=0)
+    """As `video.read_limit_seconds`, while files are checked."""
 
 
 def sources_of(start: Start, ingest: Ingest) -> list[Source]:

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,12 +15,14 @@ from tasks.core.io.tables import read_table
 from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA, Record, RecordError
 from tasks.ingest import __main__ as stage
 from tasks.ingest import manifest
+from tasks.ingest.facts import PENDING, KnownMedia
 from tasks.ingest.ingest import check_names
-from tasks.ingest.manifest import Medium, check_media
+from tasks.ingest.manifest import Checker, Medium, check_media
 from tasks.ingest.mix import mix_media
 from tasks.ingest.pool import Pool, numbered, repeated_ids, without
 from tasks.ingest.root import MediaRoot
 from tasks.ingest.sources import FORMATS, SourceError, draw_rows
+from tests.support import bad_readers
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
 ROW = {
@@ -291,9 +295,81 @@ class TestMix:
 
 
 class TestCheckMedia:
-    def test_a_file_used_twice_is_checked_once(self):
+    """Facts of media: each file once, in children, and none again that is known."""
+
+    @pytest.fixture
+    def check(self, tmp_path):
+        """`check(media, workers)` -> (rows, files hashed, files probed), facts kept from call to call."""
+
+        def run(media, workers=1):
+            known = KnownMedia(tmp_path / "known")
+            checker = Checker(known)
+            rows = check_media(media, workers, checker)
+            known.close()
+            return rows, checker.work.hashed, checker.work.probed
+
+        return run
+
+    def test_a_file_used_twice_is_checked_once(self, check):
         clip = str(CLIPS / "slide.mp4")
-        assert len(check_media([Medium(clip, "video"), Medium(clip, "video")], 1)) == 1
+        rows, hashed, probed = check([Medium(clip, "video"), Medium(clip, "video")])
+        assert (len(rows), hashed, probed) == (1, 1, 1)
+
+    def test_only_new_files_are_hashed_and_probed(self, check, tmp_path):
+        for number in range(6):
+            Image.new("RGB", (6 + number, 4)).save(tmp_path / f"{number}.png")
+        files = [Medium(str(tmp_path / f"{number}.png"), "image") for number in range(6)]
+        first, *work = check(files[:5])
+        assert work == [5, 5]
+        again, *work = check(files[:5])
+        assert work == [0, 0] and again == first
+        more, *work = check(files)
+        assert work == [1, 1] and list(more) == files
+
+    def test_a_copy_is_hashed_and_not_probed(self, check, tmp_path):
+        clip, copy = CLIPS / "slide.mp4", tmp_path / "copy.mp4"
+        first, *_ = check([Medium(str(clip), "video")])
+        copy.write_bytes(clip.read_bytes())
+        rows, *work = check([Medium(str(copy), "video")])
+        assert work == [1, 0]
+        [row], [original] = rows.values(), first.values()
+        assert dataclasses.replace(row, path=original.path) == original and row.path == str(copy)
+
+    def test_a_file_that_changed_is_read_again(self, check, tmp_path):
+        path = tmp_path / "a.png"
+        for size in (6, 8):
+            Image.new("RGB", (size, 4)).save(path)
+            os.utime(path, ns=(size, size))
+            rows, *work = check([Medium(str(path), "image")])
+            assert work == [1, 1] and rows[Medium(str(path), "image")].width == size
+
+    def test_the_other_data_type_is_another_question(self, check):
+        clip = str(CLIPS / "slide.mp4")
+        check([Medium(clip, "video")])
+        rows, *work = check([Medium(clip, "image")])
+        assert work == [1, 1] and "not a readable image" in rows[Medium(clip, "image")].status
+
+    def test_a_refused_file_is_known_too(self, check, tmp_path):
+        (tmp_path / "a.mp4").write_bytes(b"text")
+        first, *_ = check([Medium(str(tmp_path / "a.mp4"), "video")])
+        rows, *work = check([Medium(str(tmp_path / "a.mp4"), "video")])
+        assert work == [0, 0] and rows == first
+
+    @pytest.mark.parametrize("damage", [b"", b"{}\n", b"\xff\xfe{", b'{"reader": "older"}\n', b"[1]\n[2]\n"])
+    def test_a_damaged_log_of_facts_is_no_log(self, check, tmp_path, damage):
+        clip = [Medium(str(CLIPS / "slide.mp4"), "video")]
+        first, *_ = check(clip)
+        (tmp_path / "known/facts.jsonl").write_bytes(damage)
+        assert check(clip) == (first, 1, 1)
+        assert check(clip) == (first, 0, 0)
+
+    def test_the_log_of_facts_does_not_grow_with_every_run(self, check, tmp_path):
+        path = tmp_path / "a.png"
+        Image.new("RGB", (6, 4)).save(path)
+        for turn in range(2 * PENDING):
+            os.utime(path, ns=(turn, turn))
+            check([Medium(str(path), "image")])
+        assert len((tmp_path / "known/facts.jsonl").read_bytes().splitlines()) <= PENDING + 3
 
     def test_workers_change_nothing(self, tmp_path):
         Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
@@ -302,27 +378,21 @@ class TestCheckMedia:
             Medium(str(tmp_path / "a.png"), "image"),
             Medium(str(CLIPS / "records.json"), "image"),
         ]
-        alone, together = check_media(media, 1), check_media(media, 2)
+        alone, together = (check_media(media, n, Checker(KnownMedia(tmp_path / str(n)))) for n in (1, 2))
         assert alone == together
         assert list(together) == media
         assert [row.status == "ok" for row in together.values()] == [True, True, False]
 
-    def test_a_file_that_kills_its_worker_costs_itself_only(self, tmp_path, monkeypatch):
+    def test_a_file_that_kills_or_holds_its_reader_costs_itself_only_and_is_tried_again(self, check, monkeypatch):
         media = [Medium(str(CLIPS / name), "video") for name in ("slide.mp4", "turn.mp4", "scene.gif")]
-        monkeypatch.setattr(manifest, "check_medium", _crash_on_turn)
-        statuses = [row.status for row in check_media(media, 2).values()]
-        assert statuses == ["ok", "the decoder crashed", "ok"]
-
-
-_check_medium = manifest.check_medium
-
-
-def _crash_on_turn(medium):
-    import os
-
-    if "turn" in medium.path:
-        os._exit(139)
-    return _check_medium(medium)
+        monkeypatch.setattr(manifest, "probe", bad_readers.crash_on_turn)
+        rows, *work = check(media, 2)
+        assert [row.status for row in rows.values()] == ["ok", "the decoder crashed (SIGSEGV)", "ok"]
+        rows, *work = check(media, 2)
+        assert work == [1, 1]
+        monkeypatch.undo()
+        rows, *work = check(media, 2)
+        assert work == [1, 1] and {row.status for row in rows.values()} == {"ok"}
 
 
 def test_duplicates_keep_the_first_of_each_source():
