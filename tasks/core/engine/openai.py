@@ -6,8 +6,8 @@ affair.
     400, 422, other 4xx                    refused: costs the request
     401, 403, 404                          the endpoint is not to be used: ends the run
     429, 408, 409, 5xx, no connection,     tried again after a pause that doubles, or as long as the server asks for;
-    no reply in time, a cut or damaged     after the last try it costs the request, or ends the run when meanwhile
-    reply                                  nothing else was answered either
+    no reply in time, a cut or damaged     after the last try it costs the request; it ends the run when no reply of any
+    reply                                  kind ever came, or when many requests in a row were lost so
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import os
 import queue
 import random
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Self
@@ -33,6 +32,8 @@ from tasks.core.io.errors import reason_of
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 UNUSABLE = (401, 403, 404)
 PASSING = (408, 409, 429)
+MANY_LOST = 8
+"""Requests in a row lost after which an endpoint is taken to be down; more where more are under way at once."""
 
 
 class DamagedReplyError(Exception):
@@ -52,7 +53,7 @@ class OpenAIEngine:
     def __init__(self, endpoint: Endpoint) -> None:
         """Connects at the first request."""
         self._endpoint = endpoint
-        self._tries, self._requests, self._last_answer = 0, 0, 0.0
+        self._tries, self._requests, self._lost_in_a_row, self._heard = 0, 0, 0, False
 
     def __enter__(self) -> Self:
         return self
@@ -104,8 +105,11 @@ class OpenAIEngine:
             base_url=self._endpoint.base_url, api_key=key, max_retries=0, timeout=self._endpoint.timeout_seconds
         )
 
+        # Looked up before any time limit runs: the library loads itself at the first look.
+        create = client.chat.completions.with_raw_response.create
+
         async def answer(request: Request) -> None:
-            results.put((request, await self._answer(client, request, sampling)))
+            results.put((request, await self._answer(create, request, sampling)))
             room.release()
 
         async with client, asyncio.TaskGroup() as group:
@@ -116,13 +120,13 @@ class OpenAIEngine:
                     break
                 group.create_task(answer(request))
 
-    async def _answer(self, client: Any, request: Request, sampling: dict[str, Any]) -> list[Completion]:
+    async def _answer(self, create: Any, request: Request, sampling: dict[str, Any]) -> list[Completion]:
         """`n` completions; of a server that gives fewer at once the others are asked for one by one."""
         messages = await asyncio.to_thread(with_pictures, json.loads(request.prompt), request)
         made: list[Completion] = []
         while len(made) < request.n:
             wanted = request.n - len(made) if not made else 1
-            reply = await self._try(client, messages, sampling | {"seed": request.seed + len(made), "n": wanted})
+            reply = await self._try(create, messages, sampling | {"seed": request.seed + len(made), "n": wanted})
             if isinstance(reply, str):
                 return [failed(reply)]
             made += reply[:wanted]
@@ -131,7 +135,7 @@ class OpenAIEngine:
         return made
 
     async def _try(
-        self, client: Any, messages: list[dict[str, Any]], sampling: dict[str, Any]
+        self, create: Any, messages: list[dict[str, Any]], sampling: dict[str, Any]
     ) -> list[Completion] | str:
         """Completions, or why there are none.
 
@@ -140,20 +144,20 @@ class OpenAIEngine:
         """
         import openai
 
-        begun, reason = time.monotonic(), ""
+        reason = ""
         self._requests += 1
         for attempt in range(self._endpoint.retries + 1):
             asked = None
             self._tries += 1
             try:
                 async with asyncio.timeout(self._endpoint.timeout_seconds):
-                    raw = await client.chat.completions.with_raw_response.create(
-                        model=self._endpoint.model, messages=messages, **sampling
-                    )
+                    raw = await create(model=self._endpoint.model, messages=messages, **sampling)
+                self._heard = True
                 completions = completions_of(raw.text)
-                self._last_answer = time.monotonic()
+                self._lost_in_a_row = 0
                 return completions
             except openai.APIStatusError as error:
+                self._heard = True
                 reason = f"{error.status_code}: {reason_of(error)}"
                 if error.status_code in UNUSABLE:
                     raise EngineError(f"{self._endpoint.base_url}: {reason}") from error
@@ -167,7 +171,8 @@ class OpenAIEngine:
             if attempt < self._endpoint.retries:
                 await asyncio.sleep(pause(attempt, asked))
         tries = f"{self._endpoint.retries + 1} tries, the last: {reason}"
-        if self._last_answer < begun:
+        self._lost_in_a_row += 1
+        if not self._heard or self._lost_in_a_row >= max(MANY_LOST, 2 * self._endpoint.concurrency):
             raise EngineError(f"{self._endpoint.base_url}: answers nothing; {tries}")
         return f"no answer in {tries}"
 

@@ -19,7 +19,7 @@ def short_pauses(monkeypatch):
 
 
 def endpoint(server, **changes):
-    settings = {"concurrency": 3, "timeout_seconds": 0.7, "retries": 4, **changes}
+    settings = {"concurrency": 3, "timeout_seconds": 1.0, "retries": 4, **changes}
     return Endpoint(server.base_url, "some-model", **settings)
 
 
@@ -48,7 +48,7 @@ def test_what_passes_is_tried_again(fault):
 
 def test_all_faults_at_once():
     requests = questions(12)
-    with served(FAULTS) as server, OpenAIEngine(endpoint(server)) as engine:
+    with served(FAULTS) as server, OpenAIEngine(endpoint(server, retries=9)) as engine:
         assert texts(engine.generate(requests, **SAMPLED)) == expected(requests)
 
 
@@ -83,14 +83,20 @@ def test_an_endpoint_that_may_not_be_used_ends_the_run(fault):
         engine.generate(questions(3), **SAMPLED)
 
 
-@pytest.mark.parametrize("fault", ["503", "hang"])
-def test_an_endpoint_that_answers_nothing_ends_the_run(fault):
+@pytest.mark.parametrize(("fault", "count"), [("503", 8), ("hang", 1), ("closed", 1)])
+def test_an_endpoint_that_answers_nothing_ends_the_run(fault, count):
     with (
         served([fault] * 99) as server,
         OpenAIEngine(endpoint(server, retries=1, timeout_seconds=0.3)) as engine,
         pytest.raises(EngineError, match="answers nothing; 2 tries"),
     ):
-        engine.generate(questions(3), **SAMPLED)
+        engine.generate(questions(count), **SAMPLED)
+
+
+def test_one_bad_request_alone_is_no_reason_to_end():
+    with served(["503"] * 99) as server, OpenAIEngine(endpoint(server, retries=1)) as engine:
+        [[lost]] = engine.generate(questions(1), **SAMPLED)
+    assert "no answer in 2 tries, the last: 503" in lost.error
 
 
 @pytest.mark.parametrize("ignores_n", [False, True], ids=["at once", "one by one"])
