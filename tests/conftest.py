@@ -29,7 +29,7 @@ def tiny_model(tmp_path_factory):
     from tasks.core.models.load import save_model
     from tasks.core.world.model import build_model, build_processor
 
-    processor = build_processor(TEXT * 4, vocabulary=360)
+    processor = build_processor("qwen2_5_vl", TEXT * 4, vocabulary=360)
     model = build_model(processor, hidden_size=64, layers=2, heads=2, vision_layers=1, seed=7)
     with torch.no_grad():
         for weight in model.parameters():

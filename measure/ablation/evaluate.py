@@ -60,7 +60,7 @@ def evaluate(
         VideoError: a test clip does not decode; rendered splits have none.
         ValueError: the split lacks temporal or static questions.
     """
-    config = generation_settings(processor.tokenizer, end_tokens(model, processor), max_tokens)
+    config = generation_settings(processor, end_tokens(model, processor), max_tokens)
     found: dict[tuple[bool, bool, str], list[float]] = defaultdict(list)
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]

@@ -107,7 +107,7 @@ def measure(name: str, folder: str, turns: int, device: str) -> Found:
         settings=settings,
         seed=SEED,
         work=Path(folder, name),
-        visual=most_visual_tokens(config.video.frames, config.video.max_pixels),
+        visual=most_visual_tokens(processor, config.video.frames, config.video.max_pixels),
     )
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=0.0)
     model.train()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tasks.core.backbones import of_processor
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
@@ -125,7 +126,8 @@ def open_views(
         None for such a prompt.
     """
     record = prompt.record
-    if (place_and_token := spelled(texts_of(record))) is not None:
+    visual = of_processor(processor).visual_tokens
+    if (place_and_token := spelled(texts_of(record), visual)) is not None:
         on_skip(record, ": ".join(place_and_token))
         return None
     try:
@@ -163,6 +165,8 @@ def frame_order(perturbation: Perturbation, frames: int, seed: int) -> list[int]
 
 def black_picture(processor: Any) -> EncodedPrompt:
     """A prompt of nothing but the smallest image, to stand for one that is lost."""
-    side = processor.image_processor.patch_size * processor.image_processor.merge_size
+    backbone = of_processor(processor)
+    shape = backbone.frame_shape(processor.image_processor.to_dict())
+    side = shape.fixed_side or shape.side_factor
     clip = Clip(np.zeros((1, side, side, 3), np.uint8), [0], 0.0, 0.0, 0.0)
-    return encode_prompt(processor, "<|vision_start|><|image_pad|><|vision_end|>", clip, "image")
+    return encode_prompt(processor, backbone.written["image"], clip, "image")

@@ -49,20 +49,20 @@ class TransformersRollouts:
     """`Rollouts` by the policy itself: vision features once per view, keys and values of a prompt once."""
 
     def __init__(
-        self, sampling: Any, tokenizer: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
+        self, sampling: Any, processor: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
     ) -> None:
         """Set up.
 
         Args:
             sampling: the `grpo.sampling` section.
-            tokenizer: of the policy.
+            processor: of the policy.
             ends: tokens that end an answer.
             share_prefix: see `rollout.sample`.
             drop_ended: see `rollout.sample`.
         """
-        self._settings, self._tokenizer, self._ends = sampling, tokenizer, ends
+        self._settings, self._tokenizer, self._ends = sampling, processor.tokenizer, ends
         self._share_prefix, self._drop_ended = share_prefix, drop_ended
-        self._config = generation_settings(tokenizer, ends, sampling.max_tokens)
+        self._config = generation_settings(processor, ends, sampling.max_tokens)
 
     def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
         """See `Rollouts.answer`."""
@@ -112,7 +112,7 @@ def answer_of_ids(ids: list[int], tokenizer: Any, ends: Sequence[int], logps: li
 
 
 def without_adapter_wrapper(model: Any) -> Any:
-    """The Qwen2.5-VL model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
+    """The model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 

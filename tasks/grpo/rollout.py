@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from transformers import DynamicCache, LogitsProcessorList
 
+from tasks.core.backbones import of_model
 from tasks.core.engine.sampler import RowSampler, likeliest, without_checkpoint_settings
+from tasks.core.models.inputs import padded
 from tasks.core.train.features import encoder_outputs
-from tasks.core.train.rows import EncodedPrompt, grids, pad_rows
+from tasks.core.train.rows import EncodedPrompt
 from tasks.grpo.decode import decode
 
 
@@ -56,29 +58,32 @@ def sample(
     Returns:
         For each prompt its answers' token ids, up to and with the first end token.
     """
-    if drop_ended and share_prefix and not sharded and model.device.type == "cpu":
+    backbone = of_model(model)
+    packs = backbone.unpackable(model) is None
+    if drop_ended and share_prefix and packs and not sharded and model.device.type == "cpu":
         choose = likeliest if sampler is None else sampler.choose
         found = iter(decode(model, prompts, features, copies, config, choose))
         return [[up_to_end(next(found), config.eos_token_id) for _ in range(count)] for count in copies]
-    inputs = {name: value.to(model.device) for name, value in padded(prompts, config.pad_token_id).items()}
-    positions = rope_positions(model, prompts, inputs)
+    rows = padded(prompts, config.pad_token_id, "left", kinds=backbone.places_by_kind)
+    inputs = {name: value.to(model.device) for name, value in rows.items()}
+    positions = backbone.generate_positions(model, prompts, inputs)
     owners = torch.tensor([row for row, count in enumerate(copies) for _ in range(count)], device=model.device)
-    expanded = {name: value[owners] for name, value in inputs.items()} | {"position_ids": positions[:, owners]}
+    expanded = {name: value[owners] for name, value in inputs.items()} | {"position_ids": positions[..., owners, :]}
     if share_prefix:
         cache = DynamicCache(config=model.config.get_text_config())
         model(
             **{name: value[:, :-1] for name, value in inputs.items()},
-            position_ids=positions[:, :, :-1],
+            position_ids=positions[..., :-1],
             mm_encoder_outputs=encoder_outputs(prompts, features),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        cache.batch_select_indices(owners)
+        cache.reorder_cache(owners)  # Of recurrent layers, too, which have no keys to select from.
         expanded["past_key_values"] = cache
     else:
-        rows = owners.tolist()
-        expanded["mm_encoder_outputs"] = encoder_outputs([prompts[i] for i in rows], [features[i] for i in rows])
+        each = owners.tolist()
+        expanded["mm_encoder_outputs"] = encoder_outputs([prompts[i] for i in each], [features[i] for i in each])
     processors = LogitsProcessorList([] if sampler is None else [sampler])
     with without_checkpoint_settings(model):
         output = model.generate(**expanded, generation_config=config, logits_processor=processors, synced_gpus=sharded)
@@ -86,22 +91,6 @@ def sample(
     for owner, tokens in zip(owners.tolist(), output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
         answers[owner].append(up_to_end(tokens, config.eos_token_id))
     return answers
-
-
-def padded(prompts: Sequence[EncodedPrompt], pad: int) -> dict[str, torch.Tensor]:
-    """Ids, mask and token kinds (B, L) of prompts, padded on the left."""
-    return {
-        "input_ids": pad_rows([prompt.ids for prompt in prompts], pad, "left"),
-        "attention_mask": pad_rows([torch.ones_like(prompt.ids) for prompt in prompts], 0, "left"),
-        "mm_token_type_ids": pad_rows([prompt.kinds for prompt in prompts], 0, "left"),
-    }
-
-
-def rope_positions(model: Any, prompts: Sequence[EncodedPrompt], inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Positions (4, B, L) in the form `generate` continues from: text order, then M-RoPE's time, height and width."""
-    spatial, _ = model.model.get_rope_index(**inputs, **grids(prompts))
-    text = (inputs["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
-    return torch.cat([text.unsqueeze(0), spatial])
 
 
 def up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:

@@ -78,7 +78,7 @@ class VideoGRPOTrainer(FiniteSteps, ResumesWeights, ViewForwards, GRPOTrainer):
             args: TRL's view of it (`train.arguments`).
             log: takes the rollouts of every step.
             on_skip: told of prompts left out.
-            rollouts: makes the engine of rollouts from the tokenizer and the tokens that end an answer.
+            rollouts: makes the engine of rollouts from the processor and the tokens that end an answer.
             peft_config: adapter to train in place of the weights.
             callbacks: trainer callbacks.
         """
@@ -94,7 +94,7 @@ class VideoGRPOTrainer(FiniteSteps, ResumesWeights, ViewForwards, GRPOTrainer):
         if self.ref_model is not None and self.is_fsdp_enabled:
             self.ref_model = sharded_reference(self.model, self.accelerator)
         self._prepare_forwards(settings)
-        self._rollouts = rollouts(self._tokenizer, self.eos_token_ids)
+        self._rollouts = rollouts(processor, self.eos_token_ids)
         self._prompts, self._order, self._clips, self._rollout_log, self._on_skip = prompts, order, clips, log, on_skip
         self._asks = settings.objective.asks()
         self._rewards = rewards_of(settings)

@@ -24,8 +24,9 @@ from typing import Any
 
 import torch
 
+from tasks.core.backbones import of_processor
 from tasks.core.engine.types import EngineError, Request
-from tasks.core.engine.vllm import banned_words, device_options, prompt, sampling_params, set_environment, start
+from tasks.core.engine.vllm import device_options, prompt, sampling_params, set_environment, start
 from tasks.core.io.errors import reason_of
 from tasks.grpo.engines import Ask, answer_of_ids
 from tasks.grpo.rollout import Answer
@@ -46,7 +47,7 @@ class VllmRollouts:
         self,
         folder: Path | str,
         sampling: Any,
-        tokenizer: Any,
+        processor: Any,
         ends: Sequence[int],
         *,
         dtype: str,
@@ -60,7 +61,7 @@ class VllmRollouts:
         Args:
             folder: checkpoint whose shape, tokenizer and processor the policy has; its weights are replaced.
             sampling: the `grpo.sampling` section.
-            tokenizer: of the policy.
+            processor: of the policy.
             ends: tokens that end an answer.
             dtype: of the engine's weights.
             max_model_len: prompt plus answer, tokens.
@@ -71,13 +72,15 @@ class VllmRollouts:
         Raises:
             EngineError: vLLM is not installed or does not start.
         """
-        self._folder, self._sampling, self._tokenizer, self._ends = str(folder), sampling, tokenizer, ends
-        self._banned = banned_words(tokenizer)
+        self._folder, self._sampling, self._ends = str(folder), sampling, ends
+        self._tokenizer, self._backbone = processor.tokenizer, of_processor(processor)
+        self._banned = list(self._backbone.visual_tokens)
         self._dtype = dtype
         self._options = {
             "dtype": dtype,
             "max_model_len": max_model_len,
             "max_num_seqs": max_sequences,
+            "mm_processor_kwargs": self._backbone.engine_options(),
             **device_options(gpu_memory_utilization, kv_cache_gb, max_model_len),
         }
         self._several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
@@ -162,7 +165,7 @@ class VllmRollouts:
         for ask in asks:
             for seed in ask.seeds:
                 request = Request(ask.view.key, ask.text, ask.view.clip, ask.data_type, seed)
-                requests.append(prompt(request))
+                requests.append(prompt(self._backbone, request))
                 params.append(
                     sampling_params(
                         seed,
@@ -192,7 +195,7 @@ class StaleEngineError(EngineError):
 
 
 def weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and values of a Qwen2.5-VL model as vLLM's loader takes them."""
+    """Names and values of a model as vLLM's loader takes them."""
     for name, value in model.state_dict().items():
         yield name, value.detach()
 

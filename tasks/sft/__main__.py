@@ -64,7 +64,7 @@ def main() -> int:
             seed=params.seed,
             work=work,
             curve=paths.curve("sft"),
-            visual=most_visual_tokens(params.video.frames, params.video.max_pixels),
+            visual=most_visual_tokens(processor, params.video.frames, params.video.max_pixels),
         )
     publish(result.trainer, work, paths.SFT_MODEL, params.sft.dtype)
     if not result.trainer.is_world_process_zero():

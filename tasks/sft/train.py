@@ -17,7 +17,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.checkpoints import Sealing, resume_point
 from tasks.core.train.curve import curve_csv, mean_of_last
-from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs
+from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, train_encoder, trains
 from tasks.core.train.guards import FiniteSteps, Guards, Limits
 from tasks.core.train.padding_free import read
 from tasks.core.train.resume import ResumesWeights
@@ -82,8 +82,9 @@ class VideoSFTTrainer(FiniteSteps, ResumesWeights, SFTTrainer):
         media = inputs.pop("media", None)
         if media is not None:
             encoder = self.accelerator.unwrap_model(model)
-            with torch.no_grad(), self.accelerator.autocast():
-                features = encode_media(encoder, media.prompts, self._store)
+            learns = trains(encoder)
+            with torch.set_grad_enabled(learns), self.accelerator.autocast():
+                features = encode_media(encoder, media.prompts, None if learns else self._store)
             inputs["mm_encoder_outputs"] = encoder_outputs(media.prompts, features)
         reader = partial(read, model) if "row_lengths" in inputs else model
         return super().compute_loss(reader, inputs, *others, **options)
@@ -122,7 +123,7 @@ def train(
     """Train `model` in place.
 
     Args:
-        model: Qwen2.5-VL, float32 weights whatever `settings.dtype`, which is what the forward computes in.
+        model: float32 weights whatever `settings.dtype`, which is what the forward computes in.
         processor: its processor.
         rows: training rows; `collator` holds the same.
         collator: makes batches of row indices; one that packs them has prepared `model`.
@@ -173,7 +174,7 @@ def trainer_of(
     visual: Mapping[str, int] | None = None,
 ) -> VideoSFTTrainer:
     """The trainer that `train` runs; the arguments are the same."""
-    model.model.visual.requires_grad_(settings.train_vision)
+    train_encoder(model, settings.train_vision)
     columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
     if settings.group_by_length:
         columns["length"] = lengths(rows, processor, visual)

@@ -129,7 +129,7 @@ def generation(stage, **changes):
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=[tokenizer.eos_token_id],
-        suppress_tokens=visual_token_ids(tokenizer),
+        suppress_tokens=visual_token_ids(stage.processor),
         **changes,
     )
 
@@ -156,7 +156,7 @@ def test_a_shared_prefix_changes_no_answer(stage):
 @torch.no_grad()
 def test_visual_tokens_are_never_sampled(stage):
     """With weights of the output layer turned towards them, they would be."""
-    banned = visual_token_ids(stage.processor.tokenizer)
+    banned = visual_token_ids(stage.processor)
     stage.model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(stage.model.lm_head.weight))
     views = some_views(stage)
     features = encode_media(stage.model, views)

@@ -116,7 +116,7 @@ def test_a_penalty_in_the_checkpoint_changes_no_answer(stage, drop_ended):
     found = []
     for penalty in (1.0, 5.0):
         stage.model.generation_config.repetition_penalty = penalty
-        engine = TransformersRollouts(settings().sampling, tokenizer, [tokenizer.eos_token_id], True)
+        engine = TransformersRollouts(settings().sampling, stage.processor, [tokenizer.eos_token_id], True)
         sampler = RowSampler(range(10), 6, 1.0, 1.0, "cpu")
         found.append(
             sample(stage.model, views, features, [2] * 5, engine._config, sampler=sampler, drop_ended=drop_ended)

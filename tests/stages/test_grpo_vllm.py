@@ -28,11 +28,15 @@ LOSSES = [(0.0, 6.6967), (0.0, 7.07977), (0.0, 8.23405)]
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model):
+def processor(tiny_model):
+    return load_processor(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model, processor):
     """The module's engine, and its start and close made free for every other user."""
-    processor = load_processor(tiny_model)
     made = rollouts(
-        processor.tokenizer,
+        processor,
         [processor.tokenizer.eos_token_id],
         folder=str(tiny_model),
         settings=settings(rollout_engine="vllm", rollout_max_len=512),
@@ -87,11 +91,11 @@ def test_answers_follow_the_trainers_weights_and_carry_its_log_probabilities(eng
     assert engine.answer(policy, asks) != first, "neither weights nor cached prefixes are the old ones"
 
 
-def test_greedy_answers_equal_the_policys_own(engine, policy, asks, monkeypatch):
+def test_greedy_answers_equal_the_policys_own(engine, processor, policy, asks, monkeypatch):
     greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=6)
     monkeypatch.setattr(engine, "_sampling", greedy)
     found = [[answer.ids for answer in group] for group in engine.answer(policy, asks)]
-    own = TransformersRollouts(greedy, engine._tokenizer, engine._ends, True)
+    own = TransformersRollouts(greedy, processor, engine._ends, True)
     encoded = [ask.view.encoded for ask in asks]
     with torch.no_grad():
         from tasks.core.train.features import encode_media
@@ -122,10 +126,10 @@ def test_rollouts_and_the_engine_give_the_same_tokens(engine, policy, asks, tiny
     assert len({ids for group in tuples for ids in group}) > 4
 
 
-def test_visual_tokens_are_never_sampled(engine, policy, asks, monkeypatch):
+def test_visual_tokens_are_never_sampled(engine, processor, policy, asks, monkeypatch):
     monkeypatch.setattr(engine, "_sampling", Sampling(temperature=2.0, top_p=1.0, max_tokens=60))
     drawn = {token for group in engine.answer(policy, asks) for answer in group for token in answer.ids}
-    assert drawn.isdisjoint(visual_token_ids(engine._tokenizer)) and len(drawn) > 50
+    assert drawn.isdisjoint(visual_token_ids(processor)) and len(drawn) > 50
 
 
 @pytest.mark.parametrize("fault", ["weights", "version"])

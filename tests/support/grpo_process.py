@@ -97,7 +97,7 @@ def sharded_answers(model, rank, shard):
         is_deepspeed_enabled=False,
     )
     ends = list(range(0, 360, 3)) if rank else [stage.processor.tokenizer.eos_token_id]
-    engine = TransformersRollouts(settings().sampling, stage.processor.tokenizer, ends, True)
+    engine = TransformersRollouts(settings().sampling, stage.processor, ends, True)
     asks = [Ask("", "video", view, list(range(10 * rank, 10 * rank + 4)))]
     return [answer.ids for step in range(2) for answer in engine.answer(trainer, asks)[0]]
 

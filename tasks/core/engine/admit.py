@@ -15,7 +15,7 @@ Answer = Callable[[list[Request]], list[list[Completion]]]
 
 def refusal(processor: Any, request: Request, max_model_len: int) -> str | None:
     """Why a request cannot be answered, or None when it can."""
-    if (problem := inputs.mismatch(request.prompt, request.clip, request.data_type)) is not None:
+    if (problem := inputs.mismatch(processor, request.prompt, request.clip, request.data_type)) is not None:
         return problem
     length = inputs.prompt_tokens(processor, request.prompt, request.clip)
     if length >= max_model_len:

@@ -65,20 +65,20 @@ def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     return scores.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
 
 
-def generation_settings(tokenizer: Any, ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
+def generation_settings(processor: Any, ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
     """Greedy settings for `generate`, to be turned into sampling by a `RowSampler`; visual tokens are never sampled.
 
     Args:
-        tokenizer: of the model.
+        processor: of the model.
         ends: tokens that end a completion.
         max_new_tokens: longest completion.
     """
     return GenerationConfig(
         do_sample=False,
         max_new_tokens=max_new_tokens,
-        pad_token_id=tokenizer.pad_token_id,
+        pad_token_id=processor.tokenizer.pad_token_id,
         eos_token_id=list(ends),
-        suppress_tokens=visual_token_ids(tokenizer),
+        suppress_tokens=visual_token_ids(processor),
     )
 
 

@@ -84,14 +84,16 @@ class TransformersEngine:
             [request.prompt for request in requests],
             [request.clip for request in requests],
             [request.data_type for request in requests],
-        ).to(self._model.device)
+        )
         rooms = [min(max_tokens, self._max_model_len - int(length)) for length in batch["attention_mask"].sum(1)]
         seeds = [request.seed + copy for request, copy in rows]
-        settings = generation_settings(self._processor.tokenizer, self._ends, max(rooms))
+        settings = generation_settings(self._processor, self._ends, max(rooms))
         sampler = RowSampler(seeds, max(rooms), temperature, top_p, self._model.device)
         with without_checkpoint_settings(self._model):
             output = self._model.generate(
-                **batch, generation_config=settings, logits_processor=LogitsProcessorList([sampler])
+                **{name: value.to(self._model.device) for name, value in batch.items()},
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([sampler]),
             )
         width = batch["input_ids"].shape[1]
         return [self._completion(ids[width:].tolist(), room) for ids, room in zip(output, rooms, strict=True)]

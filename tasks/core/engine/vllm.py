@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tasks.core.backbones import Backbone, of_processor
 from tasks.core.engine.admit import answer_admitted
 from tasks.core.engine.output import captured_output
 from tasks.core.engine.types import Completion, EngineError, FinishReason, Request
 from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs, load
-from tasks.core.text.visual import VISUAL_TOKENS
 
 GIB = 1 << 30
 CPU_BATCHED_TOKENS = 4096
@@ -52,9 +52,11 @@ class VllmEngine:
         set_environment(tensor_parallel)
         self._processor = load.load_processor(model_path)
         self._max_model_len = max_model_len
-        self._banned = banned_words(self._processor.tokenizer)
+        self._backbone = of_processor(self._processor)
+        self._banned = list(self._backbone.visual_tokens)
         self._llm = start(
             str(model_path),
+            mm_processor_kwargs=self._backbone.engine_options(),
             tensor_parallel_size=tensor_parallel,
             dtype=dtype,
             max_model_len=max_model_len,
@@ -96,7 +98,9 @@ class VllmEngine:
             sampling_params(request.seed, self._banned, temperature, top_p, max_tokens, n=n) for request in batch
         ]
         try:
-            outputs = self._llm.generate([prompt(request) for request in batch], sampling, use_tqdm=False)
+            outputs = self._llm.generate(
+                [prompt(self._backbone, request) for request in batch], sampling, use_tqdm=False
+            )
         except VLLMClientError as error:
             raise ValueError(reason_of(error)) from error  # One request's fault: the batch is halved down to it.
         except (VLLMError, RuntimeError, AssertionError) as error:
@@ -110,12 +114,6 @@ class VllmEngine:
         return Completion(text=text, token_ids=ids, finish_reason=reason)
 
 
-def banned_words(tokenizer: Any) -> list[str]:
-    """Visual special tokens of a tokenizer, as `SamplingParams.bad_words` takes them."""
-    vocabulary = tokenizer.get_vocab()
-    return [token for token in VISUAL_TOKENS if token in vocabulary]
-
-
 def sampling_params(
     seed: int, banned: list[str], temperature: float, top_p: float, max_tokens: int, **others: Any
 ) -> Any:
@@ -123,7 +121,7 @@ def sampling_params(
 
     Args:
         seed: of the request's own random stream; copy i of `n` has seed + i.
-        banned: tokens that are never sampled (`banned_words`).
+        banned: tokens that are never sampled (`Backbone.visual_tokens`).
         temperature: of sampling.
         top_p: of the nucleus.
         max_tokens: longest completion.
@@ -142,17 +140,12 @@ def sampling_params(
         raise EngineError(f"vLLM does not sample like this: {reason_of(error)}") from error
 
 
-def prompt(request: Request) -> dict[str, Any]:
+def prompt(backbone: Backbone, request: Request) -> dict[str, Any]:
     """A request as vLLM's prompt: text, frames and the metadata that keeps vLLM from sampling or resizing again."""
     if request.clip is None:
         return {"prompt": request.prompt}
-    if request.data_type == "image":
-        from PIL import Image
-
-        image = Image.fromarray(request.clip.frames[0])
-        return {"prompt": request.prompt, "multi_modal_data": {"image": image}}
-    metadata = {**inputs.video_metadata(request.clip), "do_sample_frames": False}
-    return {"prompt": request.prompt, "multi_modal_data": {"video": [(request.clip.frames, metadata)]}}
+    media = backbone.engine_media(request.clip, request.data_type)
+    return {"prompt": request.prompt, "multi_modal_data": media}
 
 
 def device_options(gpu_memory_utilization: float, kv_cache_gb: int, max_model_len: int) -> dict[str, Any]:
@@ -198,7 +191,6 @@ def start(model: str, **options: Any) -> Any:
                     model,
                     enable_prefix_caching=True,
                     limit_mm_per_prompt={"image": 1, "video": 1},
-                    mm_processor_kwargs={**inputs.UNTOUCHED, "cap_pixels_per_frame": False},
                     generation_config="vllm",
                     trust_remote_code=False,
                     disable_log_stats=True,

@@ -45,7 +45,7 @@ def test_copies_differ(engine, requests):
 
 
 def test_visual_tokens_are_never_sampled(engine, tiny_model, requests):
-    banned = set(visual_token_ids(load_processor(tiny_model).tokenizer))
+    banned = set(visual_token_ids(load_processor(tiny_model)))
     results = engine.generate(requests[:8], temperature=2.0, top_p=1.0, max_tokens=40)
     assert not banned & {token for [completion] in results for token in completion.token_ids}
 
