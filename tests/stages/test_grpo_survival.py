@@ -61,7 +61,7 @@ def terminate_once(monkeypatch, owner, name, at):
 
 
 MOMENTS = [
-    pytest.param("_attempt", 2, 2, id="while clips are read and answers sampled"),
+    pytest.param("_complete", 2, 2, id="while clips are read and answers sampled"),
     pytest.param("_compute_loss", 3, 2, id="in the forward"),
     pytest.param("_report_tokens", 4, 2, id="before the backward of the second micro-batch"),
     pytest.param("_save_checkpoint", 1, 3, id="while a checkpoint is written"),
