@@ -17,6 +17,12 @@ TEXT = [
 ]
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: of several processes none is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """Folder of a random Qwen2.5-VL of some 200 thousand weights, saved as a checkpoint.

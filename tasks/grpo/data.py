@@ -17,7 +17,8 @@ from tasks.core.text import spelled
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt, encode_prompt, reordered
 from tasks.core.video import Clip, VideoError, shuffle_clip, shuffle_order
-from tasks.grpo.objectives.perturbations import Perturbation, Reverse, Shuffle
+from tasks.core.video.perturb import perturb
+from tasks.grpo.objectives.perturbations import Freeze, Mirror, OneFrame, Perturbation, Reverse, Shuffle
 
 OnSkip = Callable[[Record, str], None]
 """Told of a prompt that was left out, and why."""
@@ -38,7 +39,7 @@ class View(NamedTuple):
     perturbed: bool
     """Whether frames are shown other than in their true order."""
     order: list[int]
-    """Sampled frames in the order shown; [0] for an image."""
+    """Sampled frames in the order shown; [0] for an image. A view that is no order of them counts its own."""
     encoded: EncodedPrompt
     clip: Clip
     """Its frames, in that order."""
@@ -143,24 +144,47 @@ def open_views(
         return Views(ordered, [])
     drawn_by = (seed, "shuffle", step, record.problem_id)
     seeds = [derive_seed(*drawn_by), *(derive_seed(*drawn_by, number) for number in range(1, len(perturbations)))]
-    orders = [frame_order(each, len(clip.frames), own) for each, own in zip(perturbations, seeds, strict=False)]
-    if true_order in orders:
-        return Views(ordered, [])
     perturbed = []
-    for number, order in enumerate(orders):
-        shown = shuffle_clip(clip, order)
-        perturbed.append(View(f"{name} perturbed {number}", True, order, reordered(encoded, order, shown), shown))
+    for number, (perturbation, own) in enumerate(zip(perturbations, seeds, strict=False)):
+        view = _perturbed_view(f"{name} perturbed {number}", perturbation, own, ordered, prompt, processor)
+        if view is None:
+            return Views(ordered, [])
+        perturbed.append(view)
     return Views(ordered, perturbed)
 
 
-def frame_order(perturbation: Perturbation, frames: int, seed: int) -> list[int]:
-    """Order to show `frames` frames in; the true one where the clip is too short to be perturbed so."""
+def _perturbed_view(
+    key: str, perturbation: Perturbation, seed: int, ordered: View, prompt: Prompt, processor: Any
+) -> View | None:
+    """A view beside the ordered one; None where the clip is too short for it."""
+    clip = ordered.clip
+    order = frame_order(perturbation, len(clip.frames), seed)
+    if order is not None:
+        if order == ordered.order:
+            return None
+        shown = shuffle_clip(clip, order)
+        return View(key, True, order, reordered(ordered.encoded, order, shown), shown)
+    if len(clip.frames) < 2:
+        return None
+    shown = perturb(clip, perturbation.kind)
+    # Other pixels than the file's: nothing else that was encoded of it may stand for them.
+    encoded = encode_prompt(processor, prompt.text, shown, prompt.record.data_type, None)
+    return View(key, True, list(range(len(shown.frames))), encoded, shown)
+
+
+def frame_order(perturbation: Perturbation, frames: int, seed: int) -> list[int] | None:
+    """Order to show `frames` frames in: the true one where the clip is too short to be perturbed so.
+
+    None for a perturbation that is no order of the frames.
+    """
     match perturbation:
         case Shuffle(unit=unit):
             return shuffle_order(frames, seed, unit)
         case Reverse():
             return list(range(frames))[::-1]
-    raise ValueError(f"no order for {perturbation!r}")
+        case Freeze() | OneFrame() | Mirror():
+            return None
+    raise ValueError(f"no view for {perturbation!r}")
 
 
 def black_picture(processor: Any) -> EncodedPrompt:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tasks.core.engine.sampler import RowSampler, generation_settings
+from tasks.core.text import opened_by
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
 from tasks.grpo.data import View
@@ -97,17 +98,20 @@ class TransformersRollouts:
                 sharded=policy.sharded,
                 drop_ended=self._drop_ended,
             )
-        return [[completion_of_ids(ids, self._tokenizer, self._ends) for ids in group] for group in sampled]
+        return [
+            [completion_of_ids(ids, self._tokenizer, self._ends, opening=opened_by(request.text)) for ids in group]
+            for request, group in zip(requests, sampled, strict=True)
+        ]
 
     def close(self) -> None:
         """Nothing is held."""
 
 
 def completion_of_ids(
-    ids: list[int], tokenizer: Any, ends: Sequence[int], log_probs: list[float] | None = None
+    ids: list[int], tokenizer: Any, ends: Sequence[int], log_probs: list[float] | None = None, opening: str = ""
 ) -> Completion:
-    """Sampled tokens as a completion."""
-    text = tokenizer.decode(ids, skip_special_tokens=True)
+    """Sampled tokens as a completion, read behind what the prompt opened (`text.opened_by`)."""
+    text = opening + tokenizer.decode(ids, skip_special_tokens=True)
     return Completion(ids, text, not ids or ids[-1] not in ends, log_probs)
 
 

@@ -29,6 +29,7 @@ from tasks.core.backbones import of_processor
 from tasks.core.engine.types import EngineError, Request
 from tasks.core.engine.vllm import device_options, prompt, sampling_params, set_environment, start
 from tasks.core.io.errors import reason_of
+from tasks.core.text import opened_by
 from tasks.core.train.sharding import on_any, whole_weights
 from tasks.grpo.engines import Encode, Policy, RolloutRequest, completion_of_ids
 from tasks.grpo.rollout import Completion
@@ -181,7 +182,7 @@ class VllmRollouts:
     def _sampled(self, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
         with dying():
             outputs = iter(self._generate(requests))
-        return [[self._read(next(outputs)) for _ in request.seeds] for request in requests]
+        return [[self._read(next(outputs), opened_by(request.text)) for _ in request.seeds] for request in requests]
 
     def _generate(self, requests: Sequence[RolloutRequest]) -> list[Any]:
         sampling = self._sampling
@@ -205,11 +206,11 @@ class VllmRollouts:
                 )
         return self._llm.generate(prompts, params, use_tqdm=False) if prompts else []
 
-    def _read(self, output: Any) -> Completion:
+    def _read(self, output: Any, opening: str) -> Completion:
         [sampled] = output.outputs
         ids = list(sampled.token_ids)
         log_probs = [position[token].logprob for position, token in zip(sampled.logprobs, ids, strict=True)]
-        return completion_of_ids(ids, self._tokenizer, self._ends, log_probs)
+        return completion_of_ids(ids, self._tokenizer, self._ends, log_probs, opening)
 
 
 class DeadEngineError(EngineError):

@@ -49,6 +49,22 @@ WAYS = {
         {"objective": {"kind": "tgrpo_advantage", "completions": 2}},
         [(-0.0375, 6.19535), (-0.0375, 6.39279), (-0.046875, 7.633)],
     ),
+    "ktr": (
+        {"objective": {"kind": "ktr"}},
+        [(-0.0541172, 5.3762), (-0.0104146, 6.77617), (0.0, 5.98638)],
+    ),
+    "exchange": (
+        {"objective": {"kind": "exchange"}},
+        [(0.0, 6.31841), (0.0, 5.93875), (0.0, 6.52681)],
+    ),
+    "permuted": (
+        {"objective": {"kind": "permuted"}},
+        [(0.0, 6.08824), (0.0, 7.30785), (0.0, 6.42657)],
+    ),
+    "views that are no order of the frames": (
+        {"objective": {"kind": "exchange", "perturbations": [{"kind": "one_frame"}, {"kind": "mirror"}]}},
+        [(0.0, 6.08824), (0.0, 7.30785), (0.0, 6.52452)],
+    ),
     # A group of two often agrees, so that prompts are replaced.
     "refill": ({"group": 2, "refill": 2}, [(0.0, 6.49648), (0.0, 3.83575), (0.0, 5.23881)]),
 }

@@ -102,6 +102,8 @@ def parity_score(record, answers, perturbed, rewards, comparison=None, seed=0):
     right = [float(sum(answer.ids) % 2 == 0) for answer in answers]
     wrong, none = [0.0] * len(perturbed), [0.0] * len(answers)
     drops = comparison and comparison.drops
-    terms = rewards.objective.terms(Evidence(right, [], wrong, [], comparison and comparison.log_probs, drops, seed))
+    texts = [[answer.text for answer in side] for side in (answers, perturbed)]
+    seen = Evidence(right, texts[0], wrong, texts[1], comparison and comparison.log_probs, drops, seed)
+    terms = rewards.objective.terms(seen)
     # The bonus before normalisation is left out: it would say nothing that accuracy does not.
     return GroupScore(right, none, none, terms, wrong, wrong, right, [True] * len(right))

@@ -6,11 +6,31 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.grpo.objectives import grpo, logprob, tgrpo_advantage, tgrpo_reward
+from tasks.grpo.objectives import (
+    arrow,
+    exchange,
+    grpo,
+    ktr,
+    logprob,
+    permuted,
+    taro,
+    tgrpo_advantage,
+    tgrpo_reward,
+    unlikely,
+)
 from tasks.grpo.objectives.base import Asks, Evidence, Objective, Terms
 
 Choice = Annotated[
-    grpo.PlainGrpo | tgrpo_reward.TgrpoReward | tgrpo_advantage.TgrpoAdvantage | logprob.LogProb,
+    grpo.PlainGrpo
+    | tgrpo_reward.TgrpoReward
+    | tgrpo_advantage.TgrpoAdvantage
+    | logprob.LogProb
+    | taro.Taro
+    | ktr.Ktr
+    | arrow.Arrow
+    | exchange.Exchange
+    | permuted.Permuted
+    | unlikely.Unlikely,
     Field(discriminator="kind"),
 ]
 """What `grpo.objective` may be."""

@@ -60,6 +60,11 @@ def mean_over_views(drops: Sequence[Sequence[Sequence[float]]]) -> list[list[flo
     return [[sum(draws) / len(draws) for draws in zip(*views, strict=True)] for views in by_completion]
 
 
+def token_means(tokens: Sequence[Sequence[float]]) -> list[float]:
+    """(G): the mean over each completion's tokens; 0 for one without tokens."""
+    return [sum(values) / len(values) if values else 0.0 for values in tokens]
+
+
 class Terms(NamedTuple):
     """What an objective adds for one prompt; G values each."""
 

@@ -11,6 +11,7 @@ class Perturbation(BaseModel):
     """One way to show a clip other than it is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    kind: str
 
 
 class Shuffle(Perturbation):
@@ -28,5 +29,24 @@ class Reverse(Perturbation):
     kind: Literal["reverse"] = "reverse"
 
 
-AnyPerturbation = Annotated[Shuffle | Reverse, Field(discriminator="kind")]
-"""What a field `perturbation` may be. A further one is a class, a line here and a line in `data.frame_order`."""
+class Freeze(Perturbation):
+    """The middle frame for as long as the clip lasts."""
+
+    kind: Literal["freeze"] = "freeze"
+
+
+class OneFrame(Perturbation):
+    """The middle frame alone, as one temporal patch."""
+
+    kind: Literal["one_frame"] = "one_frame"
+
+
+class Mirror(Perturbation):
+    """Every frame with left and right exchanged."""
+
+    kind: Literal["mirror"] = "mirror"
+
+
+AnyPerturbation = Annotated[Shuffle | Reverse | Freeze | OneFrame | Mirror, Field(discriminator="kind")]
+"""What a field `perturbation` may be. A further one is a class, a line here, and a line in
+`data.frame_order` if it is an order of the frames, else in `core/video/perturb.py`."""
