@@ -23,6 +23,11 @@ def answer_of(text: str) -> str | None:
     return found.group(1).strip() if found else None
 
 
+def answers_of(text: str) -> list[str]:
+    """Insides of all answer blocks, in order."""
+    return [inside.strip() for inside in _ANSWER.findall(text)]
+
+
 def is_well_formed(text: str) -> bool:
     """Whether the text is one think block and one answer block, neither empty, and nothing else but white space."""
     stripped = text.strip()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from tasks.benchmark.suites.base import Sample
-from tasks.core.video import Clip, VideoError, open_clip, read_image, resize_clip
+from tasks.benchmark.base import Sample
+from tasks.benchmark.settings import FrameSampling
+from tasks.core.video import Clip, VideoError, open_clip, read_image, resize_clip, shuffle_clip, shuffle_order
 from tasks.core.video.decode import decode_frames
 from tasks.core.video.sample import frame_count, frame_indices
 
@@ -18,26 +18,18 @@ SUFFIXES = (".mp4", ".MP4", ".webm", ".mkv", ".avi", ".mov", ".gif")
 _EDGE_BYTES = 1 << 16
 
 
-class Sampling(NamedTuple):
-    """Which frames, and how large; the fields of `params.Video`."""
+def locate(sample: Sample, root: Path | None) -> Path | None:
+    """The sample's clip, its suffix exchanged where the annotated one is not there; None if missing.
 
-    frames: int
-    fps: float
-    min_frames: int
-    min_pixels: int
-    max_pixels: int
-
-
-def locate(sample: Sample, root: Path) -> Path | None:
-    """The sample's clip below `root`, its suffix exchanged where the annotated one is not there; None if missing.
-
-    A path that leaves `root` is not looked at.
+    Args:
+        sample: a question.
+        root: media folder; a path that leaves it is not looked at. None opens paths as they stand, which only those
+            may that ingest has checked: the test split's.
     """
     for place in sample.media:
-        outside = Path(place).is_absolute() or ".." in Path(place).parts
-        if outside and "data_type" not in sample.extra:  # The mini world's own paths were checked by ingest.
+        if root is not None and (Path(place).is_absolute() or ".." in Path(place).parts):
             continue
-        path = root / place
+        path = Path(place) if root is None else root / place
         if path.exists():
             return path
         for suffix in SUFFIXES:
@@ -67,7 +59,7 @@ def stamp(path: Path | None) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_sample(sample: Sample, path: Path, sampling: Sampling, *, windowed: bool, disk_cache_gb: float = 0.0) -> Clip:
+def read_sample(sample: Sample, path: Path, sampling: FrameSampling, *, windowed: bool, disk_cache_gb: float = 0.0) -> Clip:
     """The sample's clip, sampled and resized; with `windowed`, its annotated part alone.
 
     Whole files go through the frame cache when it has a size; parts and folders of pictures are read each time.
@@ -81,12 +73,28 @@ def read_sample(sample: Sample, path: Path, sampling: Sampling, *, windowed: boo
     elif window is not None:
         clip = _read_part(path, sampling, window)
     else:
-        kind = str(sample.extra.get("data_type", "video"))
-        return open_clip(str(path), kind, **sampling._asdict(), disk_cache_gb=disk_cache_gb)
+        return open_clip(str(path), sample.data_type, **sampling._asdict(), disk_cache_gb=disk_cache_gb)
     try:
         return resize_clip(clip, sampling.min_pixels, sampling.max_pixels)
     except ValueError as error:
         raise VideoError(path, str(error)) from error
+
+
+def show(clip: Clip, view: str, seed: int) -> Clip | None:
+    """What the model is shown: the clip, the clip out of order (never the true order), or nothing.
+
+    Raises:
+        ValueError: unknown view, or a clip too short to shuffle.
+    """
+    if view == "ordered":
+        return clip
+    if view == "no_video":
+        return None
+    if view == "shuffled":
+        if len(clip.frames) < 2:
+            raise ValueError("a clip of one frame has no order to shuffle")
+        return shuffle_clip(clip, shuffle_order(len(clip.frames), seed))
+    raise ValueError(f"unknown view {view!r}")
 
 
 def part(total: int, rate: float, window: tuple[float, float]) -> tuple[int, int]:
@@ -101,7 +109,7 @@ def part(total: int, rate: float, window: tuple[float, float]) -> tuple[int, int
     return first, last
 
 
-def _read_part(path: Path, sampling: Sampling, window: tuple[float, float]) -> Clip:
+def _read_part(path: Path, sampling: FrameSampling, window: tuple[float, float]) -> Clip:
     def choose(total: int, rate: float) -> list[int]:
         if not rate > 0:
             raise ValueError(f"frame rate {rate}")
@@ -111,7 +119,7 @@ def _read_part(path: Path, sampling: Sampling, window: tuple[float, float]) -> C
     return _rescaled(clip)
 
 
-def _read_folder(path: Path, rate: float, sampling: Sampling, window: tuple[float, float] | None) -> Clip:
+def _read_folder(path: Path, rate: float, sampling: FrameSampling, window: tuple[float, float] | None) -> Clip:
     pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
     try:
         span = part(len(pictures), rate, window) if window else (0, len(pictures) - 1)
@@ -122,7 +130,7 @@ def _read_folder(path: Path, rate: float, sampling: Sampling, window: tuple[floa
     return _rescaled(Clip(frames, indices, rate, rate, len(pictures) / rate))
 
 
-def _within(span: tuple[int, int], rate: float, sampling: Sampling) -> list[int]:
+def _within(span: tuple[int, int], rate: float, sampling: FrameSampling) -> list[int]:
     """Video-R1's sampling rule on the frames first..last."""
     first, total = span[0], span[1] - span[0] + 1
     count = frame_count(total, rate, frames=sampling.frames, fps=sampling.fps, min_frames=sampling.min_frames)
