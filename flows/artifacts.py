@@ -1,4 +1,4 @@
-"""Files of reports/ and the run's outcomes -> Prefect artifacts. An artifact never holds a fact that the files lack."""
+"""Files of reports/ and the run's results -> Prefect artifacts. An artifact never holds a fact that the files lack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.repro import Outcome
+from flows.repro import StageResult
 
 STAGES_KEY = "video-r1-stages"
 BENCHMARK_KEY = "video-r1-benchmark"
@@ -18,10 +18,10 @@ REPORT_KEY = "video-r1-report"
 Row = dict[str, str | int | float]
 
 
-def stage_rows(outcomes: Sequence[Outcome], failed: Mapping[str, str], skipped: Sequence[str]) -> list[Row]:
+def stage_rows(results: Sequence[StageResult], failed: Mapping[str, str], skipped: Sequence[str]) -> list[Row]:
     """One row per stage of the plan: what became of it and its seconds."""
     rows: list[Row] = [
-        {"stage": done.stage, "result": done.result, "seconds": round(done.seconds, 1)} for done in outcomes
+        {"stage": done.stage, "result": done.result, "seconds": round(done.seconds, 1)} for done in results
     ]
     rows += [{"stage": stage, "result": f"failed: {reason}", "seconds": ""} for stage, reason in failed.items()]
     rows += [{"stage": stage, "result": "not run", "seconds": ""} for stage in skipped]

@@ -36,7 +36,7 @@ _SAYINGS: dict[str, Result] = {
 }
 
 
-class StageError(RuntimeError):
+class ReproError(RuntimeError):
     """A stage failed, ran out of time or was stopped; the text names it and says which."""
 
 
@@ -44,7 +44,7 @@ class WorkspaceBusyError(RuntimeError):
     """Another flow run works in this folder."""
 
 
-class Outcome(NamedTuple):
+class StageResult(NamedTuple):
     """What became of one stage."""
 
     stage: str
@@ -69,10 +69,10 @@ class Children:
             self._stopping = False
 
     def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-        """Start and register a process; StageError after `reap`, so that a retry does not outlive its flow."""
+        """Start and register a process; ReproError after `reap`, so that a retry does not outlive its flow."""
         with self._lock:
             if self._stopping:
-                raise StageError(f"{command[-1]}: not started, the run is stopping")
+                raise ReproError(f"{command[-1]}: not started, the run is stopping")
             child = subprocess.Popen(
                 command,
                 env=environment,
@@ -124,7 +124,7 @@ def end_tree(pid: int, grace_seconds: float = GRACE_SECONDS) -> None:
             process.kill()
 
 
-def run_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], None]) -> Outcome:
+def repro_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], None]) -> StageResult:
     """Run one stage whose upstream is up to date.
 
     Args:
@@ -134,7 +134,7 @@ def run_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], None
         log: receives each line that DVC and the stage print.
 
     Raises:
-        StageError: non-zero exit, out of time, or the run is stopping.
+        ReproError: non-zero exit, out of time, or the run is stopping.
     """
     force_flag = ["--force"] if force else []
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *force_flag, stage]
@@ -159,10 +159,10 @@ def run_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], None
             CHILDREN.forget(child)
     seconds = time.monotonic() - started
     if out_of_time.is_set():
-        raise StageError(f"{stage}: stopped at its time limit of {policy.timeout_seconds:g} s")
+        raise ReproError(f"{stage}: stopped at its time limit of {policy.timeout_seconds:g} s")
     if code != 0:
-        raise StageError(f"{stage}: failed with exit code {code}: {last}")
-    return Outcome(stage, result, seconds)
+        raise ReproError(f"{stage}: failed with exit code {code}: {last}")
+    return StageResult(stage, result, seconds)
 
 
 def follow(child: subprocess.Popen[str], log: Callable[[str], None]) -> tuple[Result, str]:

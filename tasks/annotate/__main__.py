@@ -11,11 +11,11 @@ from tqdm import tqdm
 from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
 from tasks.core.engine.base import EngineError, open_engine
-from tasks.core.engine.work import WorkLog, file_digest, media_digest, source_digest, work_key
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
 from tasks.core.io.tables import read_table, write_table
-from tasks.core.models.load import fingerprint
+from tasks.core.io.work import WorkLog, file_digest, folder_digest, media_digest, work_key
+from tasks.core.models.load import checkpoint_digest
 from tasks.core.schemas.records import COT_SCHEMA, RECORD_SCHEMA, Record, record_from_row
 from tasks.core.video import open_clip, tell_cache
 
@@ -71,8 +71,8 @@ def key_of(config: params.Params, teacher: Path, records: list[Record]) -> str:
     return work_key(
         table=file_digest(paths.TRAIN_RECORDS),
         media=media_digest(record.path for record in records),
-        model=fingerprint(teacher),
-        code=source_digest(here, here.parent / "core"),
+        model=checkpoint_digest(teacher),
+        code=folder_digest(here, here.parent / "core"),
         seed=config.seed,
         prompt=config.prompt.model_dump(),
         video=config.video.sampling(),

@@ -29,13 +29,13 @@ from tasks.benchmark.suite_run import Grader, run_suites
 from tasks.benchmark.suites.base import Decoding
 from tasks.core.engine.base import Engine, EngineError, open_engine
 from tasks.core.engine.openai import is_endpoint
-from tasks.core.engine.work import WorkLog, file_digest, media_digest, source_digest, work_key
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.models.load import fingerprint
+from tasks.core.io.work import WorkLog, file_digest, folder_digest, media_digest, work_key
+from tasks.core.models.load import checkpoint_digest
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row, truth_of
 from tasks.core.video import open_clip, tell_cache
 
@@ -141,7 +141,7 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
         model=model_digest(folder),
         engine=config.engine.model_dump(exclude={"batch_size"}),
         code=[
-            source_digest(*asking),
+            folder_digest(*asking),
             *(file_digest(here / f"{name}.py") for name in ("generate", "jobs", "media", "answer")),
         ],
     )
@@ -239,7 +239,7 @@ def key_of(config: params.Params, folder: Path, records: list[Record]) -> str:
         table=file_digest(paths.TEST_RECORDS),
         media=media_digest(record.path for record in records),
         model=model_digest(folder),
-        code=source_digest(here, here.parent / "core"),
+        code=folder_digest(here, here.parent / "core"),
         seed=config.seed,
         prompt=config.prompt.model_dump(),
         video=config.video.sampling(),
@@ -253,7 +253,7 @@ def key_of(config: params.Params, folder: Path, records: list[Record]) -> str:
 def model_digest(folder: Path) -> str:
     """What names a model's weights: its folder's contents, or its endpoint file's."""
     if not is_endpoint(folder):
-        return fingerprint(folder)
+        return checkpoint_digest(folder)
     if not folder.is_file():
         raise StageError(f"{folder}: no such endpoint file")
     return file_digest(folder)

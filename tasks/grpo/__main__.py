@@ -11,10 +11,11 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
+from tasks.core.io.work import file_digest, folder_digest, work_key
 from tasks.core.models.load import ModelError, load_model, load_processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
-from tasks.core.train.runs import clear, publish, work_key
+from tasks.core.train.runs import clear, publish
 from tasks.core.video import tell_cache
 from tasks.params import Params, ParamsError, load
 
@@ -86,7 +87,8 @@ def main() -> int:
 def work_folder(params: Params) -> Path:
     """Where checkpoints lie: named by everything that they depend on."""
     used = {**params.model_dump(include={"seed", "prompt", "grpo"}), "video": params.video.sampling()}
-    return paths.WORK_MODELS / "grpo" / work_key(used, [paths.RL_RECORDS, paths.SFT_MODEL, *CODE])
+    inputs = {"table": file_digest(paths.RL_RECORDS), "model": folder_digest(paths.SFT_MODEL)}
+    return paths.WORK_MODELS / "grpo" / work_key(**used, **inputs, code=folder_digest(*CODE))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class ViewForwards:
         self._settings = settings
         for owned in (self.model, self.ref_model):
             if owned is not None:
-                use_shared_prefix(use_published_positions(self._unwrapped(owned)))
+                use_shared_prefix(use_published_positions(self._unwrapped(owned)), settings.varlen_attention)
         policy = self._unwrapped(self.model)
         if settings.selective_checkpointing:
             use_selective_checkpointing(policy)

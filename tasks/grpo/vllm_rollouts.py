@@ -6,7 +6,7 @@ Before each step's answers:
 
     trainer's state dict --reload_weights--> engine's model, marked with the step's version
     prefix, multimodal and encoder caches are emptied: what they hold was computed with the old weights
-    version and fingerprint (sums of norms and embeddings, which vLLM neither packs nor splits) are compared
+    version and checksum (sums of norms and embeddings, which vLLM neither packs nor splits) are compared
 
 Without the second line answers come silently from the old weights (prefix cache) or the engine raises (encoder cache).
 Every answer is a request of its own with its own seed; the prompt they share is read once (prefix caching).
@@ -149,7 +149,7 @@ class VllmRollouts:
         self._llm.reset_prefix_cache()
         self._llm.reset_mm_cache()
         self._llm.llm_engine.reset_encoder_cache()
-        wanted = (version, fingerprint(model, self._dtype))
+        wanted = (version, weights_checksum(model, self._dtype))
         for found in self._llm.apply_model(partial(report, dtype=self._dtype)):
             if found != wanted:
                 raise StaleEngineError(
@@ -209,11 +209,11 @@ def mark(model: Any, version: int) -> None:
 
 
 def report(model: Any, dtype: str) -> tuple[int, dict[str, float]]:
-    """Version and fingerprint of an engine's model."""
-    return getattr(model, "rollout_version", -1), fingerprint(model, dtype)
+    """Version and checksum of an engine's model."""
+    return getattr(model, "rollout_version", -1), weights_checksum(model, dtype)
 
 
-def fingerprint(model: Any, dtype: str) -> dict[str, float]:
+def weights_checksum(model: Any, dtype: str) -> dict[str, float]:
     """Sums of the language model's norm and embedding weights, cast to `dtype`, by name from the layer on.
 
     Both sides name them alike behind `language_model.`, but for a `model.` that vLLM puts there.

@@ -137,6 +137,9 @@ class Grpo(Section):
     `share_prefix` and weights not sharded; false, or otherwise: transformers' `generate`, as long as the longest."""
     share_prefix_update: bool = True
     """Loss and reference read each prompt once for all its answers in a micro-batch; false reads it for each."""
+    varlen_attention: bool = True
+    """On a GPU in bfloat16: packed rows and the vision encoder's windows go through FlashAttention's variable-length
+    kernel, each in a few calls; false: a mask, and a call for every window. The same values up to rounding."""
     skip_zero_advantage: bool = True
     """Leave rows without advantage out of the backward pass when beta is 0; the loss and its gradient stay the same."""
     gradient_checkpointing: bool = False

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tasks.report.lineage import HASH_CHARS, fingerprint
+from tasks.report.lineage import HASH_CHARS, short_digest
 from tasks.report.suites import ordered
 from tasks.report.summary import Summary
 from tasks.report.tables import NONE, Cell, Table, as_markdown, interval, percent
@@ -66,7 +66,7 @@ def lineage(name: str, folder: str, lock: Mapping[str, Any]) -> Table:
             continue
         seen.add(current)
         entry = stages[current]
-        inputs = fingerprint({key: entry.get(key) for key in ("cmd", "deps", "params")})
+        inputs = short_digest({key: entry.get(key) for key in ("cmd", "deps", "params")})
         outs = [f"{out['path']} {_hash(out)}" for out in entry.get("outs", [])]
         rows.append([Cell(current), Cell(inputs), Cell("; ".join(outs))])
         deps = [str(dep["path"]) for dep in entry.get("deps", [])]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.core.io.work import value_digest
 from tasks.report.tables import Cell, Table
 
 OWN_STAGE = "report"
@@ -20,7 +19,7 @@ def lineage_table(lock: Mapping[str, Any]) -> Table:
     for stage, entry in sorted(lock.get("stages", {}).items()):
         if stage == OWN_STAGE:
             continue
-        inputs = fingerprint({key: entry.get(key) for key in ("cmd", "deps", "params")})
+        inputs = short_digest({key: entry.get(key) for key in ("cmd", "deps", "params")})
         for number, out in enumerate(entry.get("outs", [])):
             hashed = str(out.get("md5") or out.get("hash") or "")
             rows.append(
@@ -35,10 +34,9 @@ def lineage_table(lock: Mapping[str, Any]) -> Table:
     return Table("Stages and their outputs", ["stage", "inputs", "output", "md5", "size"], rows, left=4)
 
 
-def fingerprint(value: Any) -> str:
-    """Short hash of a JSON-like value, independent of key order."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:HASH_CHARS]
+def short_digest(value: Any) -> str:
+    """First characters of a JSON-like value's digest."""
+    return value_digest(value)[:HASH_CHARS]
 
 
 def size(count: int) -> str:

@@ -11,10 +11,11 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
+from tasks.core.io.work import file_digest, folder_digest, work_key
 from tasks.core.models.load import ModelError, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
-from tasks.core.train.runs import clear, publish, work_key
+from tasks.core.train.runs import clear, publish
 from tasks.core.video import tell_cache
 from tasks.params import ParamsError, load
 
@@ -38,7 +39,8 @@ def main() -> int:
     from tasks.sft.train import keeps_features, train
 
     used = {**params.model_dump(include={"seed", "prompt", "sft"}), "video": params.video.sampling()}
-    work = paths.WORK_MODELS / "sft" / work_key(used, [paths.SFT_ROWS, base, *CODE])
+    key = work_key(**used, table=file_digest(paths.SFT_ROWS), model=folder_digest(base), code=folder_digest(*CODE))
+    work = paths.WORK_MODELS / "sft" / key
     skipped = work / "skipped.jsonl"
 
     def skip(record: Record, reason: str) -> None:

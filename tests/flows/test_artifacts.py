@@ -1,15 +1,16 @@
-"""Artifacts are the files of reports/ and the run's outcomes, in rows."""
+"""Artifacts are the files of reports/ and the run's results, in rows."""
 
 import json
 
 import pytest
 
 from flows.artifacts import benchmark_rows, stage_rows
-from flows.repro import Outcome
+from flows.repro import StageResult
 
 
 def test_every_planned_stage_has_a_row():
-    rows = stage_rows([Outcome("ingest", "ran", 1.26)], {"annotate": "annotate: failed with exit code 1"}, ["filter"])
+    failed = {"annotate": "annotate: failed with exit code 1"}
+    rows = stage_rows([StageResult("ingest", "ran", 1.26)], failed, ["filter"])
     assert rows == [
         {"stage": "ingest", "result": "ran", "seconds": 1.3},
         {"stage": "annotate", "result": "failed: annotate: failed with exit code 1", "seconds": ""},

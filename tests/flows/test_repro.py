@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from flows.plan import Policy
-from flows.repro import CHILDREN, StageError, WorkspaceBusyError, run_stage, sole_driver
+from flows.repro import CHILDREN, ReproError, WorkspaceBusyError, repro_stage, sole_driver
 from tests.flows.toy_project import ran
 
 ROOT = Path(__file__).parents[2]
@@ -50,34 +50,34 @@ def processes_in(folder: Path) -> list[list[str]]:
 
 def test_results_tell_ran_unchanged_and_restored_apart(toy):
     lines: list[str] = []
-    assert run_stage("rows", Policy(), False, lines.append).result == "ran"
+    assert repro_stage("rows", Policy(), False, lines.append).result == "ran"
     assert any("Running stage 'rows'" in line for line in lines)
-    assert run_stage("rows", Policy(), False, lines.append).result == "unchanged"
+    assert repro_stage("rows", Policy(), False, lines.append).result == "unchanged"
     Path("data/rows.txt").unlink()
-    assert run_stage("rows", Policy(), False, lines.append).result == "restored"
-    assert run_stage("rows", Policy(), True, lines.append).result == "ran", "force"
+    assert repro_stage("rows", Policy(), False, lines.append).result == "restored"
+    assert repro_stage("rows", Policy(), True, lines.append).result == "ran", "force"
     assert ran(toy) == ["rows", "rows"]
 
 
 def test_a_failing_stage_is_an_error_with_its_name_and_exit_code(toy):
     set_stage("rows", cmd="python -c 'raise SystemExit(3)'")
-    with pytest.raises(StageError, match=r"^rows: failed with exit code \d+: .*rows"):
-        run_stage("rows", Policy(), False, lambda line: None)
+    with pytest.raises(ReproError, match=r"^rows: failed with exit code \d+: .*rows"):
+        repro_stage("rows", Policy(), False, lambda line: None)
 
 
 def test_the_time_limit_ends_the_stage_and_its_children(toy):
     set_stage("rows", cmd=SLEEPER)
     started = time.monotonic()
-    with pytest.raises(StageError, match="rows: stopped at its time limit of 4 s"):
-        run_stage("rows", Policy(timeout_seconds=4), False, lambda line: None)
+    with pytest.raises(ReproError, match="rows: stopped at its time limit of 4 s"):
+        repro_stage("rows", Policy(timeout_seconds=4), False, lambda line: None)
     assert time.monotonic() - started < 20
     assert processes_in(toy) == []
 
 
 def test_after_a_reap_nothing_starts_so_that_a_retry_cannot_outlive_its_flow(toy):
     CHILDREN.reap()
-    with pytest.raises(StageError, match="rows: not started"):
-        run_stage("rows", Policy(), False, lambda line: None)
+    with pytest.raises(ReproError, match="rows: not started"):
+        repro_stage("rows", Policy(), False, lambda line: None)
 
 
 def test_a_second_driver_in_the_workspace_is_refused(toy):

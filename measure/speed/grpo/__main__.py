@@ -37,7 +37,7 @@ from measure.speed.grpo.table import (
 from tasks import paths
 from tasks.core.io.atomic import write_text
 
-PATHS = ("plain", "encode once", "share prefix", "all levers", "cached features", "TRL")
+PATHS = ("plain", "encode once", "share prefix", "varlen attention", "all levers", "cached features", "TRL")
 
 NOTE = """
 Seconds are {clock} time on {threads} threads of {device}: the fastest of {repeats} passes after a warm one, over a
@@ -99,7 +99,7 @@ def _steps(options: argparse.Namespace) -> int:
 
 def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every measurement by name; the levers come on one after the other."""
-    every = ("encode_once", "share_prefix", "drop_ended", "share_prefix_update", "selective_checkpointing")
+    every = ("encode_once", "share_prefix", "drop_ended", "share_prefix_update", "varlen_attention")
     for frames in options.frames:
         for group in options.group:
             shared = {"frames": frames, "group": group, **_common(options)}
@@ -114,9 +114,12 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
             if not options.quick:
                 yield from (("encode once", job("ours", every[:1], micro)) for micro in sizes)
             yield "share prefix", job("ours", every[:4], group)
-            yield "all levers", job("ours", every, group)
+            if options.device != "cpu":  # a processor has no such kernel
+                yield "varlen attention", job("ours", every, group)
+            full = (*every, "selective_checkpointing")
+            yield "all levers", job("ours", full, group)
             if not options.quick:
-                yield "cached features", job("ours", (*every, CACHED), group)
+                yield "cached features", job("ours", (*full, CACHED), group)
             yield from (("TRL", job("trl", (), micro)) for micro in options.micro_trl if micro <= group)
 
 

@@ -9,6 +9,7 @@ LEVERS = (
     "share_prefix",
     "drop_ended",
     "share_prefix_update",
+    "varlen_attention",
     "selective_checkpointing",
     "skip_zero_advantage",
 )

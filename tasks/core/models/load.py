@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.io.errors import StageError
+from tasks.core.io.work import folder_digest
 
 if TYPE_CHECKING:
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
@@ -108,14 +108,13 @@ def save_model(model: Any, processor: Any, path: Path | str) -> None:
     partial.rename(folder)
 
 
-def fingerprint(path: Path | str) -> str:
-    """SHA-256 over the names and contents of a checkpoint folder's files; equal folders, equal text."""
-    digest = hashlib.sha256()
-    for file in sorted(check_folder(path).iterdir()):
-        if file.is_file() and not file.name.startswith("."):
-            with file.open("rb") as stream:
-                digest.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
+def checkpoint_digest(path: Path | str) -> str:
+    """SHA-256 over the names and contents of a checkpoint folder's files (`folder_digest`).
+
+    Raises:
+        ModelError: not a usable checkpoint folder.
+    """
+    return folder_digest(check_folder(path))
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,8 @@ import torch
 
 from tasks.core.train.packing import Packed, Placed, pack
 from tasks.core.train.rows import EncodedPrompt, grids
-from tasks.core.train.split_attention import NAME, register
+from tasks.core.train.split_attention import MASKED, NAME, register
+from tasks.core.train.varlen_attention import use_varlen_encoder
 
 
 class Scores(NamedTuple):
@@ -37,11 +38,12 @@ class Rows(NamedTuple):
     """All rows, those of a prompt together."""
 
 
-def use_shared_prefix(model: Any) -> Any:
+def use_shared_prefix(model: Any, varlen: bool = True) -> Any:
     """Let a Qwen2.5-VL model read packed rows; every other forward and `generate` stay as they are.
 
     Args:
         model: a `Qwen2_5_VLForConditionalGeneration` with SDPA attention; changed in place, once.
+        varlen: whether packed rows and the encoder's windows go through FlashAttention where that runs.
 
     Returns:
         The same model.
@@ -51,7 +53,7 @@ def use_shared_prefix(model: Any) -> Any:
     """
     inner = model.model.language_model
     config = inner.config
-    if config._attn_implementation == NAME:
+    if config._attn_implementation in (NAME, MASKED):
         return model
     if config._attn_implementation != "sdpa" or config.attention_dropout or inner.has_sliding_layers:
         raise ValueError(
@@ -59,7 +61,9 @@ def use_shared_prefix(model: Any) -> Any:
             f"{config._attn_implementation}, {config.attention_dropout}, {inner.has_sliding_layers}"
         )
     register()
-    config._attn_implementation = NAME
+    config._attn_implementation = NAME if varlen else MASKED
+    if varlen and next(model.model.visual.parameters()).is_cuda:
+        use_varlen_encoder(model.model.visual)
     inner.register_forward_hook(_predictors_only, with_kwargs=True)
     return model
 

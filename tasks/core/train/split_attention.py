@@ -6,11 +6,13 @@ A prompt attends to itself causally. A token of an answer attends to its prompt 
 
 On the CPU both parts run in PyTorch's fused kernel, which gives the log-sum-exp. Its backward reads the forward only
 through the result and the log-sum-exp, so that given the merged ones it yields each part's share of the gradient
-(as in ring attention, Liu et al. 2023, arXiv 2310.01889). Elsewhere answers attend to [prompt, answers] under a mask.
+(as in ring attention, Liu et al. 2023, arXiv 2310.01889). On a GPU in half precision `varlen_attention.py` does the
+same by FlashAttention. Elsewhere, and where that is asked for, answers attend to [prompt, answers] under a mask.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,8 +23,11 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 
 from tasks.core.train.packing import Layout
+from tasks.core.train.varlen_attention import attend_varlen, runs_on
 
 NAME = "shared_prefix"
+MASKED = "shared_prefix_masked"
+"""The same without FlashAttention."""
 fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 """PyTorch's kernel: result and log-sum-exp."""
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -36,6 +41,7 @@ def shared_prefix_attention(
     attention_mask: torch.Tensor | None,
     shared_prefix: Layout | None = None,
     answer_cache: Any = None,
+    varlen: bool = True,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention function for transformers: a packed row, answers being sampled, otherwise SDPA as ever.
@@ -48,6 +54,7 @@ def shared_prefix_attention(
         attention_mask: of an ordinary batch; a packed row has none.
         shared_prefix: layout of a packed row.
         answer_cache: an `AnswerCache`, which attends itself.
+        varlen: whether a packed row may go through FlashAttention, where that runs.
         options: scaling, dropout and what else transformers passes on.
 
     Returns:
@@ -61,13 +68,16 @@ def shared_prefix_attention(
     if answer_cache is not None:
         return answer_cache.attend(module.layer_idx, query, key, value, scale), None
     assert shared_prefix is not None
+    if varlen and runs_on(query):
+        return attend_varlen(query, key, value, shared_prefix, scale), None
     return attend(query, key, value, shared_prefix, scale, merge=query.device.type == "cpu"), None
 
 
 def register() -> None:
-    """Make `shared_prefix_attention` known to transformers under `NAME`; ordinary batches get SDPA's masks."""
-    AttentionInterface.register(NAME, shared_prefix_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    """Make `shared_prefix_attention` known to transformers under both names; ordinary batches get SDPA's masks."""
+    for name, function in ((NAME, shared_prefix_attention), (MASKED, partial(shared_prefix_attention, varlen=False))):
+        AttentionInterface.register(name, function)
+        AttentionMaskInterface.register(name, sdpa_mask)
 
 
 def attend(

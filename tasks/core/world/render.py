@@ -13,6 +13,8 @@ from tasks.core.world.scene import COLOURS, DURATION_SECONDS, Figure, Scene
 
 CANVAS_PIXELS = 112
 SOURCE_FPS = 4
+X264_PARAMS = "cpu-independent=1:lookahead-threads=1"
+"""Without the first, x264 estimates by instructions whose rounding differs from one processor to the next."""
 
 
 def render_frames(scene: Scene, seconds: list[float]) -> np.ndarray:
@@ -26,15 +28,40 @@ def render_image(scene: Scene) -> np.ndarray:
 
 
 def write_clip(path: Path, frames: np.ndarray, fps: int = SOURCE_FPS) -> None:
-    """Encode (T, H, W, 3) uint8 as H.264 mp4; one thread and fixed settings, so equal frames give equal bytes."""
+    """Encode (T, H, W, 3) uint8 as H.264 MP4: equal frames give equal bytes, in every run and on every processor."""
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "veryfast", "threads": "1"})
+        options = {"crf": "18", "preset": "veryfast", "threads": "1", "x264-params": X264_PARAMS}
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, fps)
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        for index, planes in enumerate(to_yuv420p(frames)):
+            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, fps)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def to_yuv420p(frames: np.ndarray) -> np.ndarray:
+    """RGB to planar YUV by ITU-R BT.601 in limited range, in integers; a chroma sample is the mean of 2 x 2 pixels.
+
+    FFmpeg's own conversion uses whatever instructions the processor has, and their rounding differs.
+
+    Args:
+        frames: (T, H, W, 3) uint8, H and W even.
+
+    Returns:
+        (T, H * 3 / 2, W) uint8: rows of Y, then U, then V, as PyAV takes them.
+    """
+    count, height, width, _ = frames.shape
+    red, green, blue = (frames[..., channel].astype(np.int32) for channel in range(3))
+    luma = (66 * red + 129 * green + 25 * blue + 128 >> 8) + 16
+    quads = (count, height // 2, 2, width // 2, 2)
+    red, green, blue = (channel.reshape(quads).sum((2, 4)) for channel in (red, green, blue))
+    u = (-38 * red - 74 * green + 112 * blue + 512 >> 10) + 128
+    v = (112 * red - 94 * green - 18 * blue + 512 >> 10) + 128
+    planes = [plane.reshape(count, -1) for plane in (luma, u, v)]
+    return np.concatenate(planes, axis=1).astype(np.uint8).reshape(count, height * 3 // 2, width)
 
 
 def clip_seconds(fps: int = SOURCE_FPS) -> list[float]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tasks.core.models.load import ModelError, check_folder, fingerprint, load_model, load_processor, save_model
+from tasks.core.models.load import ModelError, check_folder, checkpoint_digest, load_model, load_processor, save_model
 
 
 def broken(folder, tmp_path, damage):
@@ -76,9 +76,9 @@ def test_round_trip_keeps_weights_and_replaces_the_folder(tiny_model, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert not (target / "stale.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
-    assert fingerprint(target) == fingerprint(target)
+    assert checkpoint_digest(target) == checkpoint_digest(target)
 
 
-def test_fingerprint_sees_every_file(tiny_model, tmp_path):
+def test_the_digest_sees_every_file(tiny_model, tmp_path):
     folder = broken(tiny_model, tmp_path, lambda f: (f / "chat_template.jinja").write_text("changed"))
-    assert fingerprint(folder) != fingerprint(tiny_model)
+    assert checkpoint_digest(folder) != checkpoint_digest(tiny_model)

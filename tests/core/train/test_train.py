@@ -6,7 +6,7 @@ import torch
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.rows import pad_rows
-from tasks.core.train.runs import newest_checkpoint, work_key
+from tasks.core.train.runs import newest_checkpoint
 from tasks.core.video import VideoError
 
 
@@ -56,19 +56,3 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path):
             (folder / "trainer_state.json").write_text("{}")
     assert newest_checkpoint(tmp_path).name == "checkpoint-10"
     assert newest_checkpoint(tmp_path / "absent") is None
-
-
-def test_work_key_follows_content_not_place(tmp_path):
-    def key(name, text, params, extra=False):
-        folder = tmp_path / name / "code"
-        folder.mkdir(parents=True)
-        (folder / "a.py").write_text(text)
-        if extra:
-            (folder / "__pycache__").mkdir()
-            (folder / "__pycache__" / "a.pyc").write_text("x")
-        return work_key(params, [folder])
-
-    first = key("one", "x = 1", {"lr": 1.0})
-    assert key("two", "x = 1", {"lr": 1.0}, extra=True) == first
-    assert key("three", "x = 2", {"lr": 1.0}) != first
-    assert key("four", "x = 1", {"lr": 2.0}) != first

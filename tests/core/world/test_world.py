@@ -5,10 +5,14 @@ import hashlib
 import numpy as np
 import pytest
 
-from tasks.core.world import make_split
+from tasks.core.video import read_clip
+from tasks.core.world import make_split, render
 from tasks.core.world.questions import ask, shortcut, skills
 from tasks.core.world.render import clip_seconds, render_frames
 from tasks.core.world.scene import COLOUR_OF, DURATION_SECONDS, VIDEO_KINDS, sample_scene
+
+LITERAL = "1e06d525c17dc5cca2e68785f06d77af3e0246ad526580b605a096fc69717a42"
+"""SHA-256 of one encoded clip."""
 
 
 def digests(folder):
@@ -20,6 +24,36 @@ def test_split_is_the_same_whatever_the_number_of_workers(tmp_path):
     together = make_split(tmp_path / "two", 24, seed=5, workers=2)
     assert alone == together
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+@pytest.fixture(scope="module")
+def moving():
+    return render_frames(sample_scene("turn", np.random.default_rng(4)), clip_seconds())
+
+
+@pytest.mark.parametrize("level", ["0", "SSE2", "AVX", "AVX2"], ids=lambda level: f"processor-with-{level}")
+def test_a_clip_has_the_same_bytes_on_every_processor(tmp_path, monkeypatch, moving, level):
+    render.write_clip(tmp_path / "here.mp4", moving)
+    monkeypatch.setattr(render, "X264_PARAMS", f"{render.X264_PARAMS}:asm={level}")
+    render.write_clip(tmp_path / "there.mp4", moving)
+    assert (tmp_path / "here.mp4").read_bytes() == (tmp_path / "there.mp4").read_bytes()
+
+
+def test_a_clip_has_the_same_bytes_every_time(tmp_path, moving):
+    """A hundred encodes; the digest is literal, so that two machines are compared: a new PyAV may change it."""
+    for turn in range(100):
+        render.write_clip(tmp_path / f"{turn}.mp4", moving)
+    assert set(digests(tmp_path).values()) == {LITERAL}
+
+
+def test_colours_survive_the_encoder(tmp_path):
+    flat = np.zeros((4, 56, 56, 3), np.uint8)
+    flat[:] = [(220, 40, 40)]
+    flat[:, :, 28:] = [(40, 90, 220)]
+    render.write_clip(tmp_path / "a.mp4", flat)
+    shown = read_clip(tmp_path / "a.mp4", frames=4, fps=4, min_frames=4).frames
+    for left, colour in ((7, (220, 40, 40)), (35, (40, 90, 220))):
+        assert np.abs(shown[:, :, left : left + 14].mean((0, 1, 2)) - colour).max() < 4
 
 
 def test_other_seed_gives_other_rows(tmp_path):
