@@ -173,6 +173,8 @@ class Suite:
     """Derived groups of `leaves`: name -> groups averaged alike."""
     controls_by: str | None = None
     """Grouping whose groups the controls keep apart; None compares all questions together."""
+    without_lecture: str | None = None
+    """Subset that asks some of the questions without the lecture they are about; the difference is knowledge gain."""
     judge: Callable[[Sample, str], JudgePrompt | None] | None = None
     """Question for a judge about a completion; None where no judge is needed for it."""
     verdict: Callable[[Sample, str], Mark] | None = None

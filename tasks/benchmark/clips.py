@@ -59,7 +59,9 @@ def stamp(path: Path | None) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_sample(sample: Sample, path: Path, sampling: FrameSampling, *, windowed: bool, disk_cache_gb: float = 0.0) -> Clip:
+def read_sample(
+    sample: Sample, path: Path, sampling: FrameSampling, *, windowed: bool, disk_cache_gb: float = 0.0
+) -> Clip:
     """The sample's clip, sampled and resized; with `windowed`, its annotated part alone.
 
     Whole files go through the frame cache when it has a size; parts and folders of pictures are read each time.

@@ -27,9 +27,10 @@ def mark(suite: Suite, sample: Sample, row: Row, variant: str) -> Mark:
     assert suite.mark is not None, suite.name
     if sample.form == "video_r1":
         return Mark(None, "", "not scored: the question is of Video-R1's own file")
-    if suite.verdict is not None and row["judge_reply"]:
+    text = official_text(suite, row)
+    if suite.verdict and suite.judge and row["judge_reply"] and suite.judge(sample, text) is not None:
         return suite.verdict(sample, row["judge_reply"])
-    made = suite.mark(sample, official_text(suite, row))
+    made = suite.mark(sample, text)
     if suite.unwrap and _tagged(row["completion"]) and made.value is not None:
         return made._replace(rule=f"tags removed, {made.rule}")
     return made

@@ -13,20 +13,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.benchmark.reading import files
 from tasks.benchmark.base import (
     LETTERS,
     Annotations,
-    OfficialWording,
     Decoding,
     JudgePrompt,
     Mark,
+    OfficialWording,
     Row,
     Sample,
     Suite,
     SuiteError,
     lettered,
 )
+from tasks.benchmark.reading import files
 
 DISCIPLINES = {
     "Science": (

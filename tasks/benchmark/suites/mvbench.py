@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.benchmark.reading import files
 from tasks.benchmark.base import (
     LETTERS,
     Annotations,
-    OfficialWording,
     Decoding,
     Mark,
+    OfficialWording,
     Row,
     Sample,
     Suite,
     SuiteError,
     lettered,
 )
+from tasks.benchmark.reading import files
 
 _STAR, _CLEVRER, _PERCEPTION = "star/Charades_v1_480", "clevrer/video_validation", "perception/videos"
 FOLDERS = {

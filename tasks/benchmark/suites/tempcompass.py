@@ -13,18 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.benchmark.reading import files
 from tasks.benchmark.base import (
     Annotations,
-    OfficialWording,
     Decoding,
     JudgePrompt,
     Mark,
+    OfficialWording,
     Row,
     Sample,
     Suite,
     SuiteError,
 )
+from tasks.benchmark.reading import files
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
 ASPECTS = ("action", "direction", "speed", "order", "attribute_change")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.benchmark.base import Annotations, Decoding, Mark, OfficialWording, Row, Sample, Suite, SuiteError, lettered
 from tasks.benchmark.reading import files
 from tasks.core.text.tags import answers_of
-from tasks.benchmark.base import Annotations, OfficialWording, Decoding, Mark, Row, Sample, Suite, SuiteError, lettered
 
 KINDS = ("SR", "IMC", "TCI", "TA", "MHR", "PAR", "CTI")
 WRONG = "WRONG"

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.benchmark.reading import files
 from tasks.benchmark.base import (
     Annotations,
-    OfficialWording,
     Decoding,
     Mark,
+    OfficialWording,
     Row,
     Sample,
     Suite,
     lettered,
     unlettered,
 )
+from tasks.benchmark.reading import files
 
 # Two missing commas in the official list glue four phrases into two, which therefore never match; kept.
 _PHRASES = (

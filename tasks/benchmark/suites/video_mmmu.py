@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.benchmark.reading import files
 from tasks.benchmark.base import (
     Annotations,
-    OfficialWording,
     Decoding,
     Mark,
+    OfficialWording,
     Row,
     Sample,
     Suite,
@@ -25,6 +24,7 @@ from tasks.benchmark.base import (
     lettered,
     unlettered,
 )
+from tasks.benchmark.reading import files
 from tasks.benchmark.reading.mmmu_rules import API_ERROR, NOT_FOUND, choose, open_is_right, parse_open
 from tasks.core.rewards.strict import as_number
 
@@ -192,5 +192,6 @@ SUITE = Suite(
     counts={"": dict.fromkeys(TRACKS, 300), QUESTION_ONLY: {ADAPTATION: 300}},
     counted_by="track",
     leaves="track",
+    without_lecture=QUESTION_ONLY,
     export=export,
 )

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.benchmark.reading import files
 from tasks.benchmark.base import (
     Annotations,
-    OfficialWording,
     Decoding,
     Mark,
+    OfficialWording,
     Row,
     Sample,
     Suite,
@@ -26,6 +25,7 @@ from tasks.benchmark.base import (
     lettered,
     unlettered,
 )
+from tasks.benchmark.reading import files
 
 CHOICE = (
     "object_rel_direction_easy",
