@@ -14,6 +14,7 @@ from tasks.core.io.cli import run_stage
 from tasks.core.models.load import check_folder
 from tasks.core.schemas.records import PROBLEM_TYPES, Record
 from tasks.core.text import answer_of, think_of
+from tasks.core.text.options import lettered
 from tasks.core.video import VideoError, open_clip
 
 
@@ -61,14 +62,6 @@ def question(path: str, text: str, options: list[str], problem_type: str | None)
         solution="",
         path=path,
     )
-
-
-def lettered(options: list[str]) -> list[str]:
-    """Options as "A. text"; left alone if every one starts with its letter already."""
-    letters = [chr(ord("A") + place) for place in range(len(options))]
-    if all(option.startswith((f"{letter}.", f"{letter})")) for letter, option in zip(letters, options, strict=True)):
-        return options
-    return [f"{letter}. {option}" for letter, option in zip(letters, options, strict=True)]
 
 
 def data_type_of(path: str) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tasks.core.io.errors import StageError
+from tasks.core.text import options
+from tasks.core.text.options import LETTERS
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DataType = Literal["image", "video"]
 
 
@@ -185,20 +186,21 @@ class Suite:
     """Whether reasoning and answer tags are taken off before the official rule reads the completion."""
 
 
-def lettered(options: Sequence[str]) -> tuple[str, ...]:
-    """Options as Video-R1 shows them: "A. left"; an option that begins with its own letter stays as it is."""
-    return tuple(
-        text if text.startswith(f"{letter}.") else f"{letter}. {text}"
-        for letter, text in zip(LETTERS, options, strict=False)
-    )
+def lettered(texts: Sequence[str]) -> tuple[str, ...]:
+    """Options as Video-R1 shows them: "A. left"; left alone where every one begins with its own letter.
+
+    Raises:
+        SuiteError: more options than letters.
+    """
+    try:
+        return tuple(options.lettered(texts))
+    except ValueError as error:
+        raise SuiteError(str(error)) from error
 
 
-def unlettered(options: Sequence[str]) -> tuple[str, ...]:
-    """Option texts without their "A. "."""
-    return tuple(
-        text[2:].strip() if text.startswith(f"{letter}.") else text
-        for letter, text in zip(LETTERS, options, strict=False)
-    )
+def unlettered(texts: Sequence[str]) -> tuple[str, ...]:
+    """Option texts without their labels."""
+    return tuple(options.unlettered(text, letter) for letter, text in zip(LETTERS, texts, strict=False))
 
 
 def alike(groups: Sequence[str]) -> dict[str, float]:

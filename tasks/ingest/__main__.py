@@ -17,6 +17,7 @@ from tasks.ingest.ingest import (
     check_names,
     drop_undecodable,
     medium_of,
+    number_records,
     read_video_r1,
     render_world,
     summarise,
@@ -46,7 +47,7 @@ def main() -> None:
         quarantined += unique.quarantined
         share = section.video_share if split in MIXED else None
         mixed = mix_media(unique.candidates, share, derive_seed(loaded.seed, "ingest", "mix", split))
-        tables[split] = [candidate.record for candidate in mixed]
+        tables[split] = number_records(mixed, [source.name for source in section.sources if source.split == split])
     order = [source.name for source in section.sources]
     quarantined.sort(key=lambda row: (order.index(row.source), row.row))
     _write(tables, list(media.values()), quarantined)

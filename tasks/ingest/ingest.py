@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.core.io.rows import RawRow, read_rows
 from tasks.core.schemas.records import PROBLEM_TYPES, Record
 from tasks.core.world import make_split
 from tasks.ingest.manifest import OK, MediaRow, Medium
-from tasks.ingest.parse import Candidate, Parsed, Quarantined, parse_rows
-from tasks.ingest.sources import RawRow, SourceError, draw_rows, read_rows
+from tasks.ingest.parse import Candidate, Parsed, Quarantined, parse_rows, table_id
+from tasks.ingest.sources import SourceError, draw_rows
 
 SPLITS = ("train", "rl", "test")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -60,12 +62,13 @@ def read_video_r1(
     """Read a source in Video-R1's format.
 
     Raises:
-        SourceError: `annotations` or `media_root` is not given, does not exist or is not of its format.
+        SourceError: `annotations` or `media_root` is not given, or no such media root.
+        RowsError: `annotations` does not exist or is not of its format.
     """
     if annotations is None or media_root is None:
         absent = "annotations" if annotations is None else "media_root"
         raise SourceError(f"ingest.sources: '{name}': a video_r1 source needs `{absent}`")
-    drawn = draw_rows(read_rows(Path(annotations)), rows, seed)
+    drawn = draw_rows(list(read_rows(Path(annotations))), rows, seed)
     return parse_rows(drawn, source=name, split=split, media_root=Path(media_root))
 
 
@@ -79,6 +82,19 @@ def drop_undecodable(candidates: Iterable[Candidate], media: Mapping[Medium, Med
         else:
             parted.quarantined.append(candidate.refuse("media", "path", status))
     return parted
+
+
+def number_records(candidates: Iterable[Candidate], sources: Sequence[str]) -> list[Record]:
+    """Records of a table under their numbers and the names of their sources; `sources` in the order of params.yaml."""
+    places = {name: place for place, name in enumerate(sources)}
+    return [
+        dataclasses.replace(
+            candidate.record,
+            problem_id=table_id(candidate.record.problem_id, candidate.source, places[candidate.source]),
+            source=candidate.source,
+        )
+        for candidate in candidates
+    ]
 
 
 def medium_of(record: Record) -> Medium:

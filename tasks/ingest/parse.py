@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from tasks.core.schemas.records import Record, RecordError, parse_record
-from tasks.ingest.sources import RawRow, SourceError
+from tasks.core.io.rows import RawRow
+from tasks.core.rewards import unscorable
+from tasks.core.schemas.records import Record, RecordError, parse_record, truth_of
+from tasks.ingest.sources import SourceError
+
+SOURCE_STEP = 10**12
+"""Ids of two sources of one table are this far apart."""
 
 
 class Quarantined(NamedTuple):
@@ -58,6 +64,8 @@ def parse_rows(rows: Iterable[RawRow], *, source: str, split: str, media_root: P
             if raw.fault:
                 raise RecordError(where, "record", raw.fault)
             record = parse_record(raw.value, where)
+            if (reason := unscorable(record.problem_type, truth_of(record.solution))) is not None:
+                raise RecordError(where, "solution", reason)
         except RecordError as error:
             refused = Quarantined(source, split, raw.row, _id_of(raw.value), "record", error.field, error.reason)
             parsed.quarantined.append(refused)
@@ -96,17 +104,35 @@ def media_path(path: str, media_root: Path, where: str) -> str:
 
 
 def drop_duplicates(candidates: Iterable[Candidate]) -> Parsed:
-    """Keep the first record of every problem_id of a table, whatever its source."""
-    first: dict[int, Candidate] = {}
+    """Keep the first record of every problem_id of a source; another source may use the same ids."""
+    first: dict[tuple[str, int], Candidate] = {}
     parsed = Parsed([], [])
     for candidate in candidates:
-        known = first.setdefault(candidate.record.problem_id, candidate)
+        known = first.setdefault((candidate.source, candidate.record.problem_id), candidate)
         if known is candidate:
             parsed.candidates.append(candidate)
             continue
         reason = f"{candidate.record.problem_id} is taken by {known.source} row {known.row}"
         parsed.quarantined.append(candidate.refuse("duplicate", "problem_id", reason))
     return parsed
+
+
+def table_id(own: int, source: str, place: int) -> int:
+    """problem_id of a record in its table.
+
+    Args:
+        own: problem_id in the source.
+        source: its name.
+        place: number of the source among the sources of the table, from 0.
+
+    Returns:
+        `own` moved by `place` times 10^12, so that the numbers of a source stay when one is added behind it; for an id
+        outside 0..10^12 a hash of source and id, above 2^62.
+    """
+    if 0 <= own < SOURCE_STEP:
+        return place * SOURCE_STEP + own
+    digest = hashlib.sha256(f"{source}/{own}".encode()).digest()
+    return 2**62 + int.from_bytes(digest[:8]) % 2**62
 
 
 def _id_of(value: Any) -> str | None:

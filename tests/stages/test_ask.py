@@ -41,20 +41,6 @@ def test_prints_reasoning_and_answer(project, tiny_model, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "lettered"),
-    [
-        pytest.param(["left", "right"], ["A. left", "B. right"], id="bare"),
-        pytest.param(["A. left", "B. right"], ["A. left", "B. right"], id="lettered"),
-        pytest.param(["A) left", "B) right"], ["A) left", "B) right"], id="brackets"),
-        pytest.param(["B. left", "A. right"], ["A. B. left", "B. A. right"], id="letters out of order are text"),
-        pytest.param([], [], id="none"),
-    ],
-)
-def test_options_get_letters(options, lettered):
-    assert stage.lettered(options) == lettered
-
-
-@pytest.mark.parametrize(
     ("options", "given", "kind"),
     [([], None, "free-form"), (["x", "y"], None, "multiple choice"), ([], "numerical", "numerical")],
 )

@@ -1,4 +1,4 @@
-"""The stage's own command on public benchmarks: real TempCompass rows and clips through the mini model."""
+"""The stage's own command on public benchmarks: TempCompass-like rows and clips through the mini model."""
 
 import json
 import sys
@@ -45,7 +45,7 @@ def test_every_row_is_answered_from_its_gif(project):
     found = rows(project)
     assert {row["error_class"] for row in found} == {""}
     assert len([row for row in found if (row["protocol"], row["view"]) == ("official", "ordered")]) == 32
-    assert {Path(row["media"]).name for row in found} == {"1021488277.gif", "1021488277_reverse.gif"}
+    assert {Path(row["media"]).name for row in found} == {"2000000001.gif", "2000000001_reverse.gif"}
     ordered = [row for row in found if row["view"] == "ordered"]
     assert all(row["frame_indices"] == sorted(row["frame_indices"]) and row["width"] for row in ordered)
     assert any(row["completion"] for row in found)

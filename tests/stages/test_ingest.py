@@ -2,13 +2,13 @@ import json
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
 
 from tasks import paths
+from tasks.core.io.errors import StageError
+from tasks.core.io.rows import read_rows
 from tasks.core.io.tables import read_table
 from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA, Record, RecordError
 from tasks.ingest import __main__ as stage
@@ -17,7 +17,7 @@ from tasks.ingest.ingest import check_names
 from tasks.ingest.manifest import Medium, check_media
 from tasks.ingest.mix import mix_media
 from tasks.ingest.parse import Candidate, drop_duplicates, media_path
-from tasks.ingest.sources import SourceError, draw_rows, read_rows
+from tasks.ingest.sources import SourceError, draw_rows
 
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"
 ROW = {
@@ -47,7 +47,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     media = tmp_path / "media"
     media.mkdir()
-    (media / "good.mp4").write_bytes((CLIPS / "guitar.mp4").read_bytes())
+    (media / "good.mp4").write_bytes((CLIPS / "slide.mp4").read_bytes())
 
     def run(*sources, **section):
         ingest = {"sources": list(sources), "workers": 1, **section}
@@ -83,7 +83,7 @@ def test_real_clips_with_a_gif(project):
     assert [row["problem_id"] for row in records] == [0, 1, 2, 3]
     assert all(Path(row["path"]).is_file() for row in records)
     media = read_table(paths.MANIFEST, MANIFEST_SCHEMA)
-    assert [Path(row["path"]).name for row in media] == ["guitar.mp4", "yoga.mp4", "scene.gif"]
+    assert [Path(row["path"]).name for row in media] == ["slide.mp4", "turn.mp4", "scene.gif"]
     assert {row["status"] for row in media} == {"ok"}
     metrics = json.loads(paths.metrics("ingest").read_text())
     assert metrics["train"]["rows"] == metrics["train"]["video"] == 4
@@ -104,7 +104,7 @@ def test_bad_rows_are_quarantined_with_their_reasons_and_the_run_completes(proje
     found = [(row["row"], row["problem_id"], row["kind"], row["field"], row["reason"]) for row in quarantined]
     assert found == [
         (1, "1", "record", "solution", "not <answer>..</answer>: '4'"),
-        (2, "2", "media", "path", "truncated: mdat box ends at byte 11878, the file at 9178, no index (moov)"),
+        (2, "2", "media", "path", "truncated: mdat box ends at byte 6595, the file at 5656, no index (moov)"),
         (3, "3", "path", "path", "'../../etc/passwd' leads out of the media root"),
         (4, "4", "record", "problem", "spells <|video_pad|>, which stands for pixels"),
     ]
@@ -120,15 +120,47 @@ def test_every_table_is_written_also_when_empty(project):
     assert paths.MEDIA.is_dir()
 
 
-def test_duplicates_are_per_table(project):
-    name = write_rows([ROW, ROW])
+def test_ids_are_per_source_and_numbers_per_table(project):
+    name = write_rows([ROW, ROW, {**ROW, "problem_id": 10**12}, {**ROW, "problem_id": -1}])
     quarantined = project(source(name), source(name, name="more"), source(name, name="held-out", split="test"))
     assert [(row["source"], row["row"], row["reason"]) for row in quarantined] == [
         ("real", 1, "0 is taken by real row 0"),
-        ("more", 0, "0 is taken by real row 0"),
-        ("more", 1, "0 is taken by real row 0"),
+        ("more", 1, "0 is taken by more row 0"),
         ("held-out", 1, "0 is taken by held-out row 0"),
     ]
+    records = read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)
+    assert [row["source"] for row in records] == ["real"] * 3 + ["more"] * 3
+    numbers = [row["problem_id"] for row in records]
+    assert len(set(numbers)) == 6 and numbers[0] == 0 and numbers[3] == 10**12
+    assert all(2**62 <= number < 2**63 for number in (*numbers[1:3], *numbers[4:]))
+
+
+def test_six_evaluation_files_numbered_from_0_all_survive(project):
+    sizes = {"mvbench": 4000, "tempcompass": 7540, "videomme": 2700, "videommmu": 900, "vsibench": 5130, "mmvu": 625}
+    files = [
+        source(write_rows([{**ROW, "problem_id": i} for i in range(rows)], f"{name}.json"), name=name, split="test")
+        for name, rows in sizes.items()
+    ]
+    assert project(*files) == []
+    records = read_table(paths.TEST_RECORDS, RECORD_SCHEMA)
+    assert len({row["problem_id"] for row in records}) == len(records) == sum(sizes.values()) == 20895
+
+
+@pytest.mark.parametrize(
+    ("kind", "truth", "field", "words"),
+    [
+        pytest.param("numerical", "1:30", "solution", "cannot read the truth '1:30'", id="time-as-a-number"),
+        pytest.param("regression", "5-6", "solution", "cannot read the truth '5-6'", id="range-as-a-number"),
+        pytest.param("numerical", "ten", "solution", "cannot read the truth 'ten'", id="word-as-a-number"),
+        pytest.param("OCR", "''", "solution", "cannot read", id="quotes-without-text"),
+        pytest.param("free-form", "!?", "solution", "cannot read", id="no-words"),
+    ],
+)
+def test_a_truth_that_no_answer_could_reach_is_refused(project, kind, truth, field, words):
+    rows = [ROW, {**ROW, "problem_id": 1, "problem_type": kind, "solution": f"<answer>{truth}</answer>"}]
+    [refused] = project(source(write_rows(rows)))
+    assert (refused["row"], refused["field"]) == (1, field)
+    assert words in refused["reason"]
 
 
 def test_world_source_is_rendered_and_passes_the_same_checks(project):
@@ -160,7 +192,7 @@ def test_a_second_run_leaves_no_media_of_the_first(project):
 def test_a_source_that_cannot_be_read_is_one_line_and_exit_2(project, capsys, monkeypatch, change, words):
     Path("rows.csv").touch()
     given = {**source(write_rows([ROW])), **change}
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(StageError) as caught:
         project(given)
     assert words in str(caught.value)
     monkeypatch.setattr(sys, "argv", ["ingest"])
@@ -170,33 +202,10 @@ def test_a_source_that_cannot_be_read_is_one_line_and_exit_2(project, capsys, mo
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
 
 
-class TestReadRows:
-    def test_json_lines_quarantine_the_torn_line_alone(self, tmp_path):
-        (tmp_path / "a.jsonl").write_text('{"a": 1}\n\n{"a": \n[2]')
-        rows = read_rows(tmp_path / "a.jsonl")
-        assert [row.value for row in rows] == [{"a": 1}, None, [2]]
-        assert [bool(row.fault) for row in rows] == [False, True, False]
-
-    def test_parquet(self, tmp_path):
-        pq.write_table(pa.Table.from_pylist([ROW]), tmp_path / "a.parquet")
-        assert read_rows(tmp_path / "a.parquet")[0].value == ROW
-
-    @pytest.mark.parametrize(
-        ("name", "content", "words"),
-        [
-            ("a.json", "[1,", "not JSON"),
-            pytest.param("a.json", '{"results": []}', "not a JSON array but dict", id="object-around-the-array"),
-            ("a.parquet", "text", "not parquet"),
-        ],
-    )
-    def test_a_file_that_is_not_of_its_format(self, tmp_path, name, content, words):
-        (tmp_path / name).write_text(content)
-        with pytest.raises(SourceError, match=words):
-            read_rows(tmp_path / name)
-
+class TestDraw:
     def test_draw_keeps_order_and_is_fixed_by_its_seed(self, tmp_path):
         (tmp_path / "a.json").write_text(json.dumps(list(range(100))))
-        rows = read_rows(tmp_path / "a.json")
+        rows = list(read_rows(tmp_path / "a.json"))
         drawn = draw_rows(rows, 10, 1)
         assert drawn == draw_rows(rows, 10, 1) != draw_rows(rows, 10, 2)
         assert [row.row for row in drawn] == sorted(row.row for row in drawn)
@@ -274,13 +283,13 @@ class TestMix:
 
 class TestCheckMedia:
     def test_a_file_used_twice_is_checked_once(self):
-        clip = str(CLIPS / "guitar.mp4")
+        clip = str(CLIPS / "slide.mp4")
         assert len(check_media([Medium(clip, "video"), Medium(clip, "video")], 1)) == 1
 
     def test_workers_change_nothing(self, tmp_path):
         Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
         media = [
-            Medium(str(CLIPS / "guitar.mp4"), "video"),
+            Medium(str(CLIPS / "slide.mp4"), "video"),
             Medium(str(tmp_path / "a.png"), "image"),
             Medium(str(CLIPS / "records.json"), "image"),
         ]
@@ -290,8 +299,8 @@ class TestCheckMedia:
         assert [row.status == "ok" for row in together.values()] == [True, True, False]
 
     def test_a_file_that_kills_its_worker_costs_itself_only(self, tmp_path, monkeypatch):
-        media = [Medium(str(CLIPS / name), "video") for name in ("guitar.mp4", "yoga.mp4", "scene.gif")]
-        monkeypatch.setattr(manifest, "check_medium", _crash_on_yoga)
+        media = [Medium(str(CLIPS / name), "video") for name in ("slide.mp4", "turn.mp4", "scene.gif")]
+        monkeypatch.setattr(manifest, "check_medium", _crash_on_turn)
         statuses = [row.status for row in check_media(media, 2).values()]
         assert statuses == ["ok", "the decoder crashed", "ok"]
 
@@ -299,18 +308,19 @@ class TestCheckMedia:
 _check_medium = manifest.check_medium
 
 
-def _crash_on_yoga(medium):
+def _crash_on_turn(medium):
     import os
 
-    if "yoga" in medium.path:
+    if "turn" in medium.path:
         os._exit(139)
     return _check_medium(medium)
 
 
 def test_duplicates_keep_the_first():
-    parsed = drop_duplicates([*candidates(["video", "video"]), *candidates(["image"], source="t")])
-    assert [(c.source, c.row) for c in parsed.candidates] == [("s", 0), ("s", 1)]
-    assert parsed.quarantined[0].kind == "duplicate"
+    rows = candidates(["video", "video"])
+    parsed = drop_duplicates([*rows, rows[1]._replace(row=2), *candidates(["image"], source="t")])
+    assert [(c.source, c.row) for c in parsed.candidates] == [("s", 0), ("s", 1), ("t", 0)]
+    assert [row.kind for row in parsed.quarantined] == ["duplicate"]
 
 
 def test_source_names_are_unique():

@@ -33,6 +33,7 @@ RECORD = {
     "data_source": "",
     "temporal": None,
     "skill": "",
+    "source": "",
 }
 MEDIUM = {
     "path": "a.mp4",

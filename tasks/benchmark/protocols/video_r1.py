@@ -19,7 +19,7 @@ from tasks.benchmark.reading import files
 from tasks.benchmark.settings import FrameSampling, Settings
 from tasks.core.prompts.build import user_text
 from tasks.core.rewards.strict import as_number, has_decimal_mark
-from tasks.core.text.tags import answer_of
+from tasks.core.text.tags import first_answer_of
 
 SCORED = ("multiple choice", "numerical", "regression")
 """Problem types that the published evaluation scores; every other type gets 0 there."""
@@ -55,7 +55,7 @@ def mark_row(suite: Suite, sample: Sample, row: Row, variant: str) -> Mark:
 
 def mark(problem_type: str, text: str, truth: str) -> Mark:
     """Score of one completion; `truth` is the solution without its tags."""
-    tagged = answer_of(text)
+    tagged = first_answer_of(text)
     rule = "answer tag" if tagged else "whole text"
     answer = tagged or text
     if problem_type == "multiple choice":
@@ -118,7 +118,7 @@ def read_file(path: Path) -> Annotations:
 
 def _sample(row: Any, where: str) -> Sample:
     problem, kind = files.text(row, "problem", where), files.text(row, "problem_type", where)
-    truth = answer_of(files.text(row, "solution", where))
+    truth = first_answer_of(files.text(row, "solution", where))
     if truth is None:
         raise SuiteError(f"{where}: solution: not <answer>..</answer>")
     options = tuple(files.texts(row, "options", where))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.core.text.tags import answer_of
+from tasks.core.text.tags import first_answer_of
 
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
 
@@ -23,5 +23,5 @@ def strip_reasoning(text: str) -> str:
 def bare_answer(text: str) -> str:
     """Inside of the first answer block behind the reasoning, or all that is behind it."""
     behind = strip_reasoning(text)
-    tagged = answer_of(behind)
+    tagged = first_answer_of(behind)
     return behind if tagged is None else tagged

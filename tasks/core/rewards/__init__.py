@@ -4,8 +4,8 @@ strict: the published rules to the bit, holes included, for comparison with publ
 robust: the same ideas without the holes; what each variant does is said at its functions (`strict.py`, `robust.py`).
 """
 
-from tasks.core.rewards.registry import RULES, VARIANTS, accuracy
+from tasks.core.rewards.registry import RULES, VARIANTS, accuracy, unscorable
 from tasks.core.rewards.score import Score, Verdict
 from tasks.core.rewards.shape import format_reward, length_reward
 
-__all__ = ["RULES", "VARIANTS", "Score", "Verdict", "accuracy", "format_reward", "length_reward"]
+__all__ = ["RULES", "VARIANTS", "Score", "Verdict", "accuracy", "format_reward", "length_reward", "unscorable"]

@@ -9,6 +9,7 @@ from typing import Any
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORDS = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_CHARACTER = re.compile(f"[{_CJK}]")
 _STEM_ABOVE_CHARS = 3
 
 
@@ -42,6 +43,11 @@ def rouge_mean_any_script(truth: str, answer: str) -> float:
 def words(text: str) -> list[str]:
     """Words of any script, in lower case, unstemmed."""
     return _WORDS.findall(text.lower())
+
+
+def apart(text: str) -> str:
+    """Text with spaces around every Chinese, Japanese or Korean character."""
+    return _CHARACTER.sub(r" \g<0> ", text)
 
 
 @cache

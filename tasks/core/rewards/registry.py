@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tasks.core.rewards import robust, strict
 from tasks.core.rewards.score import Score, Verdict
-from tasks.core.text.tags import answer_of
+from tasks.core.text.tags import answer_of, first_answer_of
 
 Rule = Callable[[str, str], Verdict]
 
@@ -30,9 +30,10 @@ VARIANTS = tuple(RULES)
 
 
 def accuracy(problem_type: str, completion: str, solution: str, variant: str = "robust") -> Score:
-    """Score the first answer block of `completion` against the one of `solution`.
+    """Score the answer of `completion` against the one of `solution`.
 
-    strict: a missing block reads as an empty answer, as published. robust: it scores 0 and is not parsed.
+    strict: the first block anywhere; a missing one reads as an empty answer, as published. robust: the first block
+    behind the reasoning; a missing one scores 0 and is not parsed.
 
     Raises:
         ValueError: unknown problem type or variant.
@@ -42,8 +43,32 @@ def accuracy(problem_type: str, completion: str, solution: str, variant: str = "
             f"no rule for problem type {problem_type!r} in variant {variant!r}; "
             f"types: {', '.join(RULES['strict'])}; variants: {', '.join(VARIANTS)}"
         )
-    answer = answer_of(completion)
+    answer = first_answer_of(completion) if variant == "strict" else answer_of(completion)
     if answer is None and variant == "robust":
         return Score(0.0, "", False, "no answer block")
-    verdict = RULES[variant][problem_type](answer or "", answer_of(solution) or "")
+    verdict = RULES[variant][problem_type](answer or "", first_answer_of(solution) or "")
     return Score(verdict.value, answer or "", verdict.parsed, verdict.rule)
+
+
+_READERS: Mapping[str, Callable[[str], object]] = {
+    "multiple choice": robust.parse_letter,
+    "numerical": robust.parse_number,
+    "OCR": robust.even,
+    "free-form": robust.words,
+    "regression": robust.parse_number,
+}
+
+
+def unscorable(problem_type: str, truth: str) -> str | None:
+    """Why an answer equal to the truth would not reach 1 in the robust variant; None when it would.
+
+    What the robust rule can read, it scores 1 on itself; so reading is all that is tried here, at a hundredth of the
+    time of scoring.
+
+    Raises:
+        KeyError: unknown problem type.
+    """
+    read = _READERS[problem_type](truth)
+    if read is None or read == "" or read == []:
+        return f"the {problem_type} rule cannot read the truth {truth[:60]!r}, so no answer could be right"
+    return None

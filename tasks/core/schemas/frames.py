@@ -12,7 +12,8 @@ import pandas as pd
 
 from tasks.core.schemas.answers import ANSWER_NAME, PROTOCOLS
 from tasks.core.schemas.records import truth_of
-from tasks.core.text.tags import answer_of, is_well_formed
+from tasks.core.text.options import is_letter_of
+from tasks.core.text.tags import answer_of, first_answer_of, is_well_formed
 
 Row = Mapping[str, Any]
 _RECORD = ("problem_id", "problem", "data_type", "problem_type", "process", "solution", "path")
@@ -31,7 +32,7 @@ def records_frames(
             "split": split,
             "row_name": f"{split} {row['problem_id']}",
             "medium_ok": media.get((row["path"], row["data_type"]), {}).get("status") == "ok",
-            "truth_is_option": _names_option(truth_of(row["solution"]), row["options"]),
+            "truth_is_option": is_letter_of(truth_of(row["solution"]), row["options"]),
             "truth_has_digit": row["problem_type"] not in _NUMBER_TYPES or any(map(str.isdigit, row["solution"])),
             "unseen": split != "test" or _question(row, media) not in trained,
         }
@@ -90,7 +91,7 @@ def predictions_frames(logs: Mapping[tuple[str, str], Sequence[Row]]) -> dict[st
             # Spelled out, not left to a range check: those pass over NaN.
             "scores_are_shares": all(row[name] is None or 0 <= row[name] <= 1 for name in PROTOCOLS),
             "scored_or_told": _scored_or_told(row),
-            "extracted_matches": row["pipeline_extracted"] in ("", answer_of(row["completion"])),
+            "extracted_matches": row["pipeline_extracted"] in ("", *_answers(row["completion"])),
             "unread_is_zero": bool(row["pipeline_extracted"]) or not row["pipeline"],
             "names_are_file": (row["model"], _file_name(row)) == names,
         }
@@ -143,6 +144,11 @@ def _frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame([[row[name] for name in columns] for row in rows], columns=list(columns))
 
 
+def _answers(completion: str) -> set[str]:
+    """What either variant of the rewards reads as the answer."""
+    return {answer_of(completion) or "", first_answer_of(completion) or ""}
+
+
 def _record(row: Row) -> dict[str, Any]:
     return {**{name: row[name] for name in _RECORD}, "n_options": len(row["options"])}
 
@@ -151,7 +157,3 @@ def _question(row: Row, media: Mapping[tuple[str, str], Row]) -> tuple[str, str]
     """What is asked about which pixels; files are told apart by content, not by name."""
     digest = media.get((row["path"], row["data_type"]), {}).get("sha256", row["path"])
     return row["problem"] + "\n".join(row["options"]), digest
-
-
-def _names_option(letter: str, options: Sequence[str]) -> bool:
-    return len(letter) == 1 and 0 <= ord(letter) - ord("A") < len(options)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tasks.core.io.errors import StageError
 from tasks.core.text import spelled
+from tasks.core.text.options import is_letter_of, lettered, misfit, repeats
 
 DATA_TYPES = ("image", "video")
 PROBLEM_TYPES = ("multiple choice", "numerical", "OCR", "free-form", "regression")
@@ -31,7 +32,8 @@ class Record:
     """One question about one image or clip."""
 
     problem_id: int
-    """Unique within its table."""
+    """Number of the question, unique within its table: the source's own id, moved by 10^12 for each source of the table
+    that stands before its source in params.yaml."""
     problem: str
     """Question, without its options."""
     data_type: str
@@ -51,6 +53,8 @@ class Record:
     """Whether only the order of frames answers it; None when unknown."""
     skill: str = ""
     """Kind of question ("direction", "count"); "" when unknown."""
+    source: str = ""
+    """Name in `ingest.sources` of where the record comes from; "" before ingest."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ _RECORD_FIELDS = [
     pa.field("data_source", pa.string(), nullable=False),
     pa.field("temporal", pa.bool_()),
     pa.field("skill", pa.string(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
 ]
 _COT_FIELDS = [
     pa.field("completion", pa.string(), nullable=False),
@@ -130,7 +135,8 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 """Rows left out by ingest; `row` counts from 0 in the source, `problem_id` is as found (null when absent).
 
-`kind`: record (malformed), path (unsafe or missing), media (does not decode), duplicate (problem_id taken).
+`kind`: record (malformed), path (unsafe or missing), media (does not decode), duplicate (problem_id taken in its
+source).
 """
 
 
@@ -250,7 +256,9 @@ def _options(raw: Mapping[str, Any], problem_type: str, where: str) -> list[str]
         return list(options)
     if len(options) < 2:
         raise RecordError(where, "options", f"multiple choice with {len(options)} options")
-    return list(options)
+    if (reason := misfit(options)) is not None:
+        raise RecordError(where, "options", reason)
+    return lettered(options)
 
 
 def _solution(raw: Mapping[str, Any], problem_type: str, options: list[str], where: str) -> str:
@@ -261,13 +269,12 @@ def _solution(raw: Mapping[str, Any], problem_type: str, options: list[str], whe
     truth = found.group(1).strip()
     if not truth:
         raise RecordError(where, "solution", "empty answer")
-    if problem_type == "multiple choice" and not _names_option(truth, options):
-        raise RecordError(where, "solution", f"{truth!r} is the letter of none of the {len(options)} options")
+    if problem_type == "multiple choice":
+        if not is_letter_of(truth, options):
+            raise RecordError(where, "solution", f"{truth!r} is the letter of none of the {len(options)} options")
+        if (twin := repeats(options, truth)) is not None:
+            raise RecordError(where, "options", f"options {truth} and {twin} read the same")
     return value.strip()
-
-
-def _names_option(letter: str, options: list[str]) -> bool:
-    return len(letter) == 1 and letter.isascii() and letter.isupper() and ord(letter) - ord("A") < len(options)
 
 
 def _short(text: str, limit: int = 60) -> str:

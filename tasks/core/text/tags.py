@@ -15,12 +15,20 @@ def think_of(text: str) -> str | None:
 
 
 def answer_of(text: str) -> str | None:
-    """Inside of the first answer block, without surrounding white space; None when no block is closed.
+    """Inside of the first answer block behind the reasoning, without surrounding white space; None without a block.
 
-    First, not last, as published: a second block would let a model answer twice.
+    A tag that the reasoning names is no answer. First, not last, as published: a second block would let a model answer
+    twice. A text whose only block stands before or inside the reasoning is answered by that one.
     """
-    found = _ANSWER.search(text)
-    return found.group(1).strip() if found else None
+    _, closing, behind = text.rpartition("</think>")
+    answer = _ANSWER.search(behind) if closing else None
+    return answer.group(1).strip() if answer else first_answer_of(text)
+
+
+def first_answer_of(text: str) -> str | None:
+    """Inside of the first answer block wherever it stands, as the published rules read it."""
+    answer = _ANSWER.search(text)
+    return answer.group(1).strip() if answer else None
 
 
 def answers_of(text: str) -> list[str]:

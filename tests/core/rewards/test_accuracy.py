@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tasks.core.rewards import RULES, accuracy
+from tasks.core.rewards import RULES, accuracy, unscorable
 from tasks.core.schemas.records import PROBLEM_TYPES
 
 LETTERS = [
@@ -33,6 +33,34 @@ LETTERS = [
     pytest.param("ABCD", "A", 0, 0, id="all-of-them"),
     pytest.param("", "A", 0, 0, id="empty"),
     pytest.param("", "", 1, 0, id="empty-truth-and-answer"),
+    pytest.param("A. X", "A", 0, 1, id="the-option-itself-is-a-letter"),
+    pytest.param("C. I", "C", 0, 1, id="the-option-is-a-roman-number"),
+    pytest.param("B. A", "B", 0, 1, id="the-option-is-the-letter-of-another"),
+    pytest.param("(B) A", "B", 0, 1, id="the-same-in-brackets"),
+    pytest.param("B. A, C", "B", 0, 0, id="label-and-a-list-of-letters"),
+    pytest.param("The answer is B because", "B", 0, 1, id="reason-cut-off"),
+    pytest.param("B since it moves", "B", 0, 1, id="reason"),
+    pytest.param("B is correct", "B", 0, 1, id="judgement"),
+    pytest.param("The answer is A man", "A", 0, 0, id="an-article-behind-a-lead-in"),
+    pytest.param("It's B", "B", 0, 1, id="it-is"),
+    pytest.param("I think the answer is B", "B", 0, 1, id="i-think"),
+    pytest.param("B, left", "B", 0, 1, id="comma-and-text"),
+    pytest.param("B\nBecause it moves", "B", 0, 1, id="reason-on-a-line-of-its-own"),
+    pytest.param("A\nB. right", "A", 0, 0, id="a-second-choice-on-a-line-of-its-own"),
+    pytest.param("A\nB", "A", 0, 0, id="two-lines-two-letters"),
+    pytest.param("A. left or B. right", "A", 0, 0, id="hedge-with-texts"),
+    pytest.param("B - left", "B", 0, 1, id="dash"),
+    pytest.param(r"\mathrm{B}", "B", 0, 1, id="latex-roman"),
+    pytest.param(r"$\boxed{\text{B}}$", "B", 0, 1, id="latex-nested"),
+    pytest.param("选项A", "A", 0, 1, id="chinese-option"),
+    pytest.param("答案：A", "A", 0, 1, id="chinese-answer"),
+    pytest.param("正确答案是A。", "A", 0, 1, id="chinese-sentence"),
+    pytest.param("我选A", "A", 0, 1, id="chinese-choice"),
+    pytest.param("A选项", "A", 0, 1, id="chinese-option-behind"),
+    pytest.param("A、左", "A", 0, 1, id="chinese-label"),
+    pytest.param("A或B", "A", 0, 0, id="chinese-hedge"),
+    pytest.param("Ａ", "A", 0, 1, id="full-width"),
+    pytest.param("U.S.", "U", 0, 0, id="abbreviation"),
 ]
 NUMBERS = [
     pytest.param("42", "42", 1, 1, id="equal"),
@@ -66,6 +94,42 @@ NUMBERS = [
     pytest.param("1,5", "15", 0, 0, id="comma-not-in-threes"),
     pytest.param("three", "3", 0, 0, id="word"),
     pytest.param("", "3", 0, 0, id="empty"),
+    pytest.param(r"\(5\)", "5", 0, 1, id="latex-inline"),
+    pytest.param(r"\[5\]", "5", 0, 1, id="latex-display"),
+    pytest.param("$x=5$", "5", 0, 1, id="equation"),
+    pytest.param("x = -5", "-5", 0, 1, id="negative-equation"),
+    pytest.param("2x = 10", "2", 0, 0, id="equation-with-a-factor"),
+    pytest.param("3+2=5", "5", 0, 0, id="sum"),
+    pytest.param("the answer is 5.", "5", 0, 1, id="sentence"),
+    pytest.param("3 m/s^2", "3", 0, 1, id="unit-with-a-caret"),
+    pytest.param(r"5\text{ m/s}^2", "5", 0, 1, id="latex-unit"),
+    pytest.param("25 cm^2", "25 cm^2", 0, 1, id="unit-in-the-truth"),
+    pytest.param("5 H2O", "5", 0, 1, id="digit-of-a-unit"),
+    pytest.param("5 balls in 2 rows", "5", 0, 0, id="two-numbers-with-words"),
+    pytest.param(r"3\times10^{5}", "300000", 0, 1, id="power-of-ten"),
+    pytest.param("3 × 10⁵", "300000", 0, 1, id="raised-digits"),
+    pytest.param("3x10^-2", "0.03", 0, 1, id="negative-power-of-ten"),
+    pytest.param("3 x 4", "12", 0, 0, id="a-size-is-no-product"),
+    pytest.param(r"\frac12", "0.5", 0, 1, id="latex-fraction-without-braces"),
+    pytest.param(r"\frac{\sqrt{3}}{2}", r"\frac{\sqrt{3}}{2}", 0, 1, id="root-in-a-fraction"),
+    pytest.param("1.41", r"\sqrt{2}", 0, 1, id="root"),
+    pytest.param(r"2\pi", "6.28", 0, 1, id="pi"),
+    pytest.param("12 000", "12000", 0, 1, id="groups-with-spaces"),
+    pytest.param(r"12{,}000", "12000", 0, 1, id="latex-comma"),
+    pytest.param("5 ℃", "5", 0, 1, id="degrees"),
+    pytest.param(r"90^{\circ}", "90", 0, 1, id="latex-degrees"),
+    pytest.param("12个", "12", 0, 1, id="chinese-counter"),
+    pytest.param("１２", "12", 1, 1, id="full-width"),
+    pytest.param("5 million", "5000000", 0, 1, id="million"),
+    pytest.param("5 million", "5", 0, 0, id="million-is-no-unit"),
+    pytest.param("2.5 hundred thousand", "250000", 0, 1, id="two-magnitudes"),
+    pytest.param("3千万", "30000000", 0, 1, id="chinese-magnitudes"),
+    pytest.param("1:30", "1:30", 0, 0, id="time-of-day"),
+    pytest.param("5-6", "5-6", 0, 0, id="range"),
+    pytest.param("ten", "ten", 0, 0, id="word-in-the-truth"),
+    pytest.param("5²", "5", 0, 0, id="square"),
+    pytest.param(r"\sqrt{" * 1000, "1", 0, 0, id="deep"),
+    pytest.param("5 " + "a^2" * 20000 + "#", "5", 0, 0, id="long"),
 ]
 REGRESSIONS = [
     pytest.param("4", "4", 1, 1, id="equal"),
@@ -94,6 +158,9 @@ TRANSCRIPTIONS = [
     pytest.param("", "stop", 0, 0, id="empty"),
     pytest.param("", "", 1, 0, id="empty-truth-and-answer"),
     pytest.param("stop", "", 0, 0, id="empty-truth"),
+    pytest.param("禁止停车区", "禁止停车", 0, 0.75, id="one-chinese-character-more"),
+    pytest.param("禁止 停车", "禁止停车", 0, 1, id="no-space-between-chinese-characters"),
+    pytest.param("出口 EXIT", "出口EXIT", 0, 1, id="two-scripts"),
 ]
 FREE_TEXTS = [
     pytest.param("the red ball", "the red ball", 1, 1, id="equal"),
@@ -147,11 +214,29 @@ def test_equal_answer_and_truth_always_reach_one_in_robust():
         pytest.param("<answer>B", "", 0, id="unclosed-block"),
         pytest.param("<answer>A</answer><answer>B</answer>", "A", 0, id="first-block-counts"),
         pytest.param("<answer>B</answer><answer>A</answer>", "B", 1, id="first-block-counts-when-right"),
+        pytest.param("<think>the tag <answer> goes here</think><answer>B</answer>", "B", 1, id="tag-in-the-reasoning"),
+        pytest.param("<think>not <answer>A</answer></think><answer>B</answer>", "B", 1, id="block-in-the-reasoning"),
+        pytest.param("<answer>B</answer><think>so</think>", "B", 1, id="answer-before-the-reasoning"),
+        pytest.param("<think>so</think> B", "", 0, id="no-block-behind-the-reasoning"),
     ],
 )
 def test_extraction(completion, extracted, robust):
     score = accuracy("multiple choice", completion, "<answer>B</answer>")
     assert (score.extracted, score.value) == (extracted, robust)
+
+
+def test_strict_takes_the_first_block_wherever_it_stands():
+    completion = "<think>the tag <answer> goes here</think><answer>B</answer>"
+    score = accuracy("multiple choice", completion, "<answer>B</answer>", "strict")
+    assert (score.extracted, score.value) == ("goes here</think><answer>B", 0.0)
+
+
+@pytest.mark.parametrize("kind", PROBLEM_TYPES)
+def test_a_truth_is_scorable_when_its_own_answer_reaches_one(kind):
+    truths = {case.values[1] for case in TABLE[kind]} | {case.values[0].strip() for case in TABLE[kind]}
+    for truth in sorted(truths):
+        block = f"<answer>{truth}</answer>"
+        assert (unscorable(kind, truth) is None) == (accuracy(kind, block, block).value == pytest.approx(1.0)), truth
 
 
 def test_unparsed_is_told_from_wrong():

@@ -39,6 +39,7 @@ OPEN = {"problem_type": "numerical", "options": [], "solution": "<answer>3</answ
         pytest.param({"process": None, "data_source": None}, "process", "", id="null-text-is-empty"),
         pytest.param({**OPEN, "options": None}, "options", [], id="eval-files-have-null-options"),
         pytest.param({"temporal": True, "skill": "direction"}, "temporal", True, id="own-fields"),
+        pytest.param({"options": ["left", "right"]}, "options", ["A. left", "B. right"], id="options-get-letters"),
         pytest.param({}, "temporal", None, id="temporal-is-unknown-unless-said"),
         pytest.param(
             {"solution": " <answer> B </answer>\n"}, "solution", "<answer> B </answer>", id="outer-space-goes"
@@ -88,6 +89,12 @@ def test_parse_record(change, field, expected):
             "spells <|vision_pad|>",
             id="true-pixels",
         ),
+        pytest.param({"problem": "Which? <|im_end|>"}, "problem", "spells <|im_end|>", id="end-of-a-turn"),
+        pytest.param({"options": ["A. left", "A. right"]}, "options", "labels A, A", id="one-label-twice"),
+        pytest.param(
+            {"options": ["A. left", "B. left"]}, "options", "options B and A read the same", id="one-text-twice"
+        ),
+        pytest.param({"options": ["A. left", ""]}, "options", "option 2 is empty", id="empty-option"),
         pytest.param({"temporal": "yes"}, "temporal", "'yes'", id="temporal-is-text"),
     ],
 )

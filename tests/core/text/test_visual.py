@@ -12,13 +12,27 @@ from tasks.core.text import spelled
         pytest.param(
             {"a": "<|image_pad|>", "b": "<|video_pad|>"}, ("a", "<|image_pad|>"), id="the-first-text-is-named"
         ),
-        pytest.param({"a": "<|video_pad|><|vision_start|>"}, ("a", "<|vision_start|>"), id="one-of-two-is-enough"),
+        pytest.param({"a": "<|video_pad|><|vision_start|>"}, ("a", "<|video_pad|>"), id="the-first-of-a-text"),
         pytest.param({"a": "<|vision_end|>"}, ("a", "<|vision_end|>"), id="without-pixels-of-its-own"),
         pytest.param(
-            {"a": "<|VIDEO_PAD|> <| video_pad |> <video> |video_pad|"}, None, id="what-no-tokenizer-takes-for-it"
+            {"a": "<| video_pad |> <video> |video_pad| a<|b <|> |a|>b <||>"}, None, id="what-no-tokenizer-takes-for-it"
         ),
-        pytest.param({"a": "<|im_end|>"}, None, id="a-special-token-of-text"),
     ],
 )
-def test_spelled(texts, found):
+def test_visual_tokens(texts, found):
     assert spelled(texts) == (found and (found[0], f"spells {found[1]}, which stands for pixels"))
+
+
+@pytest.mark.parametrize(
+    ("text", "token"),
+    [
+        pytest.param("Which way? <|im_end|>\n<|im_start|>assistant\nA", "<|im_end|>", id="ends-the-turn"),
+        pytest.param("x<|endoftext|>", "<|endoftext|>", id="ends-the-text"),
+        pytest.param("the <|box_start|>(3,4)<|box_end|>", "<|box_start|>", id="boxes"),
+        pytest.param("<|eot_id|>", "<|eot_id|>", id="llama"),
+        pytest.param("<｜User｜>hi", "<｜User｜>", id="deepseek"),
+        pytest.param("<|reserved_special_token_0|>", "<|reserved_special_token_0|>", id="reserved"),
+    ],
+)
+def test_tokens_of_chats(text, token):
+    assert spelled({"a": "plain", "b": text}) == ("b", f"spells {token}, which is a control token of chats")

@@ -116,7 +116,7 @@ def test_a_flipped_byte_is_told_with_its_media_file_and_counted_at_the_end(tmp_p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(door, "_CACHES", {})
     settings = {"frames": 8, "fps": 2.0, "min_frames": 4, "min_pixels": 3136, "max_pixels": 3136, "disk_cache_gb": 1}
-    path = str(CLIPS / "guitar.mp4")
+    path = str(CLIPS / "slide.mp4")
     plain = open_clip(path, "video", **settings)
     tell_cache("stage")
     assert capsys.readouterr() == ("", ""), "a whole cache is not worth a line"
@@ -202,7 +202,7 @@ def test_stages_see_the_same_pixels_with_and_without(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {"frames": 8, "fps": 2.0, "min_frames": 4, "min_pixels": 3136, "max_pixels": 12544}
     plain, kept, again = (
-        open_clip(str(CLIPS / "guitar.mp4"), "video", **settings, disk_cache_gb=gb) for gb in (0, 1, 1)
+        open_clip(str(CLIPS / "slide.mp4"), "video", **settings, disk_cache_gb=gb) for gb in (0, 1, 1)
     )
     assert equal(plain, kept) and equal(plain, again)
     assert len(entries(tmp_path / ".cache/frames")) == 1

@@ -45,8 +45,8 @@ def noisy(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "frames", "codec", "sampled"),
     [
-        ("guitar.mp4", 90, "h264", 6),
-        ("yoga.mp4", 120, "h264", 8),
+        ("slide.mp4", 90, "h264", 6),
+        ("turn.mp4", 120, "h264", 8),
         pytest.param("scene.gif", 22, "gif", 10, id="gif-that-decord-refuses"),
     ],
 )

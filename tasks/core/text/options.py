@@ -1,0 +1,80 @@
+"""Letters of multiple choice options: the one place that gives them, reads them and takes them off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LABEL = re.compile(r"\(?([A-Z])[.):：、．]\s+\S")
+_SPACE = re.compile(r"\s+")
+
+
+def is_labelled(option: str, letter: str) -> bool:
+    """Whether an option begins with this letter as its label ("A. left", "A) left", "(A) left", "A: left", or "A")."""
+    text = option.strip()
+    return text == letter or text.startswith((f"{letter}.", f"{letter})", f"({letter})", f"{letter}:", f"{letter}："))
+
+
+def are_labelled(options: Sequence[str]) -> bool:
+    """Whether every option begins with the letter of its place."""
+    return all(is_labelled(option, letter) for option, letter in zip(options, LETTERS, strict=False))
+
+
+def lettered(options: Sequence[str]) -> list[str]:
+    """Options as "A. text"; left alone where every one begins with the letter of its place.
+
+    Raises:
+        ValueError: more options than letters.
+    """
+    if len(options) > len(LETTERS):
+        raise ValueError(f"{len(options)} options, {len(LETTERS)} letters")
+    if are_labelled(options):
+        return list(options)
+    return [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+
+
+def unlettered(option: str, letter: str) -> str:
+    """Text of an option without the label `letter`; the whole of one that has no such label or nothing else."""
+    text = option.strip()
+    if not is_labelled(text, letter):
+        return text
+    bare = text.removeprefix(f"({letter})") if text.startswith("(") else text[2:]
+    return bare.strip() or text
+
+
+def is_letter_of(truth: str, options: Sequence[str]) -> bool:
+    """Whether a truth is the capital letter of one of the options."""
+    return len(truth) == 1 and 0 <= LETTERS.find(truth) < len(options)
+
+
+def misfit(options: Sequence[str]) -> str | None:
+    """Why options cannot be told apart by their letters; None when they can.
+
+    An option is empty, there are more options than letters, or labels stand there that are not those of their places.
+    A label that is only the beginning of a text ("J. Smith") passes unless it is the letter of another place and all
+    options have one.
+    """
+    if len(options) > len(LETTERS):
+        return f"{len(options)} options, more than there are letters"
+    for place, option in enumerate(options, start=1):
+        if not option.strip():
+            return f"option {place} is empty"
+    if are_labelled(options):
+        return None
+    letters = LETTERS[: len(options)]
+    labels = [label.group(1) if (label := _LABEL.match(option.strip())) else "" for option in options]
+    own = [label == letter for label, letter in zip(labels, letters, strict=True)]
+    if all(label and label in letters for label in labels):
+        return f"labels {', '.join(labels)} where {', '.join(letters)} belong"
+    if any(own):
+        return f"option {own.index(False) + 1} has not the label {letters[own.index(False)]}, others have theirs"
+    return None
+
+
+def repeats(options: Sequence[str], truth: str) -> str | None:
+    """The letter of another option with the same text as the true one; None when there is none."""
+    texts = [_SPACE.sub(" ", unlettered(option, letter)) for option, letter in zip(options, LETTERS, strict=False)]
+    right = LETTERS.index(truth)
+    twins = [letter for letter, text in zip(LETTERS, texts, strict=False) if text == texts[right] and letter != truth]
+    return twins[0] if twins else None

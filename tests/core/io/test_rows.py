@@ -1,0 +1,110 @@
+"""Files of rows, whole, odd and damaged; the reason is in the id."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.core.io import rows
+from tasks.core.io.rows import RowsError, read_rows
+
+ITEMS = [{"a": 1, "b": "é\u2028x"}, {"a": [2, {"c": "]}"}]}, 3, "t"]
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.json", json.dumps(ITEMS), id="array"),
+        pytest.param("a.json", json.dumps(ITEMS, indent=1, ensure_ascii=False), id="array-with-lines"),
+        pytest.param("a.json", json.dumps({"results": ITEMS, "final": 1}), id="results-of-an-object"),
+        pytest.param("a.json", "\n".join(json.dumps(item) for item in ITEMS), id="lines-named-json"),
+        pytest.param("a.json", json.dumps(ITEMS).encode("utf-16"), id="utf-16-array"),
+        pytest.param("a.json", b"\xef\xbb\xbf" + json.dumps(ITEMS).encode(), id="array-with-a-bom"),
+        pytest.param("a.jsonl", "\n".join(json.dumps(item, ensure_ascii=False) for item in ITEMS), id="lines"),
+        pytest.param("a.jsonl", "\r\n".join(json.dumps(item) for item in ITEMS) + "\r\n\r\n", id="windows-lines"),
+        pytest.param("a.jsonl", "\n".join(map(json.dumps, ITEMS)).encode("utf-16"), id="utf-16-lines"),
+        pytest.param("a.jsonl", "\n".join(map(json.dumps, ITEMS)).encode("utf-16-le"), id="utf-16-without-a-mark"),
+        pytest.param("a.jsonl", "\n".join(map(json.dumps, ITEMS)).encode("utf-32"), id="utf-32-lines"),
+        pytest.param("a.jsonl", "\ufeff" + "\n".join(map(json.dumps, ITEMS)), id="lines-with-a-bom"),
+    ],
+)
+@pytest.mark.parametrize("piece", [64, 1 << 20])
+def test_every_form_gives_the_same_rows(tmp_path, monkeypatch, name, content, piece):
+    path = write(tmp_path / name, content)
+    monkeypatch.setattr(rows, "_PIECE_BYTES", piece)
+    assert [(row.row, row.value, row.fault) for row in read_rows(path)] == [
+        (i, item, "") for i, item in enumerate(ITEMS)
+    ]
+
+
+def test_parquet(tmp_path):
+    pq.write_table(pa.Table.from_pylist([{"a": 1}, {"a": 2}]), tmp_path / "a.parquet")
+    assert [row.value for row in read_rows(tmp_path / "a.parquet")] == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        pytest.param(b"[" * 100_000, "line 2: not JSON: nested too deep", id="100,000-brackets"),
+        pytest.param(b'{"a": "caf\xe9"}', "line 2: not JSON: 'utf-8' codec", id="latin-1"),
+        pytest.param(b'{"a": ', "line 2: not JSON", id="torn"),
+        pytest.param('{"a": 1}'.encode("utf-16-le"), "line 2: not JSON", id="a-utf-16-line-among-others"),
+        pytest.param(b"1" * 5000, "line 2: not JSON", id="a-number-of-too-many-digits"),
+    ],
+)
+def test_a_bad_line_costs_itself(tmp_path, bad, words):
+    path = write(tmp_path / "a.jsonl", b'{"a": 1}\n' + bad + b'\n{"a": 3}\n')
+    read = list(read_rows(path))
+    assert [row.value for row in read] == [{"a": 1}, None, {"a": 3}]
+    assert read[1].fault.startswith(f"{path} {words}")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param("[" * 100_000 + "]" * 100_000, id="100,000-brackets"),
+        pytest.param('{"a": ' + "1" * 5000 + ', "b": "]}"}', id="a-number-of-too-many-digits"),
+    ],
+)
+def test_a_bad_element_costs_itself(tmp_path, bad):
+    read = list(read_rows(write(tmp_path / "a.json", f'[{{"a": 1}}, {bad}, {{"a": 3}}]')))
+    assert [row.value for row in read] == [{"a": 1}, None, {"a": 3}]
+    assert "element 1: not JSON" in read[1].fault
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        pytest.param("a.json", "[1,", "breaks off|Expecting value", id="torn-array"),
+        pytest.param("a.json", "[1] [2]", "more behind", id="two-arrays"),
+        pytest.param("a.json", "[1 2]", "',' is missing", id="no-comma"),
+        pytest.param("a.json", '{"a": 1}', "not a JSON array but dict", id="one-object"),
+        pytest.param("a.json", "[" * 100_000, "breaks off|nested|not JSON", id="brackets-alone"),
+        pytest.param("a.json", "", "not JSON", id="empty"),
+        pytest.param("a.json", b'[{"a": "\xe9"}]', "not JSON", id="latin-1-array"),
+        pytest.param("a.parquet", "text", "not parquet", id="no-parquet"),
+        pytest.param("a.csv", "", "unknown suffix '.csv'", id="suffix"),
+    ],
+)
+def test_a_file_that_is_not_of_its_format(tmp_path, name, content, words):
+    with pytest.raises(RowsError, match=words):
+        list(read_rows(write(tmp_path / name, content)))
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(RowsError, match="no such annotation file"):
+        read_rows(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7])
+def test_pieces_change_nothing(tmp_path, monkeypatch, piece):
+    items = [*ITEMS, 12345, -1.5e10, True, None, '\\"]']
+    path = write(tmp_path / "a.json", json.dumps(items))
+    monkeypatch.setattr(rows, "_PIECE_BYTES", piece)
+    assert [row.value for row in rows._Array(path, 0).rows()] == items
