@@ -211,7 +211,8 @@ def collect(rows: Iterable[Placed], make: Callable[[Any, str], Sample], files: S
         try:
             sample = make(row, where)
         except SuiteError as error:
-            faults.append(str(error))
+            reason = str(error)
+            faults.append(reason if reason.startswith(where) else f"{where}: {reason}")
             continue
         if sample.sample_id in seen:
             faults.append(f"{where}: id {sample.sample_id} comes twice")
