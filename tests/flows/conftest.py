@@ -1,4 +1,4 @@
-"""A toy DVC project (tests/flows/toy) and, for tests that need one, a Prefect server on a temporary database."""
+"""A toy DVC project (tests/fixtures/toy) and, for tests that need one, a Prefect server on a temporary database."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import flows  # noqa: F401  (environment defaults, before Prefect is imported)
-from tests.flows.toy_project import make_toy
+from tests.support.toy_project import make_toy
 
 
 @pytest.fixture

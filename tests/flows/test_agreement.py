@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from tests.flows.toy_project import dvc, make_toy, ran
+from tests.support.toy_project import dvc, make_toy, ran
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 

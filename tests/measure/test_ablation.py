@@ -12,8 +12,8 @@ from measure.ablation.evaluate import summary
 from measure.ablation.table import FIELDS, SKILL_FIELDS, by_seed, interval, markdown, paired, sign_flip
 from tasks.core.io.errors import StageError
 from tasks.params import Grpo, load
-from tests.pipeline.graph import ROOT
-from tests.stages.training_project import make_project
+from tests.support.graph import ROOT
+from tests.support.training_project import make_project
 
 
 def row(method, seed, temporal, shuffled=0.25):

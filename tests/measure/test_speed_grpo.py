@@ -15,7 +15,7 @@ from measure.speed.grpo.table import Measured, cost_curves, loads, markdown, row
 from measure.speed.grpo.work import measure
 from tasks.core.train.packing import Placed, pack
 from tasks.params import Grpo, load
-from tests.pipeline.graph import ROOT
+from tests.support.graph import ROOT
 
 TOGETHER = ("encode_once", "share_prefix", "share_prefix_update", "selective_checkpointing")
 

@@ -3,7 +3,7 @@
 import argparse
 
 from measure.speed.sft import PATHS, Found, measure, render, table
-from tests.stages.training_project import make_project
+from tests.support.training_project import make_project
 
 
 def found(tokens, padding, update, peak):

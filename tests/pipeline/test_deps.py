@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from tasks.params import Video
-from tests.pipeline.graph import ROOT, covers, reached, sections_read, stages
+from tests.support.graph import ROOT, covers, reached, sections_read, stages
 
 # What a stage imports and need not depend on. What of it decides a result reaches DVC in another way, and as deps these
 # files would rerun everything at every edit.

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from tests.pipeline.graph import ROOT, raw_graph, stages
+from tests.support.graph import ROOT, raw_graph, stages
 
 README = (ROOT / "README.md").read_text()
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tasks import params, profile
-from tests.pipeline.graph import ROOT, raw_graph, stages
+from tests.support.graph import ROOT, raw_graph, stages
 
 FILES = sorted(
     [ROOT / "params.yaml", *(ROOT / "profiles").glob("*.yaml"), *(ROOT / "tests/fixtures").glob("params*.yaml")]

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tasks import paths
-from tests.pipeline.graph import ROOT, covers, raw_graph, stages
+from tests.support.graph import ROOT, covers, raw_graph, stages
 
 OUTS = {out for stage in stages().values() for out in stage.outs}
 DEPS = {dep for stage in stages().values() for dep in stage.deps}

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipeline.graph import ROOT
-from tests.stages.benchmark_trees import SUITES, annotate, render, runs
-from tests.stages.infer_project import make_project
+from tests.support.benchmark_trees import SUITES, annotate, render, runs
+from tests.support.graph import ROOT
+from tests.support.infer_project import make_project
 
 pytestmark = pytest.mark.slow
 STAGE = "benchmark@base"

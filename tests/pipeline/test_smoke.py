@@ -1,7 +1,7 @@
 """The whole graph at its smallest, by the same code and dvc.yaml: it runs, rests, then reruns what an edit touches.
 
 The project is copied to a temporary folder with tests/fixtures/params.smoke.yaml over its params.yaml; two models of a
-few hundred thousand weights are made for it (tests/pipeline/smoke_models.py).
+few hundred thousand weights are made for it (tests/support/smoke_models.py).
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.graph import ROOT, stages
+from tests.support.graph import ROOT, stages
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def project(tmp_path_factory) -> Path:
     (folder / "dvc.lock").unlink(missing_ok=True)
     shutil.copy(ROOT / "tests/fixtures/params.smoke.yaml", folder / "params.yaml")
     run(folder, "git", "init", "-q")
-    run(folder, sys.executable, "-m", "tests.pipeline.smoke_models", "models/smoke")
+    run(folder, sys.executable, "-m", "tests.support.smoke_models", "models/smoke")
     return folder
 
 

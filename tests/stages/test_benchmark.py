@@ -15,7 +15,7 @@ from tasks.benchmark.answer import see, views_of
 from tasks.core.engine import base
 from tasks.core.io.errors import StageError
 from tasks.core.schemas.records import PREDICTION_SCHEMA
-from tests.stages.infer_project import RECORDS, FakeEngine, Killed, make_project, record, write_params
+from tests.support.infer_project import RECORDS, FakeEngine, Killed, make_project, record, write_params
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from tasks import paths
 from tasks.benchmark import __main__ as stage
 from tasks.benchmark import suite_log
-from tests.stages.infer_project import make_project
+from tests.support.infer_project import make_project
 
 ROOT = Path(__file__).parents[2]
 TEMPCOMPASS = ROOT / "tests/fixtures/tempcompass"

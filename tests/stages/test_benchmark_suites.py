@@ -15,8 +15,18 @@ from tasks.benchmark.suites.base import Decoding, SuiteError
 from tasks.benchmark.suites.text import bare_answer
 from tasks.core.io.tables import write_table
 from tasks.core.schemas.records import RECORD_SCHEMA
-from tests.stages.benchmark_trees import BROKEN, MISSING, SAMPLES, SUITES, LetterEngine, annotate, parquet, render, runs
-from tests.stages.infer_project import RECORDS
+from tests.support.benchmark_trees import (
+    BROKEN,
+    MISSING,
+    SAMPLES,
+    SUITES,
+    LetterEngine,
+    annotate,
+    parquet,
+    render,
+    runs,
+)
+from tests.support.infer_project import RECORDS
 
 SAMPLING = Sampling(16, 2.0, 4, 3136, 3136)
 

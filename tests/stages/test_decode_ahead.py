@@ -23,13 +23,13 @@ from tasks.grpo.data import drawn, schedule
 from tasks.grpo.stop import StoppedError, StopRequest
 from tasks.params import Sft
 from tasks.sft.data import AnnouncedOrder
-from tests.stages import benchmark_trees as trees
-from tests.stages.grpo_stage import RECORDS, Stage, parity_score, record, settings
-from tests.stages.infer_project import FakeEngine, make_project
+from tests.stages.sft.test_sft import RECORDS as SFT_RECORDS
+from tests.stages.sft.test_sft import Stage as SftStage
+from tests.stages.sft.test_sft import record as sft_record
 from tests.stages.test_benchmark_suites import run as run_suites
-from tests.stages.test_sft import RECORDS as SFT_RECORDS
-from tests.stages.test_sft import Stage as SftStage
-from tests.stages.test_sft import record as sft_record
+from tests.support import benchmark_trees as trees
+from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
+from tests.support.infer_project import FakeEngine, make_project
 
 
 @pytest.fixture

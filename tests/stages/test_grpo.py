@@ -25,8 +25,8 @@ from tasks.grpo.rollout import Answer, sample, up_to_end
 from tasks.grpo.scoring import advantages, score_group
 from tasks.grpo.temporal import contrast
 from tasks.grpo.train import arguments
-from tests.stages.grpo_stage import PAPER, RECORDS, Stage, parity_score, record, settings
-from tests.stages.training_project import make_project
+from tests.support.grpo_stage import PAPER, RECORDS, Stage, parity_score, record, settings
+from tests.support.training_project import make_project
 
 STEPS = [(0.0, 5.97663), (0.00396973, 4.0852), (0.0155197, 5.37422), (0.0281569, 10.21067)]
 """Loss and gradient norm of each step."""

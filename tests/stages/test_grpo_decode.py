@@ -14,8 +14,8 @@ from tasks.grpo import trainer as trainer_module
 from tasks.grpo.decode import decode
 from tasks.grpo.engines import TransformersRollouts
 from tasks.grpo.rollout import Streams, sample
-from tests.stages.grpo_stage import Stage, parity_score, settings
 from tests.stages.test_grpo import generation, some_views
+from tests.support.grpo_stage import Stage, parity_score, settings
 
 LOGPS = 1e-5
 ENDS = list(range(0, 360, 6))

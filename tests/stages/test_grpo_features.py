@@ -5,8 +5,8 @@ import torch
 
 from tasks.core.models.load import load_model, load_processor, save_model
 from tasks.grpo import trainer as trainer_module
-from tests.stages.grpo_stage import RECORDS, Stage, parity_score, settings
-from tests.stages.vision_passes import count_patches
+from tests.support.grpo_stage import RECORDS, Stage, parity_score, settings
+from tests.support.vision_passes import count_patches
 
 PATCH = {"shuffle_unit": "temporal_patch"}
 FROZEN = {"train_vision": False, "beta": 0.04}

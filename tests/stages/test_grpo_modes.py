@@ -21,9 +21,9 @@ from tasks.grpo.scoring import advantages, score_group
 from tasks.grpo.temporal import likelihood_contrast, order_share, token_weights
 from tasks.grpo.train import arguments
 from tasks.params import Grpo, load
-from tests.pipeline.graph import ROOT
-from tests.stages.grpo_stage import RECORDS, Stage, parity_score, settings
 from tests.stages.test_grpo import generation, opened, some_views
+from tests.support.graph import ROOT
+from tests.support.grpo_stage import RECORDS, Stage, parity_score, settings
 
 LOSSES = {
     "grpo": [(0.0, 6.11687), (0.0, 8.6611)],

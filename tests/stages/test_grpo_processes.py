@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tasks.grpo import trainer as trainer_module
-from tests.pipeline.graph import ROOT
-from tests.stages.grpo_process import LAYOUTS, run
-from tests.stages.grpo_stage import parity_score
+from tests.support.graph import ROOT
+from tests.support.grpo_process import LAYOUTS, run
+from tests.support.grpo_stage import parity_score
 
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-5}
 """Sums of float32 in another order; the sampled answers are the same ones. Entropy is not compared: it is that of the
@@ -27,7 +27,7 @@ def two_processes(tiny_model, tmp_path_factory):
     config = "profiles/accelerate/cpu_2.yaml"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
     done = subprocess.run(
-        [*launch, "tests/stages/grpo_process.py", str(tiny_model), str(work)],
+        [*launch, "tests/support/grpo_process.py", str(tiny_model), str(work)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,

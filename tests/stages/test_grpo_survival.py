@@ -17,9 +17,9 @@ from tasks.grpo import trainer as trainer_module
 from tasks.grpo.checks import check_sharding
 from tasks.grpo.data import black_picture
 from tasks.grpo.stop import StoppedError, StopRequest
-from tests.stages.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.stages.test_grpo import weights
-from tests.stages.training_project import make_project
+from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
+from tests.support.training_project import make_project
 
 FIT = {"encode_once": False, "micro_batch": 1, "prompts_per_step": 1}
 """Settings that sharded weights allow."""

@@ -13,8 +13,8 @@ from tasks.grpo import trainer as trainer_module
 from tasks.grpo.engines import Ask, TransformersRollouts
 from tasks.grpo.train import rollouts
 from tasks.params import Lora, Sampling
-from tests.stages.grpo_stage import Stage, parity_score, settings
 from tests.stages.test_grpo_modes import logp_alone
+from tests.support.grpo_stage import Stage, parity_score, settings
 
 pytest.importorskip("vllm", reason="vLLM is not installed; the transformers engine is the way out")
 from tasks.grpo import vllm_rollouts

@@ -31,7 +31,7 @@ from tasks.report.page import context, plan
 from tasks.report.render import html_page
 from tasks.report.strips import jpeg_uri, pick, strip
 from tasks.report.summary import ReportError
-from tests.stages.report_inputs import HOSTILE, inputs_of, record, row
+from tests.support.report_inputs import HOSTILE, inputs_of, record, row
 
 
 def page_of(inputs: Inputs, count: int = 8) -> str:

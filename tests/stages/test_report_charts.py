@@ -10,7 +10,7 @@ import pytest
 
 from tasks.report import svg
 from tasks.report.curves import charts, is_share, read_curve, split_constant, subject_of
-from tests.stages.report_inputs import HOSTILE
+from tests.support.report_inputs import HOSTILE
 
 
 def drawing(text: str) -> ET.Element:

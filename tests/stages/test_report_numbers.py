@@ -12,7 +12,7 @@ from tasks.report.data import composition_table, quarantine_table, rejection_tab
 from tasks.report.lineage import lineage_table, size
 from tasks.report.summary import ReportError, headline, summary_of
 from tasks.report.tables import NONE, Cell, Table, as_markdown, as_text, group_table, main_table, percent, points
-from tests.stages.report_inputs import inputs_of, record, row
+from tests.support.report_inputs import inputs_of, record, row
 
 
 def texts(table: Table) -> list[list[str]]:

@@ -6,9 +6,9 @@ from tasks.report.cards import card, maker
 from tasks.report.suites import frame_charts, suite_tables
 from tasks.report.summary import summary_of
 from tasks.report.tables import as_markdown
-from tests.stages.benchmark_trees import annotate, render
-from tests.stages.report_inputs import inputs_of, row
 from tests.stages.test_benchmark_suites import run
+from tests.support.benchmark_trees import annotate, render
+from tests.support.report_inputs import inputs_of, row
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Make and drive copies of the toy DVC project in tests/flows/toy."""
+"""Make and drive copies of the toy DVC project in tests/fixtures/toy."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TOY = Path(__file__).parent / "toy"
+TOY = Path(__file__).parents[1] / "fixtures" / "toy"
 
 
 def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

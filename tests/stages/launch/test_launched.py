@@ -20,8 +20,8 @@ from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import read_table, write_table
 from tasks.core.models.load import load_model
 from tasks.core.schemas.records import RECORD_SCHEMA, SFT_SCHEMA, record_from_row
-from tests.pipeline.graph import ROOT
-from tests.stages.training_project import make_project
+from tests.support.graph import ROOT
+from tests.support.training_project import make_project
 
 CONFIGS = sorted((ROOT / "profiles/accelerate").glob("*.yaml"))
 BASE = ROOT / "models/world/base"
@@ -149,7 +149,7 @@ def test_sharded_weights_train_save_and_resume_as_whole_ones(alone, project):
     config = str(ROOT / "profiles/accelerate/fsdp_4gpu.yaml")
     ours = ["--num_processes", "2", "--mixed_precision", "no", "--main_process_port", "0"]
     command = ["-m", "accelerate.commands.launch", "--config_file", config, *ours]
-    command.append(str(ROOT / "tests/stages/sharded_stage.py"))
+    command.append(str(ROOT / "tests/support/sharded_stage.py"))
     launched(project, [*command, "2", "sft", "grpo"])
     assert not paths.GRPO_MODEL.exists()
     assert "grpo: resuming from" in launched(project, [*command, "0", "grpo"])

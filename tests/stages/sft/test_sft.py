@@ -22,8 +22,8 @@ from tasks.core.video import VideoError
 from tasks.params import Sft
 from tasks.sft.data import Collator, EpochOrder, examples, lengths, most_visual_tokens, placing
 from tasks.sft.train import check_sharding, keeps_features, train
-from tests.stages.training_project import make_project
-from tests.stages.vision_passes import count_patches
+from tests.support.training_project import make_project
+from tests.support.vision_passes import count_patches
 
 SETTINGS = Sft(epochs=2, learning_rate=3e-3, batch_size=3, save_steps=3)
 LOSSES = [6.5676, 5.1241]

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.ask import __main__ as stage
 from tasks.core.engine.base import Completion
-from tests.stages.infer_project import FakeEngine, make_project
+from tests.support.infer_project import FakeEngine, make_project
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def environment():
     import os
     from pathlib import Path
 
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
 
 
 def test_a_question_that_cannot_be_answered_is_an_error(project, tiny_model, monkeypatch):

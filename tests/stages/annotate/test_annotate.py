@@ -11,7 +11,7 @@ from tasks.core.engine import base
 from tasks.core.engine.base import EngineError
 from tasks.core.io.tables import read_table
 from tasks.core.schemas.records import COT_SCHEMA
-from tests.stages.infer_project import RECORDS, FakeEngine, Killed, make_project, write_params
+from tests.support.infer_project import RECORDS, FakeEngine, Killed, make_project, write_params
 
 
 @pytest.fixture

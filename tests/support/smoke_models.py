@@ -1,4 +1,4 @@
-"""Two tiny models for the whole graph at its smallest: `python -m tests.pipeline.smoke_models FOLDER`.
+"""Two tiny models for the whole graph at its smallest: `python -m tests.support.smoke_models FOLDER`.
 
 `FOLDER/base` is random. `FOLDER/teacher` is the same network taught to give one well-formed answer to everything: some
 questions have just that answer, so the filter keeps some rows and rejects the others.

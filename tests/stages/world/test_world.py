@@ -16,7 +16,7 @@ from tasks.world.batches import RowBatches, patchify, scene_frames
 from tasks.world.muon import orthogonalise
 from tasks.world.pretrain import Step, learning_rate_share, train_skill
 from tasks.world.rows import KINDS
-from tests.pipeline.graph import ROOT
+from tests.support.graph import ROOT
 
 PROMPT = {"template": "brief", "system": "You are a helpful assistant."}
 

@@ -1,4 +1,4 @@
-"""One process of a distributed run: `accelerate launch tests/stages/grpo_process.py MODEL FOLDER`.
+"""One process of a distributed run: `accelerate launch tests/support/grpo_process.py MODEL FOLDER`.
 
 Trains every layout of LAYOUTS for three steps and writes `<layout>.json` (loss and gradient norm of each step, sums of
 the trained weights) from the first process, likewise `dying.json` of a run in which the second process's engine fails;
@@ -17,7 +17,7 @@ from tasks.core.train.features import encode_media
 from tasks.core.video.clip import Clip
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.engines import Ask, TransformersRollouts
-from tests.stages.grpo_stage import Stage, parity_score, settings
+from tests.support.grpo_stage import Stage, parity_score, settings
 
 LAYOUTS = {
     "whole": ({"prompts_per_step": 1}, {"prompts_per_step": 2}),

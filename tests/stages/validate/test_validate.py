@@ -330,7 +330,7 @@ class TestStage:
 
     @pytest.mark.parametrize("arguments", [[], ["records", "cot"], ["nothing"]])
     def test_unknown_suite_is_one_line_and_exit_2(self, arguments):
-        root = Path(__file__).parents[2]
+        root = Path(__file__).parents[3]
         command = [sys.executable, "-m", "tasks.validate", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root)}, check=False)
         assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""How long the public benchmarks take at full size without a model: `python -m tests.stages.benchmark_scale`.
+"""How long the public benchmarks take at full size without a model: `python -m tests.support.benchmark_scale`.
 
 1. Annotation of the published size (7,540 TempCompass, 5,130 VSI-Bench and 4,000 MVBench rows, synthetic text) is
    read, recorded answers are scored under both protocols, and the report's tables and charts are rendered.

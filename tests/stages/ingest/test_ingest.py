@@ -19,7 +19,7 @@ from tasks.ingest.mix import mix_media
 from tasks.ingest.parse import Candidate, drop_duplicates, media_path
 from tasks.ingest.sources import SourceError, draw_rows
 
-CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"
+CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
 ROW = {
     "problem_id": 0,
     "problem": "How many strings?",
