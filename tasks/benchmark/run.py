@@ -114,6 +114,8 @@ def update(
         for batch in log.append(path, judge_rows(open_rows, **judge._asdict())):
             have |= {row["key"]: row for row in batch}
     rows = [_marked(have[key], answerer.name, settings) for key in wanted]
+    if unwanted := len(have.keys() - set(wanted)):
+        print(f"{answerer.name} {path.stem}: {unwanted} answers removed that the parameters no longer ask for")
     log.settle(path, rows)
     return rows
 
@@ -132,5 +134,6 @@ def lacking(groups: Iterable[list[Job]], have: Mapping[str, Any]) -> list[list[J
 
 def tidy(folder: Path, logs: Iterable[Path]) -> None:
     """Remove logs of suites that are not run any more: the folder is what the parameters say."""
-    for path in set(log.logs_in(folder)) - set(logs):
+    for path in sorted(set(log.logs_in(folder)) - set(logs)):
+        print(f"{path}: removed, the parameters no longer ask for it")
         path.unlink()

@@ -225,9 +225,14 @@ def gains(rows: Sequence[Row]) -> list[Gain]:
         second = mean([row for _, row in pairs], protocol).value
         if first is None or second is None or second >= 1:
             continue
-        gain = round((first - second) / (1 - second), 6)
+        gain = round(knowledge_gain(second, first), 6)
         made.append(Gain(condition.benchmark, protocol, condition.frames, second, first, gain, len(pairs)))
     return made
+
+
+def knowledge_gain(before: float, after: float) -> float:
+    """Share of what was not known before the lecture that is known after it; scores are shares of 1."""
+    return (after - before) / (1 - before)
 
 
 def difference(suite: Suite, pairs: Sequence[tuple[Row, Row]], protocol: str) -> Paired:

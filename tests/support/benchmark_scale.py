@@ -14,18 +14,19 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.benchmark.media import Sampling
+from tasks.benchmark.suite_run import summary
+from tasks.benchmark.suites.base import Decoding
+from tasks.report.suites import frame_charts, suite_tables
+
 from tasks.benchmark import suite_log
 from tasks.benchmark.generate import row_of
 from tasks.benchmark.jobs import Job, Settings, Source, ask_of
 from tasks.benchmark.marking import scored
-from tasks.benchmark.media import Sampling
 from tasks.benchmark.provenance import describe
 from tasks.benchmark.rescore import rescore_suites
-from tasks.benchmark.suite_run import summary
 from tasks.benchmark.suites import REGISTRY, mvbench, tempcompass, vsi_bench
-from tasks.benchmark.suites.base import Decoding
 from tasks.core.engine.base import Completion
-from tasks.report.suites import frame_charts, suite_tables
 from tasks.report.tables import as_markdown
 
 NAMES = ("tempcompass", "vsi_bench", "mvbench")

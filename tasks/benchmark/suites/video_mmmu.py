@@ -82,11 +82,6 @@ def word(sample: Sample) -> OfficialWording:
     return OfficialWording(f"{_LEARN}answer the following {kind} question.{_AT_END}{shown}")
 
 
-def knowledge_gain(before: float, after: float) -> float:
-    """Share of what was not known before the lecture that is known after it; all in percent."""
-    return (after - before) / (100 - before) * 100
-
-
 def read(folder: Path, subset: str | None = None) -> Annotations:
     """Samples of the annotation folder; `subset` is None or "question_only".
 
