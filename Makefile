@@ -1,7 +1,11 @@
-# make run: set-up and the whole pipeline.  make test: set-up and the tests.  Nothing here needs an activated environment.
+# make run: set-up and the whole pipeline.  make quick: set-up and the fast tests.  make test: set-up and all tests.
+# Nothing here needs an activated environment.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 FLAVOUR ?= cpu
 ARGS    ?=
+# Test processes, one thread each; tests of one file stay in one of them.
+JOBS    ?= 2
+PYTEST   = OMP_NUM_THREADS=1 python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # No run calls home or reaches for a model hub; tasks/__init__.py sets the same for a stage run by hand.
@@ -12,7 +16,7 @@ export DVC_NO_ANALYTICS     ?= 1
 export VLLM_NO_USAGE_STATS  ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
-.PHONY: setup check test run clean
+.PHONY: setup check quick test run clean
 .DEFAULT_GOAL := run
 
 setup: ## Make .venv with the pinned packages; ends at once when it is up to date
@@ -24,8 +28,11 @@ check: setup ## Style, types and layers
 	mypy
 	lint-imports
 
-test: setup ## The tests; ARGS goes to pytest, e.g. ARGS="-m 'not slow'"
-	python -m pytest -q $(ARGS)
+quick: setup ## The tests that start no server, no vLLM and no whole graph; ARGS goes to pytest, e.g. ARGS=tests/core
+	$(PYTEST) -m "not slow and not server" $(ARGS)
+
+test: setup ## All tests
+	$(PYTEST) $(ARGS)
 
 run: setup ## The pipeline of params.yaml; only what changed runs
 	dvc repro $(ARGS)

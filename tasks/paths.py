@@ -36,6 +36,9 @@ GRPO_MODEL = Path("models/grpo")
 WORK_MODELS = Path("models/.work")
 WORK_DATA = Path("data/.work")
 
+AUDIT = Path("data/audit")
+"""Tags of audited record files; not a stage's output."""
+
 # Reports, one folder per stage.
 REPORTS = Path("reports")
 REPORT_PAGE = REPORTS / "index.html"

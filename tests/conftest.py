@@ -17,6 +17,12 @@ TEXT = [
 ]
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: of several processes none is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """Folder of a random Qwen2.5-VL of some 200 thousand weights, saved as a checkpoint.
@@ -29,7 +35,7 @@ def tiny_model(tmp_path_factory):
     from tasks.core.models.load import save_model
     from tasks.core.world.model import build_model, build_processor
 
-    processor = build_processor(TEXT * 4, vocabulary=360)
+    processor = build_processor("qwen2_5_vl", TEXT * 4, vocabulary=360)
     model = build_model(processor, hidden_size=64, layers=2, heads=2, vision_layers=1, seed=7)
     with torch.no_grad():
         for weight in model.parameters():

@@ -33,9 +33,9 @@ from measure.ablation.table import FIELDS, SKILL_FIELDS, markdown
 from tasks import grpo, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import folder_digest, work_key
 from tasks.core.io.errors import StageError
-from tasks.core.io.work import folder_digest, work_key
-from tasks.core.models.load import ModelError, checkpoint_digest, load_model, load_processor
+from tasks.core.models.load import ModelError, checkpoint_digest, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import Record, parse_record
 from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import clear
@@ -49,7 +49,7 @@ RL_SEED, TEST_SEED = 1000, 2000
 SPEED = {
     *("micro_batch", "encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage"),
     *("gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"),
-    *("rollout_gpu_share", "save_steps", "report_to", "drop_ended"),
+    *("rollout_gpu_share", "save_steps", "report_to", "drop_ended", "guards"),
 }
 """Fields of the `grpo` section that decide how fast a run is, not what comes of it."""
 
@@ -104,9 +104,9 @@ def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
         "model": checkpoint_digest(chosen.model),
         "prompt": params.prompt.model_dump(),
         "video": params.video.sampling(),
-        "grpo": params.grpo.model_dump(exclude=SPEED | {"preset", "group", "temporal"}),
+        "grpo": params.grpo.model_dump(exclude=SPEED | {"group", "objective"}),
         "methods": {
-            method: settings.model_dump(include={"group", "temporal"})
+            method: settings.model_dump(include={"group", "objective"})
             for method in METHODS
             if (settings := arm(method, params.grpo)) is not None
         },
@@ -188,7 +188,8 @@ def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> t
     test = split("test", chosen.test_rows, TEST_SEED + seed, 0.0, params.ingest.workers)
     processor, model = load_processor(chosen.model), load_model(chosen.model, "float32", "cpu")
     settings, rollouts = arm(method, params.grpo), 0
-    with open_store(params.video.opening(), params.grpo.frame_cache_gb, params.video.decode_workers) as clips:
+    opening = params.video.opening() | frame_shape_in(chosen.model)._asdict()
+    with open_store(opening, params.grpo.frame_cache_gb, params.video.decode_workers) as clips:
         if settings is not None:
             model, rollouts = trained(model, processor, settings, clips, params, chosen, method, seed)
         scores = evaluate(

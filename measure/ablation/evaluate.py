@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from transformers import GenerationConfig
 
-from tasks.core.engine.transformers import end_tokens
-from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.engine.sampler import end_tokens, generation_settings
 from tasks.core.rewards import accuracy
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.features import encode_media
-from tasks.grpo.data import Prompt, Shuffling, open_views
+from tasks.grpo.data import Prompt, open_views
+from tasks.grpo.objectives.perturbations import Shuffle
 from tasks.grpo.rollout import sample
 
 BATCH = 32
@@ -61,33 +60,27 @@ def evaluate(
         VideoError: a test clip does not decode; rendered splits have none.
         ValueError: the split lacks temporal or static questions.
     """
-    config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_tokens,
-        pad_token_id=processor.tokenizer.pad_token_id,
-        eos_token_id=end_tokens(model, processor),
-        suppress_tokens=visual_token_ids(processor.tokenizer),
-    )
+    config = generation_settings(processor, end_tokens(model, processor), max_tokens)
     found: dict[tuple[bool, bool, str], list[float]] = defaultdict(list)
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
         clips.expect((p.record.path, p.record.data_type) for p in prompts[start : start + 2 * BATCH])
         opened = [
-            open_views(p, 0, clips=clips, processor=processor, shuffling=Shuffling(seed, "frame"), on_skip=_refuse)
+            open_views(p, 0, clips=clips, processor=processor, perturbations=(Shuffle(),), seed=seed, on_skip=_refuse)
             for p in batch
         ]
         asked = [
             (prompt, view)
             for prompt, views in zip(batch, opened, strict=True)
-            for view in views or ()
-            if view is not None and (prompt.record.temporal or not view.shuffled)
+            for view in ((views.ordered, *views.perturbed) if views else ())
+            if prompt.record.temporal or not view.perturbed
         ]
         encoded = [view.encoded for _, view in asked]
         answers = sample(model, encoded, encode_media(model, encoded), [1] * len(asked), config)
         for (prompt, view), [ids] in zip(asked, answers, strict=True):
             text = processor.tokenizer.decode(ids, skip_special_tokens=True)
             value = accuracy(prompt.record.problem_type, text, prompt.record.solution, variant).value
-            found[bool(prompt.record.temporal), view.shuffled, prompt.record.skill].append(value)
+            found[bool(prompt.record.temporal), view.perturbed, prompt.record.skill].append(value)
     return summary(found)
 
 

@@ -26,7 +26,7 @@ from tasks.benchmark.provenance import describe
 from tasks.benchmark.rescore import rescore
 from tasks.benchmark.settings import FrameSampling, Settings
 from tasks.benchmark.suites import REGISTRY, mvbench, tempcompass, vsi_bench
-from tasks.core.engine.base import Completion
+from tasks.core.engine.types import Completion
 from tasks.report.public import frame_charts, public_tables
 from tasks.report.tables import as_markdown
 

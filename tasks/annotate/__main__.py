@@ -10,22 +10,30 @@ from tqdm import tqdm
 
 from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
-from tasks.core.engine.base import EngineError, open_engine
+from tasks.annotate.given import given_metrics, given_rows
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.types import EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import code_digests, file_digest, media_digest
 from tasks.core.io.tables import read_table, write_table
-from tasks.core.io.work import WorkLog, file_digest, folder_digest, media_digest, work_key
-from tasks.core.models.load import checkpoint_digest
+from tasks.core.io.work import Work, WorkLog, begin_work, find_work
+from tasks.core.models.load import checkpoint_digest, frame_shape_in
 from tasks.core.schemas.records import COT_SCHEMA, RECORD_SCHEMA, Record, record_from_row
 from tasks.core.video import open_clip, tell_cache
+
+ASKING = ("backbones", "engine", "models", "prompts", "text", "video")
+"""Packages of `core` that decide an answer before it is scored."""
 
 
 def main() -> int:
     """Annotate the train table of the params file."""
     config = params.load()
-    teacher = Path(config.models["teacher"])
+    if config.start.at != "teacher":
+        return take_given(config.start.at, str(config.start.path))
+    teacher = Path(config.teacher())
     records = [record_from_row(row) for row in read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)]
-    log = WorkLog(paths.WORK_DATA / "annotate", key_of(config, teacher, records))
+    log = WorkLog(begin_work(work_of(config, teacher, records)))
     answers = {row["problem_id"]: row for row in log.rows()}
     left = [record for record in records if record.problem_id not in answers]
     if answers and left:
@@ -44,9 +52,19 @@ def main() -> int:
     return 0
 
 
+def take_given(at: str, path: str) -> int:
+    """Ask nobody: the reasoning came with the records, or a checkpoint is taken that needs none."""
+    records = read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA) if at == "cot" else []
+    rows = given_rows(map(record_from_row, records))
+    write_table(paths.COT, rows, COT_SCHEMA)
+    write_json(paths.metrics("annotate"), given_metrics(rows, path))
+    print(f"annotate: skipped, start.at is {at}: {len(rows)} rows taken from {path}")
+    return 0
+
+
 def generate(config: params.Params, teacher: Path, left: list[Record], log: WorkLog) -> dict[int, dict[str, Any]]:
     """Answer the records that are left, logging each batch as it comes."""
-    read = partial(open_clip, **config.video.opening())
+    read = partial(open_clip, **config.video.opening(), **frame_shape_in(teacher)._asdict())
     answers: dict[int, dict[str, Any]] = {}
     with open_engine(model_path=teacher, **config.engine.model_dump()) as engine, bar(len(left)) as progress:
         for batch in answer_all(
@@ -65,20 +83,22 @@ def generate(config: params.Params, teacher: Path, left: list[Record], log: Work
     return answers
 
 
-def key_of(config: params.Params, teacher: Path, records: list[Record]) -> str:
-    """Key of the work in progress: everything that an answer depends on."""
+def work_of(config: params.Params, teacher: Path, records: list[Record]) -> Work:
+    """The work in progress: keyed by everything that an answer depends on."""
     here = Path(__file__).parent
-    return work_key(
-        table=file_digest(paths.TRAIN_RECORDS),
-        media=media_digest(record.path for record in records),
-        model=checkpoint_digest(teacher),
-        code=folder_digest(here, here.parent / "core"),
-        seed=config.seed,
-        prompt=config.prompt.model_dump(),
-        video=config.video.sampling(),
-        engine=config.engine.model_dump(exclude={"batch_size"}),
-        sampling=config.annotate.sampling.model_dump(),
-    )
+    inputs = {
+        **config.model_dump(include={"seed", "prompt"}),
+        "engine": config.engine.deciding(),
+        "sampling": config.annotate.sampling.model_dump(),
+        "video": config.video.sampling(),
+        "files": {
+            str(paths.TRAIN_RECORDS): file_digest(paths.TRAIN_RECORDS),
+            str(paths.MEDIA): media_digest(record.path for record in records),
+            str(teacher): checkpoint_digest(teacher),
+        },
+        "code": code_digests(here, *(here.parent / "core" / name for name in ASKING)),
+    }
+    return find_work(paths.WORK_DATA / "annotate", "annotate", inputs)
 
 
 def bar(total: int) -> Any:

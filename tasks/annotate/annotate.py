@@ -9,8 +9,8 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from tasks.core.engine.base import Completion, Engine, failed
 from tasks.core.engine.questions import build_request, read_clip
+from tasks.core.engine.types import Completion, Engine, failed
 from tasks.core.rewards import accuracy
 from tasks.core.schemas.records import CotRow, Record
 from tasks.core.text import answer_of, is_well_formed
@@ -77,6 +77,7 @@ def _cot_row(record: Record, answer: Mapping[str, Any]) -> dict[str, Any]:
         answer=answer_of(text) or "",
         reward=score,
         finish_reason=answer["finish_reason"],
+        error=answer["error"],
     )
     return dataclasses.asdict(row)
 

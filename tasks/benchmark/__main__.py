@@ -21,19 +21,18 @@ from tasks.benchmark.compare import compare, lines
 from tasks.benchmark.jobs import QuestionSet, open_questions
 from tasks.benchmark.run import Answerer, JudgeModel, run
 from tasks.benchmark.settings import FrameSampling, Settings
-from tasks.core.engine.base import Engine, EngineError, open_engine
-from tasks.core.engine.openai import is_endpoint
+from tasks.core.engine.endpoint import is_endpoint
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.types import Engine, EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import OneLineParser, run_stage
+from tasks.core.io.digests import file_digest, folder_digest, work_key
 from tasks.core.io.errors import StageError
-from tasks.core.io.work import file_digest, folder_digest, work_key
-from tasks.core.models.load import checkpoint_digest
+from tasks.core.models.load import checkpoint_digest, frame_shape_in
 from tasks.core.schemas.answers import TEST_SPLIT, Numbers, as_json
 from tasks.core.video import tell_cache
 
-SPEED_ONLY = {"batch_size", "kv_cache_gb", "gpu_memory_utilization", "rows_per_call", "group_by_length"}
-"""Fields of params.engine that decide no answer."""
-DECIDING_CORE = ("engine", "models", "video")
+DECIDING_CORE = ("backbones", "engine", "models", "text", "video")
 DECIDING = ("generate", "jobs", "clips")
 """Packages of tasks/core, and modules of this one, whose code decides an answer; what is asked is in each job's key."""
 
@@ -87,16 +86,20 @@ def benchmark(config: params.Params, name: str) -> None:
             batch_size=config.engine.batch_size,
             judge=None if section.judge is None else JudgeModel(**section.judge.model_dump()),
         )
-        numbers = run(question_sets(config), settings_of(config, folder), paths.answers(name), answerer)
+        numbers = run(question_sets(config, folder), settings_of(config, folder), paths.answers(name), answerer)
     refuse_all_failed(numbers)
     write_json(paths.metrics("benchmark", name), as_json(numbers))
     report(numbers)
     tell_cache(name)
 
 
-def question_sets(config: params.Params) -> list[QuestionSet]:
-    """The test split, and the public benchmarks of params.benchmark.suites under each of their protocols."""
-    section, sampling = config.benchmark, FrameSampling(**config.video.sampling())
+def question_sets(config: params.Params, folder: Path) -> list[QuestionSet]:
+    """The test split, and the public benchmarks of params.benchmark.suites under each of their protocols.
+
+    `folder` is the model's: it decides the sizes of frames.
+    """
+    section = config.benchmark
+    sampling = FrameSampling(**config.video.sampling(), **frame_shape_in(folder)._asdict())
     split = open_questions(
         "pipeline",
         name=TEST_SPLIT,
@@ -127,7 +130,7 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
     section, here = config.benchmark, Path(__file__).parent
     config_key = work_key(
         model=model_digest(folder),
-        engine=config.engine.model_dump(exclude=SPEED_ONLY),
+        engine=config.engine.deciding(),
         code=[
             folder_digest(*(here.parent / "core" / name for name in DECIDING_CORE)),
             *(file_digest(here / f"{name}.py") for name in DECIDING),
@@ -144,6 +147,7 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
         reward_variant=section.reward_variant,
         decode_workers=config.video.decode_workers,
         disk_cache_gb=config.video.disk_cache_gb,
+        read_limit_seconds=config.video.read_limit_seconds,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tasks.benchmark import clips
 from tasks.benchmark.jobs import Job, chat_of, decoding_of
 from tasks.benchmark.settings import Settings
-from tasks.core.engine.base import Completion, Engine, Request, failed
+from tasks.core.engine.types import Completion, Engine, Request, failed
 from tasks.core.io.seeds import derive_seed
 from tasks.core.video import Clip, VideoError, in_batches
 
@@ -67,6 +67,7 @@ def _read(group: list[Job], settings: Settings) -> Clip | VideoError:
             job.questions.sampling._replace(frames=frames),
             windowed=job.questions.protocol.windowed,
             disk_cache_gb=settings.disk_cache_gb,
+            read_limit_seconds=settings.read_limit_seconds,
         )
     except VideoError as error:
         return error

@@ -10,7 +10,8 @@ from tasks.benchmark.base import JudgePrompt
 from tasks.benchmark.marking import sample_of
 from tasks.benchmark.protocols.official import official_text
 from tasks.benchmark.suites import REGISTRY
-from tasks.core.engine.openai import Endpoint, chat
+from tasks.core.engine.endpoint import Endpoint
+from tasks.core.engine.openai import chat
 
 BATCH = 64
 

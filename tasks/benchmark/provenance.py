@@ -10,7 +10,7 @@ from tasks.benchmark.base import Published, Sample, Suite
 from tasks.benchmark.jobs import QuestionSet, decoding_of
 from tasks.benchmark.published import published
 from tasks.benchmark.settings import Settings
-from tasks.core.io.work import file_digest
+from tasks.core.io.digests import file_digest
 
 FAULTS_SHOWN = 20
 

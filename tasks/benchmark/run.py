@@ -17,7 +17,7 @@ from tasks.benchmark.judging import judge_rows, unjudged
 from tasks.benchmark.marking import scored
 from tasks.benchmark.provenance import describe
 from tasks.benchmark.settings import Settings
-from tasks.core.engine.base import Engine
+from tasks.core.engine.types import Engine
 from tasks.core.io.atomic import write_json
 from tasks.core.schemas.answers import Numbers
 

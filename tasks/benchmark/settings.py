@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tasks.benchmark.base import Decoding
+from tasks.core.video import LIMIT_SECONDS
 
 
 class FrameSampling(NamedTuple):
-    """Which frames of a clip are shown, and how large; the fields of `params.Video`."""
+    """Which frames of a clip are shown, and how large; the fields of `params.Video` and of the model's frame shape."""
 
     frames: int
     """Most frames."""
@@ -16,6 +17,10 @@ class FrameSampling(NamedTuple):
     min_frames: int
     min_pixels: int
     max_pixels: int
+    side_factor: int = 28
+    """Frame sides are multiples of this many pixels."""
+    fixed_side: int | None = None
+    """Side of all frames, pixels; None keeps their aspect."""
 
 
 class Settings(NamedTuple):
@@ -38,3 +43,5 @@ class Settings(NamedTuple):
     """Threads that decode a batch ahead; no part of a key."""
     disk_cache_gb: float = 0.0
     """Size of the cache of decoded frames, GiB; no part of a key."""
+    read_limit_seconds: float = LIMIT_SECONDS
+    """How long reading a small file may take; no part of a key."""

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tasks.core.train.rows import EncodedPrompt, pad_rows
 from tasks.grpo.groups import Group, Held
 from tasks.grpo.rollout import Answer
-from tasks.grpo.temporal import token_weights
+from tasks.grpo.scoring import Comparison
 
 LOST = "lost"
 """Key of rows whose prompt was left out."""
@@ -21,14 +21,14 @@ PER_ROW = ("grpo", "sapo", "luspo", "dr_grpo")
 
 def encoded_views(held: Sequence[Held], lost: EncodedPrompt) -> dict[str, EncodedPrompt]:
     """Encoded views by key, and the row that stands for a lost prompt."""
-    views = [view for each in held if each.views for view in each.views if view is not None]
+    views = [view for each in held if each.views for view in (each.views.ordered, *each.views.perturbed)]
     return {view.key: view.encoded for view in views} | {LOST: lost}
 
 
 def totals(groups: Sequence[Group], size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Rewards and the terms added to advantages, both (P, G); a lost prompt's are NaN and 0."""
     rewards = [group.score.total if group else [torch.nan] * size for group in groups]
-    after = [group.score.after if group else [0.0] * size for group in groups]
+    after = [group.score.advantage_terms if group else [0.0] * size for group in groups]
     return torch.tensor(rewards), torch.tensor(after)
 
 
@@ -73,27 +73,47 @@ def training_rows(
     return rows, keys, types
 
 
-def answer_weights(held: Sequence[Held], mask: torch.Tensor, *, nats: float, share: float) -> torch.Tensor:
-    """What the advantages of this process's answers are multiplied by, token by token (`temporal.token_weights`).
+def comparisons(sides: Sequence[torch.Tensor], lengths: Sequence[Sequence[int]]) -> list[Comparison]:
+    """Log-probabilities by prompt.
+
+    Args:
+        sides: (rows, C) under the ordered view, then under every other; the rows of a prompt follow one another.
+        lengths: tokens of each answer of each prompt.
+    """
+    ordered, *others = sides
+    values = [ordered.tolist(), *((ordered - other).tolist() for other in others)]
+    found, start = [], 0
+    for prompt in lengths:
+        log_probs, *drops = [
+            [tokens[:length] for tokens, length in zip(side[start : start + len(prompt)], prompt, strict=True)]
+            for side in values
+        ]
+        found.append(Comparison(log_probs, drops))
+        start += len(prompt)
+    return found
+
+
+def token_weights(held: Sequence[Held], groups: Mapping[int, Group], mask: torch.Tensor) -> torch.Tensor | None:
+    """What the advantages of this process's answers are multiplied by, token by token.
 
     Args:
         held: this process's places, in row order.
-        mask: (rows, C) tokens of the answers, none of a lost prompt's; what was not compared has weights of 1.
-        nats: `grpo.temporal.nats`.
-        share: `grpo.temporal.token_share`.
+        groups: whole groups by slot; the objective's terms hold the weights.
+        mask: (rows, C) tokens of the answers, none of a lost prompt's.
 
     Returns:
-        (rows, C).
+        (rows, C), 1 where an objective weights nothing; None where it weights no row.
     """
     weights = torch.ones(mask.shape)
-    row = 0
-    for each in held:
-        for copy in range(len(each.place.ordered)):
-            if each.drops is not None and mask[row].any():
-                found = token_weights(each.drops[copy], nats=nats, share=share)
-                weights[row, : len(found)] = torch.tensor(found)
-            row += 1
-    return weights
+    rows = [(groups[each.place.slot], copy) for each in held for copy in each.place.ordered]
+    weighted = False
+    for row, (group, copy) in enumerate(rows):
+        terms = group.score.terms if group else None
+        if terms is not None and terms.token_weights is not None and mask[row].any():
+            own = terms.token_weights[copy]
+            weights[row, : len(own)] = torch.tensor(own)
+            weighted = True
+    return weights if weighted else None
 
 
 def padded_answers(

@@ -51,8 +51,8 @@ def check_sharding(settings: Grpo, *, sharded: bool) -> None:
         raise StageError("grpo.rollout_engine: vllm takes whole weights; under FSDP and DeepSpeed use transformers")
     if settings.lora.rank:
         raise StageError("grpo.lora: merging an adapter wants whole weights; use it without FSDP and DeepSpeed")
-    if settings.refill or (settings.temporal.enabled and settings.temporal.mode == "logprob"):
-        name = "refill" if settings.refill else "temporal.mode"
+    if settings.refill or settings.objective.asks().scored:
+        name = "refill" if settings.refill else "objective"
         raise StageError(
             f"grpo.{name}: processes differ in the forwards it takes, and sharded weights then wait for each other for "
             "ever; use it without FSDP and DeepSpeed"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tasks.core.backbones import of_processor
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
@@ -16,6 +17,8 @@ from tasks.core.text import spelled
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt, encode_prompt, reordered
 from tasks.core.video import Clip, VideoError, shuffle_clip, shuffle_order
+from tasks.core.video.perturb import perturb
+from tasks.grpo.objectives.perturbations import Freeze, Mirror, OneFrame, Perturbation, Reverse, Shuffle
 
 OnSkip = Callable[[Record, str], None]
 """Told of a prompt that was left out, and why."""
@@ -33,28 +36,21 @@ class View(NamedTuple):
 
     key: str
     """Names the view within a step."""
-    shuffled: bool
+    perturbed: bool
+    """Whether frames are shown other than in their true order."""
     order: list[int]
-    """Sampled frames in the order shown; [0] for an image."""
+    """Sampled frames in the order shown; [0] for an image. A view that is no order of them counts its own."""
     encoded: EncodedPrompt
     clip: Clip
     """Its frames, in that order."""
 
 
 class Views(NamedTuple):
-    """The two sides of a prompt's contrast."""
+    """A prompt's clip as it is, and as its objective perturbs it."""
 
     ordered: View
-    shuffled: View | None
-    """None: an image, a clip too short to shuffle, or no contrast asked for."""
-
-
-class Shuffling(NamedTuple):
-    """How frames are shuffled; a shuffle is fixed by (seed, step, problem) and is never the true order."""
-
-    seed: int
-    unit: str
-    """frame or temporal_patch."""
+    perturbed: list[View]
+    """One per perturbation; none of an image, or of a clip too short to be perturbed."""
 
 
 def render(records: Sequence[Record], processor: Any, *, template: str, system: str) -> list[Prompt]:
@@ -107,15 +103,33 @@ def substitute(prompts: int, tried: set[int], seed: int, step: int, slot: int, a
 
 
 def open_views(
-    prompt: Prompt, step: int, *, clips: ClipStore, processor: Any, shuffling: Shuffling | None, on_skip: OnSkip
+    prompt: Prompt,
+    step: int,
+    *,
+    clips: ClipStore,
+    processor: Any,
+    perturbations: Sequence[Perturbation],
+    seed: int,
+    on_skip: OnSkip,
 ) -> Views | None:
     """Decode and encode a prompt's views for one step.
 
-    None, told to `on_skip`, when its medium does not decode or its text spells a visual token.
+    Args:
+        prompt: the question.
+        step: 1-based; with `seed` and the problem it fixes what is drawn at random.
+        clips: decoded frames.
+        processor: of the policy.
+        perturbations: views wanted beside the ordered one.
+        seed: of the run.
+        on_skip: told of a prompt whose medium does not decode or whose text spells a visual token.
+
+    Returns:
+        None for such a prompt.
     """
     record = prompt.record
-    if (found := spelled(texts_of(record))) is not None:
-        on_skip(record, ": ".join(found))
+    visual = of_processor(processor).visual_tokens
+    if (place_and_token := spelled(texts_of(record), visual)) is not None:
+        on_skip(record, ": ".join(place_and_token))
         return None
     try:
         clip = clips.get(record.path, record.data_type)
@@ -126,19 +140,57 @@ def open_views(
     true_order = list(range(len(clip.frames)))
     encoded = encode_prompt(processor, prompt.text, clip, record.data_type, record.path)
     ordered = View(name, False, true_order, encoded, clip)
-    if shuffling is None or record.data_type != "video":
-        return Views(ordered, None)
-    seed = derive_seed(shuffling.seed, "shuffle", step, record.problem_id)
-    order = shuffle_order(len(clip.frames), seed, shuffling.unit)
-    if order == true_order:
-        return Views(ordered, None)
-    mixed = shuffle_clip(clip, order)
-    shuffled = reordered(encoded, order, mixed)
-    return Views(ordered, View(f"{name} shuffled", True, order, shuffled, mixed))
+    if record.data_type != "video":
+        return Views(ordered, [])
+    drawn_by = (seed, "shuffle", step, record.problem_id)
+    seeds = [derive_seed(*drawn_by), *(derive_seed(*drawn_by, number) for number in range(1, len(perturbations)))]
+    perturbed = []
+    for number, (perturbation, own) in enumerate(zip(perturbations, seeds, strict=False)):
+        view = _perturbed_view(f"{name} perturbed {number}", perturbation, own, ordered, prompt, processor)
+        if view is None:
+            return Views(ordered, [])
+        perturbed.append(view)
+    return Views(ordered, perturbed)
+
+
+def _perturbed_view(
+    key: str, perturbation: Perturbation, seed: int, ordered: View, prompt: Prompt, processor: Any
+) -> View | None:
+    """A view beside the ordered one; None where the clip is too short for it."""
+    clip = ordered.clip
+    order = frame_order(perturbation, len(clip.frames), seed)
+    if order is not None:
+        if order == ordered.order:
+            return None
+        shown = shuffle_clip(clip, order)
+        return View(key, True, order, reordered(ordered.encoded, order, shown), shown)
+    if len(clip.frames) < 2:
+        return None
+    shown = perturb(clip, perturbation.kind)
+    # Other pixels than the file's: nothing else that was encoded of it may stand for them.
+    encoded = encode_prompt(processor, prompt.text, shown, prompt.record.data_type, None)
+    return View(key, True, list(range(len(shown.frames))), encoded, shown)
+
+
+def frame_order(perturbation: Perturbation, frames: int, seed: int) -> list[int] | None:
+    """Order to show `frames` frames in: the true one where the clip is too short to be perturbed so.
+
+    None for a perturbation that is no order of the frames.
+    """
+    match perturbation:
+        case Shuffle(unit=unit):
+            return shuffle_order(frames, seed, unit)
+        case Reverse():
+            return list(range(frames))[::-1]
+        case Freeze() | OneFrame() | Mirror():
+            return None
+    raise ValueError(f"no view for {perturbation!r}")
 
 
 def black_picture(processor: Any) -> EncodedPrompt:
     """A prompt of nothing but the smallest image, to stand for one that is lost."""
-    side = processor.image_processor.patch_size * processor.image_processor.merge_size
+    backbone = of_processor(processor)
+    shape = backbone.frame_shape(processor.image_processor.to_dict())
+    side = shape.fixed_side or shape.side_factor
     clip = Clip(np.zeros((1, side, side, 3), np.uint8), [0], 0.0, 0.0, 0.0)
-    return encode_prompt(processor, "<|vision_start|><|image_pad|><|vision_end|>", clip, "image")
+    return encode_prompt(processor, backbone.written["image"], clip, "image")

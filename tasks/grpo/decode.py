@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from tasks.core.backbones import of_model
 from tasks.core.train.answer_cache import AnswerCache
 from tasks.core.train.features import encoder_outputs
-from tasks.core.train.packing import Placed
+from tasks.core.train.packing import Placed, one_row
 from tasks.core.train.rows import EncodedPrompt
-from tasks.core.train.shared_prefix import placed
+from tasks.core.train.shared_prefix import NO_MASK, placed
 
 ENDED = 1 / 8
 """Share of the batch that has ended when it is taken out; taking out one by one would copy more than it saves."""
@@ -61,7 +62,7 @@ def decode(
         if len(left) <= len(rows) * (1 - ENDED):
             cache.keep(left)
             rows, tokens, going = rows[left], tokens[left], going[left]
-        scores = _next(model, tokens, following[rows] + place, cache)
+        scores = _next(model, tokens, following[rows] + place, len(laid[0].positions), cache)
     return found
 
 
@@ -70,8 +71,8 @@ def _read(model: Any, laid: Sequence[Placed], media: dict[str, Any], cache: Answ
     lengths = torch.tensor([len(prompt.ids) for prompt in laid])
     outputs = model(
         input_ids=torch.cat([prompt.ids for prompt in laid]).unsqueeze(0),
-        position_ids=torch.cat([prompt.positions for prompt in laid], dim=1).unsqueeze(1),
-        attention_mask={"full_attention": None},
+        position_ids=one_row(torch.cat([prompt.positions for prompt in laid], dim=1)),
+        attention_mask=NO_MASK,
         mm_encoder_outputs=media,
         use_cache=False,
         predictors=lengths.cumsum(0) - 1,
@@ -80,14 +81,14 @@ def _read(model: Any, laid: Sequence[Placed], media: dict[str, Any], cache: Answ
     return outputs.logits[0].float()
 
 
-def _next(model: Any, tokens: torch.Tensor, places: torch.Tensor, cache: AnswerCache) -> torch.Tensor:
-    """Scores (B, V) after one more token of each answer."""
-    output = model.model.language_model(
+def _next(model: Any, tokens: torch.Tensor, places: torch.Tensor, axes: int, cache: AnswerCache) -> torch.Tensor:
+    """Scores (B, V) after one more token of each answer, at the same place on all axes of position."""
+    output = of_model(model).decoder(model)(
         input_ids=tokens.unsqueeze(0),
-        position_ids=places.expand(3, 1, -1),
-        attention_mask={"full_attention": None},
+        position_ids=one_row(places.expand(axes, -1)),
+        attention_mask=NO_MASK,
         use_cache=False,
         answer_cache=cache,
     )
     cache.grow()
-    return model.lm_head(output.last_hidden_state[0]).float()
+    return model.get_output_embeddings()(output.last_hidden_state[0]).float()

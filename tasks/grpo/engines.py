@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
 from trl.models import unwrap_model_for_generation
 
-from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.engine.sampler import RowSampler, generation_settings
+from tasks.core.text import opened_by
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
 from tasks.grpo.data import View
-from tasks.grpo.rollout import Answer, Streams, sample
+from tasks.grpo.rollout import Answer, sample
 
 
 class Ask(NamedTuple):
@@ -50,35 +50,27 @@ class TransformersRollouts:
     """`Rollouts` by the policy itself: vision features once per view, keys and values of a prompt once."""
 
     def __init__(
-        self, sampling: Any, tokenizer: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
+        self, sampling: Any, processor: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
     ) -> None:
         """Set up.
 
         Args:
             sampling: the `grpo.sampling` section.
-            tokenizer: of the policy.
+            processor: of the policy.
             ends: tokens that end an answer.
             share_prefix: see `rollout.sample`.
             drop_ended: see `rollout.sample`.
         """
-        self._settings, self._tokenizer, self._ends = sampling, tokenizer, ends
+        self._settings, self._tokenizer, self._ends = sampling, processor.tokenizer, ends
         self._share_prefix, self._drop_ended = share_prefix, drop_ended
-        self._config = GenerationConfig(
-            do_sample=False,
-            max_new_tokens=sampling.max_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=list(ends),
-            suppress_tokens=visual_token_ids(tokenizer),
-            # What is left open here is taken from the checkpoint; the released ones ask for 1.05.
-            repetition_penalty=1.0,
-        )
+        self._config = generation_settings(processor, ends, sampling.max_tokens)
 
     def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
         """See `Rollouts.answer`."""
         prompts = [ask.view.encoded for ask in asks]
         sampling, device = self._settings, trainer.accelerator.device
         seeds = [seed for ask in asks for seed in ask.seeds]
-        streams = Streams(seeds, sampling.max_tokens, sampling.temperature, sampling.top_p, device)
+        sampler = RowSampler(seeds, sampling.max_tokens, sampling.temperature, sampling.top_p, device)
         with (
             unwrap_model_for_generation(
                 trainer.model_wrapped,
@@ -104,24 +96,29 @@ class TransformersRollouts:
                 copies,
                 self._config,
                 self._share_prefix,
-                streams,
+                sampler,
                 sharded=sharded,
                 drop_ended=self._drop_ended,
             )
-        return [[answer_of_ids(ids, self._tokenizer, self._ends) for ids in group] for group in sampled]
+        return [
+            [answer_of_ids(ids, self._tokenizer, self._ends, opening=opened_by(ask.text)) for ids in group]
+            for ask, group in zip(asks, sampled, strict=True)
+        ]
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def answer_of_ids(ids: list[int], tokenizer: Any, ends: Sequence[int], logps: list[float] | None = None) -> Answer:
-    """Sampled tokens as an answer."""
-    text = tokenizer.decode(ids, skip_special_tokens=True)
+def answer_of_ids(
+    ids: list[int], tokenizer: Any, ends: Sequence[int], logps: list[float] | None = None, opening: str = ""
+) -> Answer:
+    """Sampled tokens as an answer, read behind what the prompt opened (`text.opened_by`)."""
+    text = opening + tokenizer.decode(ids, skip_special_tokens=True)
     return Answer(ids, text, not ids or ids[-1] not in ends, logps)
 
 
 def without_adapter_wrapper(model: Any) -> Any:
-    """The Qwen2.5-VL model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
+    """The model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 

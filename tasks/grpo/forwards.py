@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from tasks.core.models.positions import use_published_positions
+from tasks.core.backbones import of_model
 from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, trains
-from tasks.core.train.recompute import use_selective_checkpointing
-from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, grids, pixels
-from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers, use_shared_prefix
+from tasks.core.train.prepare import prepare
+from tasks.core.train.rows import EncodedPrompt, grids, pixels
+from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers
 from tasks.grpo.engines import without_adapter_wrapper
 from tasks.params import Grpo
 
@@ -40,12 +40,16 @@ class ViewForwards:
     def _prepare_forwards(self, settings: Grpo) -> None:
         """What TRL's constructor made, made ready; `settings` is the `grpo` section."""
         self._settings = settings
+        policy = self._unwrapped(self.model)
+        self._backbone = of_model(policy)
+        reason = self._backbone.unpackable(policy)
+        self._packs = settings.share_prefix_update and reason is None
+        if reason is not None and self.accelerator.is_main_process:
+            print(f"grpo: prompts are read once for each completion: {reason}")
         for owned in (self.model, self.ref_model):
             if owned is not None:
-                use_shared_prefix(use_published_positions(self._unwrapped(owned)), settings.varlen_attention)
-        policy = self._unwrapped(self.model)
-        if settings.selective_checkpointing:
-            use_selective_checkpointing(policy)
+                prepare(self._unwrapped(owned), packed=reason is None, varlen=settings.varlen_attention)
+        prepare(policy, selective=settings.selective_checkpointing)
         self._frozen = not trains(policy)
         self._store = self._feature_store()
         same = self._frozen and (self.ref_model is None or self._store is None or self._one_encoder())
@@ -54,18 +58,17 @@ class ViewForwards:
         self._row_keys: list[str] = []
         self._reading = POLICY
         self._seen: tuple[torch.Tensor, torch.Tensor | None] = (torch.empty(0), None)
-        self._media_tokens = {IMAGE: policy.config.image_token_id, VIDEO: policy.config.video_token_id}
 
     def _unwrapped(self, model: Any) -> Any:
-        """The Qwen2.5-VL model inside what accelerate and PEFT put around it."""
+        """The model inside what accelerate and PEFT put around it."""
         return without_adapter_wrapper(self.accelerator.unwrap_model(model))
 
     # Vision features.
 
     def _one_encoder(self) -> bool:
         """Whether the reference model's encoder has the policy's weights; one loaded from another folder has not."""
-        ours, theirs = (self._unwrapped(m).model.visual.state_dict() for m in (self.model, self.ref_model))
-        return all(torch.equal(value, theirs[name]) for name, value in ours.items())
+        ours, theirs = (of_model(m).encoder_parameters(m) for m in map(self._unwrapped, (self.model, self.ref_model)))
+        return all(map(torch.equal, ours, theirs))
 
     def _feature_store(self) -> FeatureStore | None:
         """None where nothing would be read from it.
@@ -74,7 +77,7 @@ class ViewForwards:
         would make its passes differ.
         """
         settings = self._settings
-        again = self.beta != 0.0 or (settings.temporal.enabled and settings.temporal.mode == "logprob")
+        again = self.beta != 0.0 or settings.objective.asks().scored
         useful = self._frozen or (again and not settings.lora.dropout)
         if not settings.encode_once or not settings.cache_features_gb or not useful:
             return None
@@ -148,7 +151,7 @@ class ViewForwards:
         for start in range(0, len(input_ids), size):
             rows = slice(start, start + size)
             ids, mask = input_ids[rows], attention_mask[rows]
-            if self._settings.share_prefix_update:
+            if self._packs:
                 scores = self._shared(model, self._row_keys[rows], ids[:, -logits_to_keep:], mask[:, -logits_to_keep:])
                 logps.append(scores.log_probs)
                 if compute_entropy:
@@ -160,7 +163,7 @@ class ViewForwards:
                 outputs = model(
                     input_ids=ids,
                     attention_mask=mask,
-                    mm_token_type_ids=sum(kind * (ids == token) for kind, token in self._media_tokens.items()),
+                    **self._kinds(self._row_keys[rows], ids, logits_to_keep),
                     **self._media(model, self._row_keys[rows]),
                     labels=labels,
                     fused_lm_head=True,
@@ -185,9 +188,19 @@ class ViewForwards:
         rows = [self._encoded[key] for key in keys]
         device = self.accelerator.device
         placed = {name: value.to(device) for name, value in grids(rows).items()}
-        if not self._settings.encode_once:
+        if not self._settings.encode_once and self._backbone.joins(rows):
             return placed | {name: value.to(device) for name, value in pixels(rows).items()}
         unique = list(dict.fromkeys(keys))
         features = self.vision_features(self._unwrapped(model), [self._encoded[key] for key in unique])
         by_key = dict(zip(unique, features, strict=True))
         return placed | {"mm_encoder_outputs": encoder_outputs(rows, [by_key[key] for key in keys])}
+
+    def _kinds(self, keys: Sequence[str], ids: torch.Tensor, completion: int) -> dict[str, torch.Tensor]:
+        """mm_token_type_ids of rows (B, L) whose last `completion` tokens are sampled, where a model takes it."""
+        if not self._backbone.places_by_kind:
+            return {}
+        kinds, end = torch.zeros_like(ids), ids.shape[1] - completion
+        for row, key in enumerate(keys):
+            own = self._encoded[key].kinds
+            kinds[row, end - len(own) : end] = own
+        return {"mm_token_type_ids": kinds}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tasks.grpo.data import Prompt, Views
 from tasks.grpo.rollout import Answer
-from tasks.grpo.scoring import GroupScore
+from tasks.grpo.scoring import Comparison, GroupScore
 
 
 class Place(NamedTuple):
@@ -29,8 +29,8 @@ class Place(NamedTuple):
     """Index of the prompt."""
     ordered: range
     """Which of the G answers on ordered frames are sampled here."""
-    shuffled: range
-    """Which of the G~ answers on shuffled frames."""
+    perturbed: range
+    """Which of the G~ answers on the first perturbed view."""
     attempt: int = 0
     """0 for the scheduled prompt, n for the n-th in its place."""
 
@@ -43,12 +43,12 @@ class Outcome(NamedTuple):
     """The prompt was left out (`open_views`)."""
     order: list[int]
     """Frames of the ordered view."""
-    shuffled_order: list[int]
-    """Frames of the shuffled view; empty without one."""
+    perturbed_order: list[int]
+    """Frames of the first perturbed view; empty without one."""
     answers: list[Answer]
-    shuffled: list[Answer]
-    drops: list[float] | None
-    """Nats each ordered answer loses under shuffled frames; None where that was not asked."""
+    perturbed: list[Answer]
+    comparison: Comparison | None
+    """Of the ordered answers; None where that was not asked."""
 
 
 class Held(NamedTuple):
@@ -58,8 +58,8 @@ class Held(NamedTuple):
     views: Views | None
     """None: the prompt was left out here."""
     answers: list[Answer]
-    drops: list[list[float]] | None = None
-    """Nats that each token of each answer loses under shuffled frames; None where that was not asked."""
+    comparison: Comparison | None = None
+    """Log-probabilities of the answers under every view; None where that was not asked."""
 
 
 class Answered(NamedTuple):
@@ -69,46 +69,46 @@ class Answered(NamedTuple):
     attempt: int
     prompt: Prompt
     order: list[int]
-    shuffled_order: list[int]
+    perturbed_order: list[int]
     answers: list[Answer]
     """G, on ordered frames."""
-    shuffled: list[Answer]
-    """G~, on shuffled frames; empty without contrast."""
-    drops: list[float] | None
+    perturbed: list[Answer]
+    """G~, on the first perturbed view; empty where none were asked for."""
+    comparison: Comparison | None
     score: GroupScore
 
 
 Group = Answered | None
 """None: a process left the prompt out."""
-Score = Callable[[Prompt, list[Answer], list[Answer], list[float] | None], GroupScore]
+Score = Callable[[int, Prompt, list[Answer], list[Answer], Comparison | None], GroupScore]
+"""From a slot, its prompt, G and G~ answers and their comparison."""
 
 
-def places(indices: Sequence[int], first_row: int, group: int, shuffled: int) -> list[Place]:
+def places(indices: Sequence[int], first_row: int, group: int, perturbed: int) -> list[Place]:
     """Places of a process's rows.
 
     Args:
         indices: prompt of each of its rows.
         first_row: number of the first over all processes.
         group: G.
-        shuffled: G~; shared out in proportion to the ordered answers.
+        perturbed: G~; shared out in proportion to the ordered answers.
     """
     found = []
     numbered = list(enumerate(indices, start=first_row))
     for slot, run in groupby(numbered, key=lambda row: row[0] // group):
         rows = list(run)
         start, end = rows[0][0] % group, rows[-1][0] % group + 1
-        parts = range(start * shuffled // group, end * shuffled // group)
+        parts = range(start * perturbed // group, end * perturbed // group)
         found.append(Place(slot, rows[0][1], range(start, end), parts))
     return found
 
 
-def outcome(held: Held, shuffled: list[Answer]) -> Outcome:
+def outcome(held: Held, perturbed: list[Answer]) -> Outcome:
     """What a process tells the others of a place."""
     views = held.views
-    drops = None if held.drops is None else [sum(tokens) for tokens in held.drops]
     order = views.ordered.order if views else []
-    shuffled_order = views.shuffled.order if views and views.shuffled else []
-    return Outcome(held.place, views is None, order, shuffled_order, held.answers, shuffled, drops)
+    perturbed_order = views.perturbed[0].order if views and views.perturbed else []
+    return Outcome(held.place, views is None, order, perturbed_order, held.answers, perturbed, held.comparison)
 
 
 def assemble(outcomes: Sequence[Outcome], prompts: Sequence[Prompt], score: Score) -> dict[int, Group]:
@@ -124,23 +124,33 @@ def assemble(outcomes: Sequence[Outcome], prompts: Sequence[Prompt], score: Scor
 def _join(parts: Sequence[Outcome], prompts: Sequence[Prompt], score: Score) -> Answered:
     head = parts[0]
     answers = [answer for part in parts for answer in part.answers]
-    shuffled = [answer for part in parts for answer in part.shuffled]
-    drops = None if head.drops is None else [drop for part in parts for drop in part.drops or []]
+    perturbed = [answer for part in parts for answer in part.perturbed]
+    comparison = joined([part.comparison for part in parts])
     prompt = prompts[head.place.prompt]
     return Answered(
         head.place.slot,
         head.place.attempt,
         prompt,
         head.order,
-        # A process may hold none of the shuffled answers and still know their order.
-        next((part.shuffled_order for part in parts if part.shuffled_order), []),
+        # A process may hold none of the perturbed answers and still know their order.
+        next((part.perturbed_order for part in parts if part.perturbed_order), []),
         answers,
-        shuffled,
-        drops,
-        score(prompt, answers, shuffled, drops),
+        perturbed,
+        comparison,
+        score(head.place.slot, prompt, answers, perturbed, comparison),
     )
 
 
-def barren(groups: dict[int, Group]) -> list[int]:
+def joined(parts: Sequence[Comparison | None]) -> Comparison | None:
+    """Comparisons of a group's parts as one of the group; None where a part was not compared."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    log_probs = [tokens for part in known for tokens in part.log_probs]
+    drops = [[tokens for view in views for tokens in view] for views in zip(*(p.drops for p in known), strict=True)]
+    return Comparison(log_probs, drops)
+
+
+def slots_without_signal(groups: dict[int, Group]) -> list[int]:
     """Slots whose prompt was lost or whose answers get no advantage."""
-    return [slot for slot, group in groups.items() if group is None or not group.score.teaches]
+    return [slot for slot, group in groups.items() if group is None or not group.score.has_signal]

@@ -19,8 +19,8 @@ from tasks.core.io.tables import write_table
 from tasks.core.rewards.robust import parse_letter
 from tasks.core.text.tags import answer_of
 from tasks.grpo.groups import Answered, Group
+from tasks.grpo.objectives.logprob import order_share
 from tasks.grpo.rollout import Answer
-from tasks.grpo.temporal import order_share
 
 ROLLOUT_SCHEMA = pa.schema(
     [
@@ -31,7 +31,7 @@ ROLLOUT_SCHEMA = pa.schema(
         pa.field("data_type", pa.string(), nullable=False),
         pa.field("skill", pa.string(), nullable=False),
         pa.field("temporal", pa.bool_()),
-        pa.field("shuffled", pa.bool_(), nullable=False),
+        pa.field("perturbed", pa.bool_(), nullable=False),
         pa.field("frame_order", pa.list_(pa.int64()), nullable=False),
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("completion", pa.string(), nullable=False),
@@ -47,7 +47,7 @@ ROLLOUT_SCHEMA = pa.schema(
         pa.field("advantage", pa.float64()),
     ]
 )
-"""One row per sampled answer. Of a shuffled one only accuracy matters: the columns from parsed on are null. attempt
+"""One row per sampled answer. Of a perturbed one only accuracy matters: the columns from parsed on are null. attempt
 counts the prompts tried in a place (`refill`); an answer without advantage belongs to a prompt that was replaced."""
 COLUMNS = {
     "step": "step",
@@ -80,7 +80,7 @@ MULTIPLE_CHOICE = "multiple choice"
 def group_metrics(group: Answered) -> dict[str, float]:
     """One prompt's share in a step's metrics; contrast metrics only where there was a contrast."""
     score, answers, count = group.score, group.answers, len(group.answers)
-    found = {
+    metrics = {
         "reward": sum(score.total) / count,
         "accuracy": sum(score.accuracy) / count,
         "format": sum(score.format) / count,
@@ -89,18 +89,19 @@ def group_metrics(group: Answered) -> dict[str, float]:
         "length": sum(len(answer.ids) for answer in answers) / count,
         "truncated": sum(answer.truncated for answer in answers) / count,
         "zero_variance": float(not score.varies),
-        "no_signal": float(not score.teaches),
+        "no_signal": float(not score.has_signal),
     }
-    if score.contrast:
-        found["bonus_rate"] = float(score.contrast.paid)
-        found["temporal_bonus"] = sum(score.contrast.bonus) / count
-        if score.contrast.gap is not None and score.contrast.shuffled is not None:
-            found["accuracy_shuffled"] = score.contrast.shuffled
-            found["temporal_gap"] = score.contrast.gap
-    if group.drops:
-        found["order_nats"] = sum(group.drops) / count
-        found["order_share"] = sum(order_share(group.drops, 1.0)) / count
-    return found
+    if score.terms:
+        metrics["bonus_rate"] = float(score.terms.paid)
+        metrics["temporal_bonus"] = sum(score.terms.bonus) / count
+    if score.accuracy_perturbed:
+        metrics["accuracy_shuffled"] = sum(score.accuracy_perturbed) / len(score.accuracy_perturbed)
+        metrics["temporal_gap"] = metrics["accuracy"] - metrics["accuracy_shuffled"]
+    if group.comparison:
+        drops = group.comparison.total_drops()
+        metrics["order_nats"] = sum(drops) / count
+        metrics["order_share"] = sum(order_share(drops, 1.0)) / count
+    return metrics
 
 
 def step_metrics(groups: Sequence[Group], replaced: int) -> dict[str, float]:
@@ -155,7 +156,8 @@ def step_rollouts(
 
 def _rollout_rows(group: Answered, advantage: Sequence[float] | None, step: int) -> Iterator[dict[str, Any]]:
     score = group.score
-    bonus = score.contrast.bonus if score.contrast else [0.0] * len(group.answers)
+    bonus = score.terms.bonus if score.terms else [0.0] * len(group.answers)
+    drops = group.comparison.total_drops() if group.comparison else None
     for i, answer in enumerate(group.answers):
         yield _row(group, False, answer, step) | {
             "accuracy": score.accuracy[i],
@@ -163,18 +165,18 @@ def _rollout_rows(group: Answered, advantage: Sequence[float] | None, step: int)
             "parsed": score.parsed[i],
             "length_reward": score.length[i],
             "temporal_bonus": bonus[i],
-            "order_nats": group.drops[i] if group.drops else None,
+            "order_nats": drops[i] if drops else None,
             "reward": score.total[i],
             "advantage": None if advantage is None else advantage[i],
         }
-    for i, answer in enumerate(group.shuffled):
+    for i, answer in enumerate(group.perturbed):
         yield _row(group, True, answer, step) | {
-            "accuracy": score.accuracy_shuffled[i],
-            "format": score.format_shuffled[i],
+            "accuracy": score.accuracy_perturbed[i],
+            "format": score.format_perturbed[i],
         }
 
 
-def _row(group: Answered, shuffled: bool, answer: Answer, step: int) -> dict[str, Any]:
+def _row(group: Answered, perturbed: bool, answer: Answer, step: int) -> dict[str, Any]:
     record = group.prompt.record
     return dict.fromkeys(ROLLOUT_SCHEMA.names) | {
         "step": step,
@@ -184,8 +186,8 @@ def _row(group: Answered, shuffled: bool, answer: Answer, step: int) -> dict[str
         "data_type": record.data_type,
         "skill": record.skill,
         "temporal": record.temporal,
-        "shuffled": shuffled,
-        "frame_order": group.shuffled_order if shuffled else group.order,
+        "perturbed": perturbed,
+        "frame_order": group.perturbed_order if perturbed else group.order,
         "prompt": group.prompt.text,
         "completion": answer.text,
         "tokens": len(answer.ids),

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache, LogitsProcessorList
 
-from tasks.core.engine.transformers import truncate
+from tasks.core.backbones import of_model
+from tasks.core.engine.sampler import RowSampler, likeliest, without_checkpoint_settings
+from tasks.core.models.inputs import padded
 from tasks.core.train.features import encoder_outputs
-from tasks.core.train.rows import EncodedPrompt, grids, pad_rows
+from tasks.core.train.rows import EncodedPrompt
 from tasks.grpo.decode import decode
 
 
@@ -27,40 +29,6 @@ class Answer(NamedTuple):
     """Log-probability of each token as the rollout engine saw it, at temperature 1; None where it is not asked."""
 
 
-class Streams(LogitsProcessor):
-    """Turns greedy search into sampling: one random stream per row, one number per token.
-
-    A token is the first whose cumulative probability exceeds the stream's next number (inverse transform sampling), an
-    exact draw. `generate` itself draws a whole batch from one stream, so that an answer would depend on its neighbours
-    and on how many processes share the batch.
-    """
-
-    def __init__(self, seeds: Sequence[int], tokens: int, temperature: float, top_p: float, device: Any) -> None:
-        """One seed per row; `tokens` is the longest answer."""
-        rows = [torch.rand(tokens, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in seeds]
-        self._numbers, self._place = torch.stack(rows).to(device), 0
-        self._temperature, self._top_p = temperature, top_p
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (B, V) of the next place: 0 for the sampled token, -inf for the others."""
-        token = self.choose(scores, self._place, torch.arange(len(scores), device=scores.device))
-        self._place += 1
-        return torch.full_like(scores, -torch.inf).scatter(1, token.unsqueeze(1), 0.0)
-
-    def choose(self, scores: torch.Tensor, place: int, rows: torch.Tensor) -> torch.Tensor:
-        """Sampled tokens (B,) from scores (B, V), for these rows (B,) at this place of their answers."""
-        shares = truncate(scores.float() / self._temperature, self._top_p).softmax(-1, dtype=torch.float64)
-        rising = shares.cumsum(-1)
-        # Rounding may leave the last sum under 1; the number is scaled to it, so that it always lies below.
-        aim = self._numbers[rows, place].unsqueeze(1) * rising[:, -1:]
-        return torch.searchsorted(rising, aim, right=True).clamp(max=scores.shape[1] - 1).squeeze(1)
-
-
-def likeliest(scores: torch.Tensor, place: int, rows: torch.Tensor) -> torch.Tensor:
-    """In place of `Streams.choose`: the likeliest tokens (B,)."""
-    return scores.argmax(dim=-1)
-
-
 def sample(
     model: Any,
     prompts: Sequence[EncodedPrompt],
@@ -68,7 +36,7 @@ def sample(
     copies: Sequence[int],
     config: Any,
     share_prefix: bool = True,
-    streams: Streams | None = None,
+    sampler: RowSampler | None = None,
     sharded: bool = False,
     drop_ended: bool = False,
 ) -> list[list[list[int]]]:
@@ -82,7 +50,7 @@ def sample(
         config: greedy generation settings.
         share_prefix: read every prompt once and copy its keys and values to its answers, instead of reading it for
             each.
-        streams: random numbers of every answer, in order; None takes the likeliest tokens.
+        sampler: has a random stream for every answer, in order; None takes the likeliest tokens.
         drop_ended: decode in a loop that takes answers out as they end (`decode.py`) and copies no prompt; on a
             processor, with `share_prefix`, the model after `use_shared_prefix` and its weights not sharded.
         sharded: go on until the longest answer of all processes ends, for weights are gathered at every token.
@@ -90,51 +58,39 @@ def sample(
     Returns:
         For each prompt its answers' token ids, up to and with the first end token.
     """
-    if drop_ended and share_prefix and not sharded and model.device.type == "cpu":
-        choose = likeliest if streams is None else streams.choose
+    backbone = of_model(model)
+    packs = backbone.unpackable(model) is None
+    if drop_ended and share_prefix and packs and not sharded and model.device.type == "cpu":
+        choose = likeliest if sampler is None else sampler.choose
         found = iter(decode(model, prompts, features, copies, config, choose))
         return [[up_to_end(next(found), config.eos_token_id) for _ in range(count)] for count in copies]
-    inputs = {name: value.to(model.device) for name, value in padded(prompts, config.pad_token_id).items()}
-    positions = rope_positions(model, prompts, inputs)
+    rows = padded(prompts, config.pad_token_id, "left", kinds=backbone.places_by_kind)
+    inputs = {name: value.to(model.device) for name, value in rows.items()}
+    positions = backbone.generate_positions(model, prompts, inputs)
     owners = torch.tensor([row for row, count in enumerate(copies) for _ in range(count)], device=model.device)
-    expanded = {name: value[owners] for name, value in inputs.items()} | {"position_ids": positions[:, owners]}
+    expanded = {name: value[owners] for name, value in inputs.items()} | {"position_ids": positions[..., owners, :]}
     if share_prefix:
         cache = DynamicCache(config=model.config.get_text_config())
         model(
             **{name: value[:, :-1] for name, value in inputs.items()},
-            position_ids=positions[:, :, :-1],
+            position_ids=positions[..., :-1],
             mm_encoder_outputs=encoder_outputs(prompts, features),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        cache.batch_select_indices(owners)
+        cache.reorder_cache(owners)  # Of recurrent layers, too, which have no keys to select from.
         expanded["past_key_values"] = cache
     else:
-        rows = owners.tolist()
-        expanded["mm_encoder_outputs"] = encoder_outputs([prompts[i] for i in rows], [features[i] for i in rows])
-    processors = LogitsProcessorList([] if streams is None else [streams])
-    output = model.generate(**expanded, generation_config=config, logits_processor=processors, synced_gpus=sharded)
+        each = owners.tolist()
+        expanded["mm_encoder_outputs"] = encoder_outputs([prompts[i] for i in each], [features[i] for i in each])
+    processors = LogitsProcessorList([] if sampler is None else [sampler])
+    with without_checkpoint_settings(model):
+        output = model.generate(**expanded, generation_config=config, logits_processor=processors, synced_gpus=sharded)
     answers: list[list[list[int]]] = [[] for _ in prompts]
     for owner, tokens in zip(owners.tolist(), output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
         answers[owner].append(up_to_end(tokens, config.eos_token_id))
     return answers
-
-
-def padded(prompts: Sequence[EncodedPrompt], pad: int) -> dict[str, torch.Tensor]:
-    """Ids, mask and token kinds (B, L) of prompts, padded on the left."""
-    return {
-        "input_ids": pad_rows([prompt.ids for prompt in prompts], pad, "left"),
-        "attention_mask": pad_rows([torch.ones_like(prompt.ids) for prompt in prompts], 0, "left"),
-        "mm_token_type_ids": pad_rows([prompt.kinds for prompt in prompts], 0, "left"),
-    }
-
-
-def rope_positions(model: Any, prompts: Sequence[EncodedPrompt], inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Positions (4, B, L) in the form `generate` continues from: text order, then M-RoPE's time, height and width."""
-    spatial, _ = model.model.get_rope_index(**inputs, **grids(prompts))
-    text = (inputs["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
-    return torch.cat([text.unsqueeze(0), spatial])
 
 
 def up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from tasks.core.rewards import accuracy, format_reward, length_reward
 from tasks.core.schemas.records import Record
+from tasks.grpo.objectives import Evidence, Objective, Terms
+from tasks.grpo.objectives.base import mean_over_views
 from tasks.grpo.rollout import Answer
-from tasks.grpo.temporal import Contrast, contrast, likelihood_contrast
-from tasks.params import Grpo, Temporal
 
 STD_FLOOR = 1e-4
 """Added to the standard deviation, as in TRL and the published code."""
@@ -19,93 +19,103 @@ EQUAL = 1e-8
 """Rewards no further apart than this have no variance."""
 
 
+class Comparison(NamedTuple):
+    """Log-probabilities of completions of one prompt under its views."""
+
+    log_probs: list[list[float]]
+    """(completions, tokens) under the ordered view, nats."""
+    drops: list[list[list[float]]]
+    """(views, completions, tokens): log-probability under the ordered view minus that under the other, nats."""
+
+    def total_drops(self) -> list[float]:
+        """Nats that each completion loses, summed over its tokens, in the mean over the views."""
+        return [sum(tokens) for tokens in mean_over_views(self.drops)]
+
+
+class Rewards(NamedTuple):
+    """How completions are rewarded: parts of the `grpo` section."""
+
+    objective: Objective
+    variant: str
+    """strict or robust; see `core/rewards`."""
+    format_weight: float
+    length: dict[str, Any] | None
+    """Arguments of `length_reward`; None gives none."""
+
+
 class GroupScore(NamedTuple):
-    """Reward parts of one prompt: G values each, and G~ accuracies of the shuffled answers (none without contrast)."""
+    """Reward parts of one prompt: G values each, and G~ of the perturbed completions."""
 
     accuracy: list[float]
     format: list[float]
     length: list[float]
-    contrast: Contrast | None
-    accuracy_shuffled: list[float]
-    format_shuffled: list[float]
+    terms: Terms | None
+    """What the objective adds; None where it compared nothing."""
+    accuracy_perturbed: list[float]
+    format_perturbed: list[float]
     total: list[float]
     """What is normalised into advantages."""
-    after: list[float]
-    """Added to the advantages after normalisation."""
     parsed: list[bool]
-    """Whether each answer could be read as its type asks."""
+    """Whether each completion could be read as its type asks."""
+
+    @property
+    def advantage_terms(self) -> list[float]:
+        """G values added to advantages after normalisation."""
+        return self.terms.advantage if self.terms else [0.0] * len(self.total)
 
     @property
     def varies(self) -> bool:
-        """Whether the rewards tell the answers apart."""
+        """Whether the rewards tell the completions apart."""
         return max(self.total) - min(self.total) > EQUAL
 
     @property
-    def teaches(self) -> bool:
-        """Whether any answer gets an advantage."""
-        return self.varies or any(self.after)
+    def has_signal(self) -> bool:
+        """Whether any completion gets an advantage."""
+        return self.varies or any(self.advantage_terms)
 
 
 def score_group(
     record: Record,
     answers: Sequence[Answer],
-    shuffled: Sequence[Answer],
-    settings: Grpo,
-    drops: Sequence[float] | None = None,
+    perturbed: Sequence[Answer],
+    rewards: Rewards,
+    comparison: Comparison | None = None,
+    seed: int = 0,
 ) -> GroupScore:
-    """Score the answers to one prompt.
+    """Score the completions of one prompt.
 
     Args:
         record: the question.
         answers: G, on ordered frames.
-        shuffled: G~ (or none), on shuffled frames.
-        settings: the `grpo` section.
-        drops: how many nats each ordered answer loses under shuffled frames; None where that was not asked.
+        perturbed: G~ (or none), on the objective's first other view.
+        rewards: what is paid.
+        comparison: log-probabilities of the G under every view; None where that was not asked.
+        seed: fixed by run, step and prompt; for what the objective draws at random.
     """
-    scores = [
-        accuracy(record.problem_type, answer.text, record.solution, settings.reward_variant) for answer in answers
-    ]
+    scores = [accuracy(record.problem_type, answer.text, record.solution, rewards.variant) for answer in answers]
     right = [score.value for score in scores]
-    right_shuffled = [
-        accuracy(record.problem_type, answer.text, record.solution, settings.reward_variant).value
-        for answer in shuffled
+    right_perturbed = [
+        accuracy(record.problem_type, answer.text, record.solution, rewards.variant).value for answer in perturbed
     ]
-    shape = [format_reward(answer.text, settings.reward_variant) for answer in answers]
-    shape_shuffled = [format_reward(answer.text, settings.reward_variant) for answer in shuffled]
-    window, temporal = settings.length, settings.temporal
-    none = [0.0] * len(answers)
-    length = none
-    if window.enabled:
-        length = length_reward(
-            right,
-            [len(answer.ids) for answer in answers],
-            omega=window.omega,
-            min_tokens=window.min_tokens,
-            max_tokens=window.max_tokens,
-            correct_above=temporal.correct_above,
-        )
-    compared = _compare(right, right_shuffled, drops, temporal)
-    bonus = compared.bonus if compared else none
-    before, after = (bonus, none) if temporal.mode == "reward" else (none, bonus)
-    total = [a + settings.format_weight * f + w + b for a, f, w, b in zip(right, shape, length, before, strict=True)]
+    shape = [format_reward(answer.text, rewards.variant) for answer in answers]
+    shape_perturbed = [format_reward(answer.text, rewards.variant) for answer in perturbed]
+    length = [0.0] * len(answers)
+    if rewards.length is not None:
+        length = length_reward(right, [len(answer.ids) for answer in answers], **rewards.length)
+    evidence = Evidence(
+        right,
+        [answer.text for answer in answers],
+        right_perturbed,
+        [answer.text for answer in perturbed],
+        comparison.log_probs if comparison else None,
+        comparison.drops if comparison else None,
+        seed,
+    )
+    terms = rewards.objective.terms(evidence)
+    before = terms.reward if terms else [0.0] * len(answers)
+    total = [a + rewards.format_weight * f + w + b for a, f, w, b in zip(right, shape, length, before, strict=True)]
     parsed = [score.parsed for score in scores]
-    return GroupScore(right, shape, length, compared, right_shuffled, shape_shuffled, total, after, parsed)
-
-
-def _compare(
-    right: Sequence[float], right_shuffled: Sequence[float], drops: Sequence[float] | None, temporal: Temporal
-) -> Contrast | None:
-    """The contrast that the mode asks for; None for images and where there is none."""
-    alpha, above = temporal.alpha, temporal.correct_above
-    if temporal.mode == "logprob":
-        if drops is None:
-            return None
-        return likelihood_contrast(
-            right, drops, alpha=alpha, nats=temporal.nats, correct_above=above, centred=temporal.centred
-        )
-    if not right_shuffled:
-        return None
-    return contrast(right, right_shuffled, mode=temporal.mode, alpha=alpha, mu=temporal.mu, correct_above=above)
+    return GroupScore(right, shape, length, terms, right_perturbed, shape_perturbed, total, parsed)
 
 
 def advantages(rewards: torch.Tensor, scale: str) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -11,11 +12,14 @@ from typing import Any, NamedTuple
 import torch
 from trl import GRPOConfig
 
+from tasks.core.backbones import of_model
 from tasks.core.io.errors import StageError
 from tasks.core.train.callbacks import CurveWriter, show_progress
+from tasks.core.train.checkpoints import Sealing, resume_point
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.curve import curve_csv, mean_of_last
-from tasks.core.train.runs import newest_checkpoint
+from tasks.core.train.features import train_encoder
+from tasks.core.train.guards import Guards, Limits
 from tasks.grpo.checks import check_settings, check_sharding
 from tasks.grpo.data import OnSkip, Prompt, schedule
 from tasks.grpo.engines import Rollouts, TransformersRollouts, is_sharded
@@ -72,7 +76,7 @@ def train(
     """Train `model` in place.
 
     Args:
-        model: Qwen2.5-VL loaded from a folder, float32 weights whatever `settings.dtype`.
+        model: loaded from a folder, float32 weights whatever `settings.dtype`.
         processor: its processor.
         prompts: RL prompts.
         clips: decoded frames.
@@ -87,11 +91,13 @@ def train(
 
     Raises:
         StageError: settings that contradict each other; the text names them.
+        DivergedError: the loss, the gradient or the weights became not finite, or a guard was told to stop.
         StoppedError: the run was asked to stop; a checkpoint holds all steps so far.
     """
     asked = StopWhenAsked(stop or StopRequest())
     tracked = [EventWriter(events or work / TENSORBOARD)] if TENSORBOARD in settings.report_to else []
-    told = [CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), *tracked, asked, *callbacks]
+    watched = Guards("grpo", Limits(**settings.guards.model_dump()))
+    told = [CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), *tracked, watched, asked, *callbacks, Sealing()]
     trainer = trainer_of(
         model, processor, prompts, clips=clips, settings=settings, seed=seed, work=work, on_skip=on_skip, callbacks=told
     )
@@ -123,7 +129,7 @@ def trainer_of(
     Raises:
         StageError: settings that contradict each other, or that sharded weights cannot do.
     """
-    model.model.visual.requires_grad_(settings.train_vision)
+    train_encoder(model, settings.train_vision)
     args = arguments(settings, seed, work)
     trainer = VideoGRPOTrainer(
         model=model,
@@ -138,7 +144,7 @@ def trainer_of(
         rollouts=partial(
             rollouts, folder=model.config._name_or_path, settings=settings, rows=args.generation_batch_size
         ),
-        peft_config=adapter(settings.lora, settings.train_vision),
+        peft_config=adapter(settings.lora, model, settings.train_vision),
         callbacks=callbacks,
     )
     check_sharding(settings, sharded=is_sharded(trainer))
@@ -153,9 +159,7 @@ def run(trainer: VideoGRPOTrainer, work: Path) -> float:
     """
     start = time.monotonic()
     show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", "step_time"))
-    checkpoint = newest_checkpoint(work)
-    if checkpoint is not None:
-        print(f"grpo: resuming from {checkpoint}")
+    checkpoint = resume_point(work, "grpo", trainer.args.max_steps).checkpoint
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
@@ -216,11 +220,11 @@ def arguments(settings: Grpo, seed: int, work: Path) -> GRPOConfig:
     )
 
 
-def rollouts(tokenizer: Any, ends: Sequence[int], *, folder: str, settings: Grpo, rows: int) -> Rollouts:
+def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo, rows: int) -> Rollouts:
     """The engine that `rollout_engine` names.
 
     Args:
-        tokenizer: of the policy.
+        processor: of the policy.
         ends: tokens that end an answer.
         folder: checkpoint that the policy was loaded from.
         settings: the `grpo` section.
@@ -230,7 +234,7 @@ def rollouts(tokenizer: Any, ends: Sequence[int], *, folder: str, settings: Grpo
         StageError: vLLM with an adapter; or it does not start.
     """
     if settings.rollout_engine == "transformers":
-        return TransformersRollouts(settings.sampling, tokenizer, ends, settings.share_prefix, settings.drop_ended)
+        return TransformersRollouts(settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
     if settings.lora.rank:
         raise StageError("grpo.rollout_engine: vllm takes whole weights; with grpo.lora use transformers")
     from tasks.grpo.vllm_rollouts import VllmRollouts
@@ -238,7 +242,7 @@ def rollouts(tokenizer: Any, ends: Sequence[int], *, folder: str, settings: Grpo
     return VllmRollouts(
         folder,
         settings.sampling,
-        tokenizer,
+        processor,
         ends,
         dtype=settings.dtype,
         max_model_len=settings.rollout_max_len,
@@ -248,21 +252,27 @@ def rollouts(tokenizer: Any, ends: Sequence[int], *, folder: str, settings: Grpo
     )
 
 
-def adapter(lora: Lora, vision: bool) -> Any:
+def adapter(lora: Lora, model: Any, vision: bool) -> Any:
     """PEFT's configuration of an adapter on every projection of the language model, with `vision` also of the encoder.
 
     None for rank 0.
+
+    Raises:
+        StageError: the backbone's pattern matches nothing in the model.
     """
     if not lora.rank:
         return None
     from peft import LoraConfig
 
-    language = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-    encoder = r".*visual\.blocks.*\.(qkv|proj|gate_proj|up_proj|down_proj)"
+    names = of_model(model).names
+    patterns = [names.lora_text, *([names.lora_vision] if vision else [])]
+    for pattern in patterns:
+        if not any(re.fullmatch(pattern, name) for name, _ in model.named_modules()):
+            raise StageError(f"grpo.lora: no module of the model matches {pattern}")
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=f"{language}|{encoder}" if vision else language,
+        target_modules="|".join(patterns),
         task_type="CAUSAL_LM",
     )

@@ -1,8 +1,8 @@
-"""TRL's GRPOTrainer with video, an ordered/shuffled contrast and rollouts from shared vision features.
+"""TRL's GRPOTrainer with video, a temporal objective and rollouts from shared vision features.
 
 Overrides of TRL 1.16; its losses, reference model, metrics, checkpoints and logging are used as they are:
 
-    _generate_and_score_completions     rollouts, rewards and advantages of a step; shuffled answers end here
+    _generate_and_score_completions     rollouts, rewards and advantages of a step; perturbed answers end here
     _compute_loss                       leaves out rows without gradient, then TRL's own
     _get_per_token_logps_and_entropies  adds pixels or vision features to TRL's fused forward, packs rows: `forwards.py`
     _load_from_checkpoint               restores weights under their published names (`core/train/resume.py`)
@@ -20,31 +20,35 @@ from trl import GRPOConfig, GRPOTrainer
 
 from tasks.core.io.seeds import derive_seed
 from tasks.core.train.clips import ClipStore
+from tasks.core.train.guards import FiniteSteps
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.rows import text_only
 from tasks.grpo.batch import (
-    answer_weights,
+    comparisons,
     encoded_views,
     normaliser_share,
     padded_answers,
     rows_with_gradient,
     take,
+    token_weights,
     totals,
     training_rows,
 )
-from tasks.grpo.data import OnSkip, Prompt, Shuffling, View, black_picture, drawn, open_views, substitute
+from tasks.grpo.data import OnSkip, Prompt, View, black_picture, drawn, open_views, substitute
 from tasks.grpo.engines import Ask, Rollouts, idle_ask, is_sharded, sharded_reference
 from tasks.grpo.forwards import ViewForwards
-from tasks.grpo.groups import Group, Held, Outcome, Place, assemble, barren, outcome, places
+from tasks.grpo.groups import Group, Held, Outcome, Place, assemble, outcome, places, slots_without_signal
 from tasks.grpo.log import RolloutLog, step_metrics, step_rollouts
 from tasks.grpo.rollout import Answer
-from tasks.grpo.scoring import GroupScore, advantages, score_group
+from tasks.grpo.scoring import Comparison, GroupScore, Rewards, advantages, score_group
 from tasks.grpo.tokens import token_metrics, token_sums
 from tasks.params import Grpo
 
 
-class VideoGRPOTrainer(ResumesWeights, ViewForwards, GRPOTrainer):
-    """GRPO on images and videos with a temporal contrast (`temporal.py`), its groups over processes (`groups.py`)."""
+class VideoGRPOTrainer(FiniteSteps, ResumesWeights, ViewForwards, GRPOTrainer):
+    """GRPO on images and videos by any objective (`objectives/`), its groups over processes (`groups.py`)."""
+
+    stage = "grpo"
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class VideoGRPOTrainer(ResumesWeights, ViewForwards, GRPOTrainer):
             args: TRL's view of it (`train.arguments`).
             log: takes the rollouts of every step.
             on_skip: told of prompts left out.
-            rollouts: makes the engine of rollouts from the tokenizer and the tokens that end an answer.
+            rollouts: makes the engine of rollouts from the processor and the tokens that end an answer.
             peft_config: adapter to train in place of the weights.
             callbacks: trainer callbacks.
         """
@@ -90,10 +94,10 @@ class VideoGRPOTrainer(ResumesWeights, ViewForwards, GRPOTrainer):
         if self.ref_model is not None and self.is_fsdp_enabled:
             self.ref_model = sharded_reference(self.model, self.accelerator)
         self._prepare_forwards(settings)
-        self._rollouts = rollouts(self._tokenizer, self.eos_token_ids)
+        self._rollouts = rollouts(processor, self.eos_token_ids)
         self._prompts, self._order, self._clips, self._rollout_log, self._on_skip = prompts, order, clips, log, on_skip
-        unit = settings.temporal.shuffle_unit
-        self._shuffling = Shuffling(args.seed, unit) if settings.temporal.enabled else None
+        self._asks = settings.objective.asks()
+        self._rewards = rewards_of(settings)
         # Where weights are sharded every row must pass through the vision encoder, or processes wait for each other.
         self._lost = black_picture(processor) if is_sharded(self) else text_only(self._tokenizer.eos_token_id)
 
@@ -116,16 +120,13 @@ class VideoGRPOTrainer(ResumesWeights, ViewForwards, GRPOTrainer):
         rows = [row["index"] for row in inputs]
         first = self.accelerator.process_index * len(rows)
         self._expect(first, len(rows), step)
-        temporal = self._settings.temporal
-        shuffled = temporal.shuffled if temporal.enabled and temporal.mode != "logprob" else 0
-        held, groups, replaced = self._roll_out(places(rows, first, self.num_generations, shuffled), step)
-        rewards, after = totals(list(groups.values()), self.num_generations)
-        values = dict(zip(groups, (advantages(rewards, self.scale_rewards) + after).tolist(), strict=True))
+        held, groups, replaced = self._roll_out(places(rows, first, self.num_generations, self._asks.completions), step)
+        rewards, terms = totals(list(groups.values()), self.num_generations)
+        values = dict(zip(groups, (advantages(rewards, self.scale_rewards) + terms).tolist(), strict=True))
         self._report(groups, replaced, values, step)
         self._encoded = encoded_views(held, self._lost)
         found, keys, types = training_rows(held, groups, values, self._encoded, self._tokenizer.pad_token_id)
-        if temporal.mode == "logprob" and temporal.token_share:
-            weights = answer_weights(held, found["completion_mask"], nats=temporal.nats, share=temporal.token_share)
+        if (weights := token_weights(held, groups, found["completion_mask"])) is not None:
             found["advantages"] = found["advantages"].unsqueeze(1) * weights
         batch: dict[str, Any] = {name: value.to(self.accelerator.device) for name, value in found.items()}
         batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
@@ -155,7 +156,7 @@ class VideoGRPOTrainer(ResumesWeights, ViewForwards, GRPOTrainer):
         tried = {outcome.place.prompt for outcome in outcomes}
         for attempt in range(1, self._settings.refill + 1):
             fresh: dict[int, int] = {}
-            for slot in barren(groups):
+            for slot in slots_without_signal(groups):
                 index = substitute(len(self._prompts), tried, self.args.seed, step, slot, attempt)
                 if index is not None:
                     fresh[slot] = index
@@ -180,7 +181,8 @@ class VideoGRPOTrainer(ResumesWeights, ViewForwards, GRPOTrainer):
                 step,
                 clips=self._clips,
                 processor=self.processing_class,
-                shuffling=self._shuffling,
+                perturbations=self._asks.perturbations,
+                seed=self.args.seed,
                 on_skip=self._on_skip,
             )
             for place in wanted
@@ -188,49 +190,47 @@ class VideoGRPOTrainer(ResumesWeights, ViewForwards, GRPOTrainer):
         asks: list[Ask] = []
         for place, views in zip(wanted, opened, strict=True):
             prompt = self._prompts[place.prompt]
-            for view, copies in zip(views or (), (place.ordered, place.shuffled), strict=False):
-                if view is not None and copies:
+            shown = [views.ordered, *views.perturbed[:1]] if views else []
+            for view, copies in zip(shown, (place.ordered, place.perturbed), strict=False):
+                if copies:
                     asks.append(Ask(prompt.text, prompt.record.data_type, view, self._seeds(place, view, copies, step)))
         if not asks and is_sharded(self):
             self._rollouts.answer(self, [idle_ask(self._lost)])  # The others need this process's part of the weights.
         answers = iter(self._rollouts.answer(self, asks) if asks else [])
-        held, shuffled = [], []
+        held, perturbed = [], []
         for place, views in zip(wanted, opened, strict=True):
             held.append(Held(place, views, next(answers) if views else []))
-            shuffled.append(next(answers) if views and views.shuffled and place.shuffled else [])
-        held = [each._replace(drops=drops) for each, drops in zip(held, self._drops(held), strict=True)]
-        return held, gather_object([outcome(*parts) for parts in zip(held, shuffled, strict=True)])
+            perturbed.append(next(answers) if views and views.perturbed and place.perturbed else [])
+        held = [each._replace(comparison=found) for each, found in zip(held, self._compare(held), strict=True)]
+        return held, gather_object([outcome(*parts) for parts in zip(held, perturbed, strict=True)])
 
     def _seeds(self, place: Place, view: View, copies: range, step: int) -> list[int]:
         """One per answer, from its place in the run alone: neither the batch nor the number of processes matters."""
-        side = "shuffled" if view.shuffled else "ordered"
+        side = "perturbed" if view.perturbed else "ordered"
         seed = self.args.seed
         return [derive_seed(seed, "rollout", step, place.slot, place.attempt, side, copy) for copy in copies]
 
     def _score(
-        self, prompt: Prompt, answers: list[Answer], shuffled: list[Answer], drops: list[float] | None
+        self, slot: int, prompt: Prompt, answers: list[Answer], perturbed: list[Answer], comparison: Comparison | None
     ) -> GroupScore:
-        return score_group(prompt.record, answers, shuffled, self._settings, drops)
+        seed = derive_seed(self.args.seed, "objective", self.state.global_step + 1, slot)
+        return score_group(prompt.record, answers, perturbed, self._rewards, comparison, seed)
 
-    def _drops(self, held: Sequence[Held]) -> list[list[list[float]] | None]:
-        """Nats that each token of each ordered answer loses under shuffled frames.
-
-        None for places without a shuffled view, and in other modes.
-        """
-        compared = [each for each in held if each.views and each.views.shuffled]
-        if self._settings.temporal.mode != "logprob" or not compared:
+    def _compare(self, held: Sequence[Held]) -> list[Comparison | None]:
+        """Log-probabilities of the ordered answers under every view; None where there is one, or it was not asked."""
+        compared = [each for each in held if each.views and each.views.perturbed]
+        if not self._asks.scored or not compared:
             return [None] * len(held)
         answers = [answer for each in compared for answer in each.answers]
-        sides = zip(*(each.views for each in compared if each.views), strict=True)
+        sides = zip(*((each.views.ordered, *each.views.perturbed) for each in compared if each.views), strict=True)
         copies = [len(each.answers) for each in compared]
-        keys = [v.key for side in sides for v, n in zip(side, copies, strict=True) for _ in range(n) if v]
+        keys = [view.key for side in sides for view, count in zip(side, copies, strict=True) for _ in range(count)]
         self._encoded = encoded_views(compared, self._lost)
-        rows = padded_answers(keys, answers * 2, self._encoded, self._tokenizer.pad_token_id)
+        rows = padded_answers(keys, answers * (len(keys) // len(answers)), self._encoded, self._tokenizer.pad_token_id)
         rows = {name: value.to(self.accelerator.device) for name, value in rows.items()}
-        ordered, mixed = self._logps(self.model, rows, keys).split(len(answers))
-        lost = (ordered - mixed).tolist()
-        drops = iter(tokens[: len(answer.ids)] for tokens, answer in zip(lost, answers, strict=True))
-        return [[next(drops) for _ in each.answers] if each.views and each.views.shuffled else None for each in held]
+        sides = self._logps(self.model, rows, keys).split(len(answers))
+        found = iter(comparisons(sides, [[len(answer.ids) for answer in each.answers] for each in compared]))
+        return [next(found) if each.views and each.views.perturbed else None for each in held]
 
     def _report(
         self, groups: dict[int, Group], replaced: Sequence[Group], values: dict[int, list[float]], step: int
@@ -269,3 +269,9 @@ class VideoGRPOTrainer(ResumesWeights, ViewForwards, GRPOTrainer):
 def scored_by_group(**_: Any) -> list[float]:
     """Stand in for the reward function that TRL's constructor asks for; answers are scored by `score_group`."""
     raise NotImplementedError("answers are scored by group, not one by one")
+
+
+def rewards_of(settings: Grpo) -> Rewards:
+    """What of the `grpo` section decides what completions are paid."""
+    length = settings.length.model_dump() if settings.length else None
+    return Rewards(settings.objective, settings.reward_variant, settings.format_weight, length)

@@ -24,14 +24,14 @@ from typing import Any
 
 import torch
 
-from tasks.core.engine.base import EngineError, Request
-from tasks.core.engine.vllm import device_options, prompt, set_environment, start
-from tasks.core.models.visual_tokens import visual_token_ids
+from tasks.core.backbones import of_processor
+from tasks.core.engine.types import EngineError, Request
+from tasks.core.engine.vllm import device_options, prompt, sampling_params, set_environment, start
+from tasks.core.io.errors import reason_of
+from tasks.core.text import opened_by
 from tasks.grpo.engines import Ask, answer_of_ids
 from tasks.grpo.rollout import Answer
 
-BAN = -100.0
-"""The strongest logit bias that vLLM takes; a banned token keeps a share of e^-100."""
 LANGUAGE = "language_model."
 LONE_EXECUTOR = "tasks.grpo.lone_executor.LoneExecutor"
 KEPT: list[Any] = []
@@ -48,7 +48,7 @@ class VllmRollouts:
         self,
         folder: Path | str,
         sampling: Any,
-        tokenizer: Any,
+        processor: Any,
         ends: Sequence[int],
         *,
         dtype: str,
@@ -62,7 +62,7 @@ class VllmRollouts:
         Args:
             folder: checkpoint whose shape, tokenizer and processor the policy has; its weights are replaced.
             sampling: the `grpo.sampling` section.
-            tokenizer: of the policy.
+            processor: of the policy.
             ends: tokens that end an answer.
             dtype: of the engine's weights.
             max_model_len: prompt plus answer, tokens.
@@ -73,13 +73,15 @@ class VllmRollouts:
         Raises:
             EngineError: vLLM is not installed or does not start.
         """
-        self._folder, self._sampling, self._tokenizer, self._ends = str(folder), sampling, tokenizer, ends
-        self._banned = dict.fromkeys(visual_token_ids(tokenizer), BAN)
+        self._folder, self._sampling, self._ends = str(folder), sampling, ends
+        self._tokenizer, self._backbone = processor.tokenizer, of_processor(processor)
+        self._banned = list(self._backbone.visual_tokens)
         self._dtype = dtype
         self._options = {
             "dtype": dtype,
             "max_model_len": max_model_len,
             "max_num_seqs": max_sequences,
+            "mm_processor_kwargs": self._backbone.engine_options(),
             **device_options(gpu_memory_utilization, kv_cache_gb, max_model_len),
         }
         self._several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
@@ -135,8 +137,8 @@ class VllmRollouts:
         except StaleEngineError:
             raise
         except (VLLMError, RuntimeError, AssertionError, ValueError) as error:
-            raise DeadEngineError(f"{type(error).__name__}: {error}") from error
-        return [[self._read(next(outputs)) for _ in ask.seeds] for ask in asks]
+            raise DeadEngineError(f"{type(error).__name__}: {reason_of(error)}") from error
+        return [[self._read(next(outputs), opened_by(ask.text)) for _ in ask.seeds] for ask in asks]
 
     def sync(self, model: Any, version: int) -> None:
         """Give the engine the weights of `model` and check that it has them.
@@ -159,34 +161,30 @@ class VllmRollouts:
                 )
 
     def _generate(self, asks: Sequence[Ask]) -> list[Any]:
-        from vllm import SamplingParams
-
-        sampling = self._settings_of()
+        sampling = self._sampling
         requests, params = [], []
         for ask in asks:
             for seed in ask.seeds:
                 request = Request(ask.view.key, ask.text, ask.view.clip, ask.data_type, seed)
-                requests.append(prompt(request))
+                requests.append(prompt(self._backbone, request))
                 params.append(
-                    SamplingParams(**sampling, seed=seed, logit_bias=self._banned, logprobs=0, detokenize=False)
+                    sampling_params(
+                        seed,
+                        self._banned,
+                        sampling.temperature,
+                        sampling.top_p,
+                        sampling.max_tokens,
+                        stop_token_ids=list(self._ends),
+                        logprobs=0,
+                    )
                 )
         return self._llm.generate(requests, params, use_tqdm=False)
 
-    def _settings_of(self) -> dict[str, Any]:
-        sampling = self._sampling
-        return {
-            "n": 1,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-            "stop_token_ids": list(self._ends),
-        }
-
-    def _read(self, output: Any) -> Answer:
+    def _read(self, output: Any, opening: str) -> Answer:
         [found] = output.outputs
         ids = list(found.token_ids)
         logps = [position[token].logprob for position, token in zip(found.logprobs, ids, strict=True)]
-        return answer_of_ids(ids, self._tokenizer, self._ends, logps)
+        return answer_of_ids(ids, self._tokenizer, self._ends, logps, opening)
 
 
 class DeadEngineError(EngineError):
@@ -198,7 +196,7 @@ class StaleEngineError(EngineError):
 
 
 def weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and values of a Qwen2.5-VL model as vLLM's loader takes them."""
+    """Names and values of a model as vLLM's loader takes them."""
     for name, value in model.state_dict().items():
         yield name, value.detach()
 

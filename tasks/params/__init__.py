@@ -5,8 +5,8 @@ Unknown keys are refused with the nearest valid name. Nothing here imports torch
 
 from tasks.params.benchmark import Benchmark, Judge, Report, SuiteRun
 from tasks.params.common import Engine, Prompt, Sampling, Section, Video
-from tasks.params.data import Annotate, Filter, Ingest, Source, Validate
-from tasks.params.grpo import PRESETS, Grpo, Length, Lora, Temporal
+from tasks.params.data import Annotate, Filter, Ingest, Source, Start, Validate, sources_of
+from tasks.params.grpo import Grpo, Length, Lora
 from tasks.params.read import Params, ParamsError, load
 from tasks.params.sft import Sft
 from tasks.params.world import Skill, World
@@ -21,7 +21,6 @@ __all__ = [
     "Judge",
     "Length",
     "Lora",
-    "PRESETS",
     "Params",
     "ParamsError",
     "Prompt",
@@ -31,10 +30,11 @@ __all__ = [
     "Sft",
     "Skill",
     "Source",
+    "Start",
     "SuiteRun",
-    "Temporal",
     "Validate",
     "Video",
     "World",
     "load",
+    "sources_of",
 ]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Prompt(Section):
@@ -37,10 +37,12 @@ class Video(Section):
     """Decoded and resized frames kept under .cache/frames for all stages, GiB; 0 decodes anew in every stage."""
     decode_workers: int = Field(1, ge=0)
     """Threads that decode ahead while a model computes, in each process; 0 decodes a clip when it is asked for."""
+    read_limit_seconds: float = Field(60.0, gt=0)
+    """A file that takes longer to read is left out as hanging; a large one gets a second more for each MiB."""
 
     def sampling(self) -> dict[str, Any]:
         """What decides a clip's pixels: the fields that belong in keys, and the ones that dvc.yaml names."""
-        return self.model_dump(exclude={"disk_cache_gb", "decode_workers"})
+        return self.model_dump(exclude={"disk_cache_gb", "decode_workers", "read_limit_seconds"})
 
     def opening(self) -> dict[str, Any]:
         """Arguments of `open_clip`."""
@@ -64,6 +66,27 @@ class Engine(Section):
     """transformers: most answers of a `generate` call; null takes a whole batch. vLLM has calls of its own."""
     group_by_length: bool = True
     """transformers: prompts of like length share a call, with less padding; matters where a batch takes several."""
+
+    def deciding(self) -> dict[str, Any]:
+        """What can change an answer; the rest is memory and speed."""
+        memory = {"gpu_memory_utilization", "kv_cache_gb", "batch_size", "rows_per_call", "group_by_length"}
+        return self.model_dump(exclude=memory)
+
+
+class Guards(Section):
+    """Signs of a run that goes wrong. Each is told by its name when it appears; `stop` makes it end the run."""
+
+    gradient_times: float | None = Field(20.0, gt=1)
+    """`gradient`: the norm is so many times the median of the last 50 steps. null never tells a sign."""
+    loss_times: float | None = Field(2.0, gt=1)
+    """`loss` (sft): the mean of ten steps is so many times the lowest such mean."""
+    kl_nats: float | None = Field(10.0, gt=0)
+    """`kl` (grpo with beta > 0): nats per token away from the reference model."""
+    entropy_share: float | None = Field(0.05, gt=0, lt=1)
+    """`entropy` (grpo): below this share of its mean in the first ten steps."""
+    empty_steps: int | None = Field(20, ge=1)
+    """`reward` (grpo): so many steps in a row without any reward, or in which no prompt's answers differed in it."""
+    stop: tuple[Literal["gradient", "loss", "kl", "entropy", "reward"], ...] = ()
 
 
 class Sampling(Section):

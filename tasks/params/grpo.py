@@ -4,42 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from tasks.params.common import Sampling, Section
-
-
-class Temporal(Section):
-    """The ordered/shuffled contrast of T-GRPO (paper section 3.3)."""
-
-    enabled: bool = True
-    mode: Literal["reward", "advantage", "logprob"] = "reward"
-    """`reward`: the paper's bonus on correct ordered answers. `advantage`: added after normalisation, times p - p~.
-    `logprob`: added after normalisation, times how much likelier the answer is on ordered than on shuffled frames."""
-    shuffled: int = Field(4, ge=1)
-    """G~: answers on shuffled frames per prompt; `logprob` needs none."""
-    alpha: float = Field(0.3, ge=0)
-    nats: float = Field(1.0, gt=0)
-    """`logprob`: the log-probability lost to shuffling, summed over an answer, at which 63 % of alpha is paid."""
-    centred: bool = True
-    """`logprob`: pay an answer for how much more it hangs on frame order than the prompt's correct answers do in the
-    mean, so that what some gain others pay; false pays all of it."""
-    token_share: float = Field(0.0, ge=0, le=1)
-    """`logprob`: share of an answer's advantage that its tokens get by how much frame order decides each of them."""
-    mu: float = Field(0.8, ge=0)
-    """The bonus is granted when p >= mu * p~."""
-    correct_above: float = Field(0.1, ge=0, le=1)
-    """An answer counts as correct when its accuracy reward is greater than this."""
-    shuffle_unit: Literal["frame", "temporal_patch"] = "frame"
+from tasks.grpo.objectives import Choice
+from tasks.grpo.objectives.tgrpo_reward import TgrpoReward
+from tasks.params.common import Guards, Sampling, Section
 
 
 class Length(Section):
-    """Length reward (paper section 3.3): omega for correct answers inside the window."""
+    """Length reward (Video-R1, section 3.3): for a correct completion inside the window, if several are correct."""
 
-    enabled: bool = True
     omega: float = Field(0.2, ge=0)
+    """The reward."""
     min_tokens: int = Field(320, ge=0)
+    """Shortest completion in the window."""
     max_tokens: int = Field(512, ge=1)
+    """Longest."""
+    correct_above: float = Field(0.1, ge=0, le=1)
+    """A completion is correct when its accuracy is greater than this."""
 
 
 class Lora(Section):
@@ -52,44 +34,13 @@ class Lora(Section):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {
-        "group": 8,
-        "beta": 0.04,
-        "loss_type": "grpo",
-        "importance_level": "token",
-        "scale_rewards": "group",
-        "temporal": {
-            **{"enabled": True, "mode": "reward", "shuffled": 4, "alpha": 0.3, "mu": 0.8},
-            **{"correct_above": 0.1, "shuffle_unit": "frame"},
-        },
-        "length": {"enabled": True, "omega": 0.2, "min_tokens": 320, "max_tokens": 512},
-        "reward_variant": "strict",
-        "format_weight": 1.0,
-        "refill": 0,
-    },
-    "tuned": {
-        "group": 12,
-        "beta": 0.0,
-        "loss_type": "grpo",
-        "importance_level": "token",
-        "scale_rewards": "group",
-        "temporal": {
-            **{"enabled": True, "mode": "logprob", "alpha": 2.0, "centred": True, "token_share": 0.0},
-            **{"correct_above": 0.1, "shuffle_unit": "frame"},
-        },
-        "length": {"enabled": False},
-        "reward_variant": "robust",
-        "format_weight": 1.0,
-    },
-}
-"""`grpo.preset`: what is rewarded and optimised, by name. `paper` is the published objective (arXiv 2503.21776 and its
-code); the sources of its values are in profiles/video_r1_7b.yaml."""
+NO_RESULT = {"save_steps", "report_to", "guards"}
+"""Fields of the section that decide what is kept and told."""
 
 
 class Grpo(Section):
-    preset: Literal["paper", "tuned"] | None = None
-    """A named objective (PRESETS): its values replace those written beside it. null takes the values as written."""
+    objective: Choice = TgrpoReward()
+    """What completions are paid beyond their reward: a `kind`, and the fields that it reads (docs/params.md)."""
     steps: int = Field(60, ge=1)
     """Optimizer steps."""
     prompts_per_step: int = Field(4, ge=1)
@@ -116,8 +67,8 @@ class Grpo(Section):
     """TRL's losses; they differ in clipping and in what a token's weight is divided by."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     sampling: Sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=768)
-    temporal: Temporal = Temporal()
-    length: Length = Length()
+    length: Length | None = Length()
+    """null: completions of all lengths are alike."""
     reward_variant: Literal["strict", "robust"] = "robust"
     format_weight: float = Field(1.0, ge=0)
     train_vision: bool = True
@@ -125,7 +76,7 @@ class Grpo(Section):
     micro_batch: int | None = Field(None, ge=1)
     """Rows per forward and backward; a divisor of prompts_per_step * group. null takes all rows of a step at once."""
     encode_once: bool = True
-    """One vision pass per clip, shared by its rows and by orders of whole temporal patches (`temporal.shuffle_unit`);
+    """One vision pass per clip, shared by its rows and by orders of whole temporal patches;
     false gives every row its own, as needed under FSDP and ZeRO-3."""
     cache_features_gb: float = Field(1.0, ge=0)
     """Vision features kept in memory with `encode_once`, GiB: where `train_vision` is false for the run, so that each
@@ -153,7 +104,7 @@ class Grpo(Section):
     rollout_gpu_share: float = Field(0.3, gt=0, lt=1)
     """vLLM: share of the GPU's memory for its weights and cache."""
     rollout_max_len: int = Field(1024, ge=128)
-    """vLLM: prompt plus answer, tokens."""
+    """vLLM: prompt plus answer, tokens; a prompt that leaves less than `sampling.max_tokens` is left out of the run."""
     frame_cache_gb: float = Field(1.0, gt=0)
     """Decoded frames kept in memory, GiB; what falls out is decoded again."""
     save_steps: int = Field(100, ge=1)
@@ -161,6 +112,19 @@ class Grpo(Section):
     """Trackers that get every metric beside the files. TensorBoard's event files lie in reports/tensorboard/grpo, one
     folder per run; wandb and trackio want their own packages installed."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    guards: Guards = Guards()
+
+    def deciding(self) -> dict[str, Any]:
+        """What can change the weights that come out, rounding apart.
+
+        Left out: memory and speed; how long it goes on (`steps`); prompts of a device and step, of which only the sum
+        over all devices counts, and `rollout_max_len`, of which only the prompts it leaves out: the stage adds both.
+        """
+        rows = {"prompts_per_step", "group_ranks", "micro_batch"}
+        speed = {"encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage", "drop_ended"}
+        memory = {"gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"}
+        engine = {"rollout_gpu_share", "rollout_max_len"}
+        return self.model_dump(exclude={"steps", *rows, *speed, *memory, *engine, *NO_RESULT})
 
     @field_validator("selective_checkpointing")
     @classmethod
@@ -168,16 +132,3 @@ class Grpo(Section):
         if value and others.data.get("gradient_checkpointing"):
             raise ValueError("gradient_checkpointing recomputes whole blocks already; set one of the two to false")
         return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lay_preset(cls, values: Any) -> Any:
-        name = values.get("preset") if isinstance(values, dict) else None
-        if name not in PRESETS:
-            return values
-        laid = dict(values)
-        for key, value in PRESETS[name].items():
-            own = laid.get(key, {})
-            own = own.model_dump() if isinstance(own, BaseModel) else own
-            laid[key] = {**own, **value} if isinstance(value, dict) else value
-        return laid

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -12,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from tasks import paths
 from tasks.params.benchmark import Benchmark, Report
 from tasks.params.common import Engine, Prompt, Section, Video
-from tasks.params.data import Annotate, Filter, Ingest, Validate
+from tasks.params.data import Annotate, Filter, Ingest, Start, Validate, sources_of
 from tasks.params.grpo import Grpo
 from tasks.params.sft import Sft
 from tasks.params.world import World
@@ -30,6 +31,7 @@ class Params(Section):
     """Folder of the record files of `video_r1` sources; a change in it reruns ingest. Media may lie elsewhere."""
     models: dict[str, str]
     """Model name -> folder. `base` and `teacher` are inputs; every name is a row of the benchmark."""
+    start: Start = Start()
     prompt: Prompt = Prompt()
     video: Video = Video()
     engine: Engine = Engine()
@@ -42,6 +44,10 @@ class Params(Section):
     grpo: Grpo = Grpo()
     benchmark: Benchmark = Benchmark()
     report: Report = Report()
+
+    def teacher(self) -> str:
+        """Folder of the teacher; the caller has seen that it is asked."""
+        return self.start.path or self.models["teacher"]
 
 
 def load(path: Path = paths.PARAMS) -> Params:
@@ -62,39 +68,75 @@ def load(path: Path = paths.PARAMS) -> Params:
         loaded = Params.model_validate(raw)
     except ValidationError as error:
         raise ParamsError("\n".join(_explain(path, item) for item in error.errors())) from error
-    for number, source in enumerate(loaded.ingest.sources):
-        if source.annotations is not None and not Path(source.annotations).is_relative_to(loaded.data_root):
-            place = f"ingest.sources.{number}.annotations: {source.annotations}"
-            reason = f"lies outside data_root ({loaded.data_root}); DVC would not see it change"
-            raise ParamsError(f"{path}: {place} {reason}")
+    for place, problem in _problems(loaded):
+        raise ParamsError(f"{path}: {place}: {problem}")
     return loaded
 
 
+def _problems(loaded: Params) -> Iterator[tuple[str, str]]:
+    """(place, what is wrong) of values that do not go together."""
+    files = [
+        (f"ingest.sources.{number}.annotations", source.annotations)
+        for number, source in enumerate(loaded.ingest.sources)
+    ]
+    start = loaded.start
+    if start.at == "cot":
+        files.append(("start.path", start.path))
+    for place, file in files:
+        if file is not None and not Path(file).is_relative_to(loaded.data_root):
+            yield place, f"{file} lies outside data_root ({loaded.data_root}); DVC would not see it change"
+    if start.at != "teacher" and start.path is None:
+        yield "start.path", f"missing; starting at {start.at} needs it"
+    if start.at == "teacher" and start.path not in (None, loaded.models.get("teacher")):
+        yield "start.path", f"{start.path} is not models.teacher ({loaded.models.get('teacher')})"
+    if start.at == "cot" and sources_of(start, loaded.ingest)[0].media_root is None:
+        yield "start.media_root", "missing, and the train sources have not one media root that could be taken"
+
+
 def _explain(path: Path, item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"])
+    parts, section, kind = _walk(item["loc"])
+    place = ".".join(parts)
+    if item["type"] == "union_tag_invalid":
+        known = item["ctx"]["expected_tags"].replace("'", "")
+        return f"{path}: {place}.kind: no kind '{item['ctx']['tag']}'; one of {known}"
+    if item["type"] == "union_tag_not_found":
+        return f"{path}: {place}.kind: missing"
     if item["type"] != "extra_forbidden":
         return f"{path}: {place}: {item['msg']} (got {item['input']!r})"
-    *parents, key = [str(part) for part in item["loc"]]
-    near = difflib.get_close_matches(key, _fields(parents), n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else f"; valid: {', '.join(sorted(_fields(parents)))}"
-    return f"{path}: unknown key '{place}'{hint}"
+    valid = [field.alias or name for name, field in section.model_fields.items()]
+    near = difflib.get_close_matches(parts[-1], valid, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; valid: {', '.join(sorted(valid))}"
+    return f"{path}: unknown key '{place}'{f' for kind {kind}' if kind else ''}{hint}"
 
 
-def _fields(parents: list[str]) -> list[str]:
-    """Valid keys of the section at `parents` (list indices are skipped)."""
-    model: Any = Params
-    for part in parents:
-        if part.isdigit():
+def _walk(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel], str | None]:
+    """Follow an error's place through the sections.
+
+    Returns:
+        The place as params.yaml spells it; the innermost section in it; the kind that chose that section, if one did.
+    """
+    section: type[BaseModel] = Params
+    kind: str | None = None
+    shown: list[str] = []
+    choices: dict[str, type[BaseModel]] = {}
+    for part in map(str, loc):
+        if part in choices:  # pydantic names the member of a union between its field and what is wrong in it
+            section, kind, choices = choices[part], part, {}
             continue
-        fields = {(f.alias or n): f for n, f in model.model_fields.items()}
-        model = _section_of(fields[part].annotation)
-    return [f.alias or n for n, f in model.model_fields.items()]
+        shown.append(part)
+        fields = {field.alias or name: field for name, field in section.model_fields.items()}
+        if part in fields:
+            inner = list(_sections_of(fields[part].annotation))
+            kinds = {model.model_fields["kind"].default: model for model in inner if "kind" in model.model_fields}
+            choices = kinds if len(inner) > 1 else {}
+            if len(inner) == 1:
+                section, kind = inner[0], None
+    return shown, section, kind
 
 
-def _section_of(annotation: Any) -> Any:
+def _sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Every section class in an annotation: one, or the members of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _section_of(argument)) is not None:
-            return found
-    return None
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections_of(argument)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from tasks.params.common import Section
+from tasks.params.common import Guards, Section
 
 
 class Sft(Section):
@@ -34,3 +34,14 @@ class Sft(Section):
     encodes it for every row, as needed under FSDP and ZeRO."""
     save_steps: int = Field(1000, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
+    guards: Guards = Guards()
+
+    def deciding(self) -> dict[str, Any]:
+        """What can change the weights that come out, rounding apart.
+
+        Left out: memory and speed; how long it goes on (`epochs`); and the rows of a device and step, of which only
+        the product over all devices counts, which the stage adds.
+        """
+        rows = {"batch_size", "gradient_accumulation"}
+        memory = {"gradient_checkpointing", "frame_cache_gb", "cache_features_gb", "save_steps", "guards"}
+        return self.model_dump(exclude={"epochs", *rows, *memory})

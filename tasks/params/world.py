@@ -27,6 +27,8 @@ class Skill(Section):
 class World(Section):
     """The mini models (frozen stage): architecture and curriculum."""
 
+    architecture: str = "qwen2_5_vl"
+    """model_type of the mini models (`core/backbones`)."""
     hidden_size: int = 128
     layers: int = 4
     heads: int = 4

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.core.io.seeds import derive_seed
-from tasks.core.video import Clip, VideoError, read_media, shuffle_clip, shuffle_order
+from tasks.core.video import Clip, VideoError, open_media, shuffle_clip, shuffle_order
 
 LONGEST_SIDE = 224
 """Pictures are scaled down to this many pixels on their longer side; never up (the page does that, sharply)."""
@@ -51,7 +51,7 @@ def open_pictures(
         shuffle_seed: run seed; given, the clip is also shown in the benchmark's shuffled order.
     """
     try:
-        clip = read_media(record["path"], record["data_type"], frames=frames, fps=fps, min_frames=min_frames)
+        clip = open_media(record["path"], record["data_type"], frames=frames, fps=fps, min_frames=min_frames)
     except VideoError as error:
         return Pictures([], [], 0, f"no picture: {error}")
     shuffled = [] if shuffle_seed is None else strip(shuffled_view(clip, record["problem_id"], shuffle_seed), count)
@@ -65,7 +65,7 @@ def shuffled_view(clip: Clip, problem_id: int, seed: int) -> Clip:
 
 def strip(clip: Clip, count: int) -> list[Frame]:
     """Pictures of up to `count` frames, in the order given."""
-    seconds = [index / clip.source_fps for index in clip.indices] if clip.source_fps else []
+    seconds = clip.seconds if clip.source_fps else []
     return [
         Frame(jpeg_uri(clip.frames[place]), f"{seconds[place]:.1f} s" if seconds else "")
         for place in pick(len(clip.frames), count)

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import code_digests, file_digest, folder_digest
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.io.work import file_digest, folder_digest, work_key
-from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.io.work import Work, find_work
+from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
-from tasks.core.train.runs import clear, publish
+from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
-from tasks.params import ParamsError, load
+from tasks.params import Params, ParamsError, load
+from tasks.sft.given import take_checkpoint
 
 HERE = Path(__file__).parent
-CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "text", "train", "video"))]
+CODE = [HERE, *(HERE.parent / "core" / name for name in ("backbones", "models", "prompts", "text", "train", "video"))]
 """What a checkpoint depends on besides data and parameters."""
 
 
 def main() -> int:
     """Train, then write model, metrics and curve."""
     params = load()
+    if params.start.at == "sft":
+        return take_given(Path(str(params.start.path)))
     base = Path(params.models["base"])
     rows = read_table(paths.SFT_ROWS, SFT_SCHEMA)
     processor = load_processor(base)
@@ -38,9 +43,7 @@ def main() -> int:
     from tasks.sft.data import Collator, examples, most_visual_tokens, placing
     from tasks.sft.train import keeps_features, train
 
-    used = {**params.model_dump(include={"seed", "prompt", "sft"}), "video": params.video.sampling()}
-    key = work_key(**used, table=file_digest(paths.SFT_ROWS), model=folder_digest(base), code=folder_digest(*CODE))
-    work = paths.WORK_MODELS / "sft" / key
+    work = begin_training(work_of(params, base))
     skipped = work / "skipped.jsonl"
 
     def skip(record: Record, reason: str) -> None:
@@ -49,7 +52,8 @@ def main() -> int:
         print(f"sft: row left out: {row}: {reason}", file=sys.stderr)
 
     table = examples([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
-    with open_store(params.video.opening(), params.sft.frame_cache_gb, params.video.decode_workers) as clips:
+    opening = params.video.opening() | frame_shape_in(base)._asdict()
+    with open_store(opening, params.sft.frame_cache_gb, params.video.decode_workers) as clips:
         result = train(
             model,
             processor,
@@ -66,7 +70,7 @@ def main() -> int:
             seed=params.seed,
             work=work,
             curve=paths.curve("sft"),
-            visual=most_visual_tokens(params.video.frames, params.video.max_pixels),
+            visual=most_visual_tokens(processor, params.video.frames, params.video.max_pixels),
         )
     publish(result.trainer, work, paths.SFT_MODEL, params.sft.dtype)
     if not result.trainer.is_world_process_zero():
@@ -79,6 +83,34 @@ def main() -> int:
     print(f"sft: {done['steps']} steps on {len(rows)} rows, loss {done['loss']:.3f} -> {paths.SFT_MODEL}")
     tell_cache("sft")
     return 0
+
+
+def take_given(checkpoint: Path) -> int:
+    """Take a checkpoint as the outcome; of several processes the first does it."""
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    files = take_checkpoint(checkpoint, paths.SFT_MODEL)
+    write_text(paths.curve("sft"), "step,loss\n")
+    write_json(paths.metrics("sft"), {"steps": 0, "skipped_rows": 0, "taken_from": str(checkpoint)})
+    print(f"sft: skipped, start.at is sft: {files} files of {checkpoint} -> {paths.SFT_MODEL}")
+    return 0
+
+
+def work_of(params: Params, base: Path) -> Work:
+    """The work in progress: keyed by everything that can change the weights."""
+    settings, device_rows = params.sft, params.sft.batch_size * params.sft.gradient_accumulation
+    inputs = {
+        **params.model_dump(include={"seed", "prompt"}),
+        "sft": settings.deciding(),
+        "video": params.video.sampling(),
+        ROWS_PER_STEP: device_rows * processes(),
+        # Batches of like length are drawn from so many rows.
+        "length_groups": device_rows if settings.group_by_length else None,
+        "files": {str(paths.SFT_ROWS): file_digest(paths.SFT_ROWS), str(base): folder_digest(base)},
+        "code": code_digests(*CODE),
+    }
+    facts = {"processes": processes(), "length": f"{settings.epochs:g} epochs"}
+    return find_work(paths.WORK_MODELS / "sft", "sft", inputs, facts)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tasks.core.backbones import of_model, of_processor
 from tasks.core.io.errors import StageError
 from tasks.core.io.seeds import derive_seed
-from tasks.core.models.inputs import prompt_text
+from tasks.core.models.inputs import clip_tokens, prompt_text
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record, texts_of
-from tasks.core.text import spelled
+from tasks.core.text import behind_opening, spelled
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.padding_free import Placer, join, placer
 from tasks.core.train.rows import EncodedPrompt, Media, encode_prompt, grids, pad_rows, pixels, text_only
@@ -20,7 +21,6 @@ from tasks.core.video import VideoError
 
 IGNORED = -100
 """Label of a token without loss."""
-PIXELS_PER_TOKEN = 28 * 28
 OnSkip = Callable[[Record, str], None]
 """Told of a row that was left out, and why."""
 
@@ -35,14 +35,11 @@ class Example(NamedTuple):
 
 def examples(records: Sequence[Record], processor: Any, *, template: str, system: str) -> list[Example]:
     """Render every record in the prompt that RL and the benchmark use."""
-    return [
-        Example(
-            record,
-            prompt_text(processor, messages(record, template=template, system=system)),
-            sft_target(record.process, record.solution),
-        )
-        for record in records
-    ]
+    rows = []
+    for record in records:
+        prompt = prompt_text(processor, messages(record, template=template, system=system))
+        rows.append(Example(record, prompt, behind_opening(prompt, sft_target(record.process, record.solution))))
+    return rows
 
 
 class Collator:
@@ -68,6 +65,7 @@ class Collator:
         """With `place` a batch is one packed row (`padding_free.join`)."""
         self._rows, self._processor, self._clips, self._on_skip = rows, processor, clips, on_skip
         self._place, self._media = place, media
+        self._backbone = of_processor(processor)
         self._end = processor.tokenizer.eos_token_id
         self._pad = processor.tokenizer.pad_token_id
 
@@ -84,7 +82,7 @@ class Collator:
             text = self._padded(prompts, answers)
         else:
             text = join([self._place(prompt) for prompt in prompts], answers, answers)
-        seen = {"media": Media(prompts)} if self._media else pixels(prompts)
+        seen = {"media": Media(prompts)} if self._media or not self._backbone.joins(prompts) else pixels(prompts)
         return {**text, **grids(prompts), **seen}
 
     def _padded(self, prompts: Sequence[EncodedPrompt], answers: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -92,12 +90,12 @@ class Collator:
         ids = [torch.cat([prompt.ids, answer]) for prompt, answer in pairs]
         learned = [torch.cat([torch.full_like(prompt.ids, IGNORED), answer]) for prompt, answer in pairs]
         kinds = [torch.cat([prompt.kinds, torch.zeros_like(answer)]) for prompt, answer in pairs]
-        return {
+        rows = {
             "input_ids": pad_rows(ids, self._pad, "right"),
             "attention_mask": pad_rows([torch.ones_like(row) for row in ids], 0, "right"),
             "labels": pad_rows(learned, IGNORED, "right"),
-            "mm_token_type_ids": pad_rows(kinds, 0, "right"),
         }
+        return rows | {"mm_token_type_ids": pad_rows(kinds, 0, "right")} if self._backbone.places_by_kind else rows
 
     def expect(self, rows: Sequence[int]) -> None:
         """Let the clips of rows that come next be decoded ahead."""
@@ -106,7 +104,7 @@ class Collator:
 
     def _encode(self, row: Example) -> Any:
         """(prompt, answer ids (A,)), or None for a row that is left out."""
-        if (found := spelled(texts_of(row.record))) is not None:
+        if (found := spelled(texts_of(row.record), self._backbone.visual_tokens)) is not None:
             self._on_skip(row.record, ": ".join(found))
             return None
         try:
@@ -184,6 +182,9 @@ def placing(model: Any, padding_free: bool) -> Placer | None:
     """
     if not padding_free:
         return None
+    if (reason := of_model(model).unpackable(model)) is not None:
+        print(f"sft: rows are padded: {reason}")
+        return None
     try:
         return placer(model)
     except ValueError as error:
@@ -203,7 +204,9 @@ def lengths(rows: Sequence[Example], processor: Any, visual: Mapping[str, int] |
     return [len(ids) + known.get(row.record.data_type, 0) for ids, row in zip(texts, rows, strict=True)]
 
 
-def most_visual_tokens(frames: int, max_pixels: int) -> dict[str, int]:
-    """Data type -> tokens of its largest clip, by the bounds of the `video` section."""
-    picture = max_pixels // PIXELS_PER_TOKEN
-    return {"image": picture, "video": frames // 2 * picture}
+def most_visual_tokens(processor: Any, frames: int, max_pixels: int) -> dict[str, int]:
+    """Data type -> tokens of a square clip as large as the bounds of the `video` section allow."""
+    return {
+        data_type: clip_tokens(processor, count, max_pixels, data_type)
+        for data_type, count in (("image", 1), ("video", frames))
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,11 +15,12 @@ from trl import SFTConfig, SFTTrainer
 
 from tasks.core.io.errors import StageError
 from tasks.core.train.callbacks import CurveWriter, show_progress
+from tasks.core.train.checkpoints import Sealing, resume_point
 from tasks.core.train.curve import curve_csv, mean_of_last
-from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs
+from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, train_encoder, trains
+from tasks.core.train.guards import FiniteSteps, Guards, Limits
 from tasks.core.train.padding_free import read
 from tasks.core.train.resume import ResumesWeights
-from tasks.core.train.runs import newest_checkpoint
 from tasks.params import Sft
 from tasks.sft.data import AnnouncedOrder, Collator, EpochOrder, Example, lengths
 
@@ -45,11 +47,13 @@ class Result(NamedTuple):
     curve: str
 
 
-class VideoSFTTrainer(ResumesWeights, SFTTrainer):
-    """TRL's trainer, resumed with its weights.
+class VideoSFTTrainer(FiniteSteps, ResumesWeights, SFTTrainer):
+    """TRL's trainer, resumed with its weights; a step that is not finite ends the run.
 
     Its collator is told which rows come next; features of a frozen vision encoder may be kept (`keeps_features`).
     """
+
+    stage = "sft"
 
     def __init__(self, *, features_gb: float, **options: Any) -> None:
         """Set up; `features_gb` GiB of features are kept, the rest goes to TRL."""
@@ -78,8 +82,9 @@ class VideoSFTTrainer(ResumesWeights, SFTTrainer):
         media = inputs.pop("media", None)
         if media is not None:
             encoder = self.accelerator.unwrap_model(model)
-            with torch.no_grad(), self.accelerator.autocast():
-                features = encode_media(encoder, media.prompts, self._store)
+            learns = trains(encoder)
+            with torch.set_grad_enabled(learns), self.accelerator.autocast():
+                features = encode_media(encoder, media.prompts, None if learns else self._store)
             inputs["mm_encoder_outputs"] = encoder_outputs(media.prompts, features)
         reader = partial(read, model) if "row_lengths" in inputs else model
         return super().compute_loss(reader, inputs, *others, **options)
@@ -118,7 +123,7 @@ def train(
     """Train `model` in place.
 
     Args:
-        model: Qwen2.5-VL, float32 weights whatever `settings.dtype`, which is what the forward computes in.
+        model: float32 weights whatever `settings.dtype`, which is what the forward computes in.
         processor: its processor.
         rows: training rows; `collator` holds the same.
         collator: makes batches of row indices; one that packs them has prepared `model`.
@@ -129,16 +134,16 @@ def train(
         visual: tokens of a clip by data type, for `group_by_length`.
 
     Raises:
-        StageError: features are to be kept of sharded weights.
+        StageError: features are to be kept of sharded weights; or more steps are done than are asked for.
+        DivergedError: the loss, the gradient or the weights became not finite, or a guard was told to stop.
     """
     trainer = trainer_of(model, processor, rows, collator, settings=settings, seed=seed, work=work, visual=visual)
     check_sharding(settings, sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
-    trainer.add_callback(CurveWriter(curve, COLUMNS))
+    for callback in (CurveWriter(curve, COLUMNS), Guards("sft", Limits(**settings.guards.model_dump())), Sealing()):
+        trainer.add_callback(callback)
     show_progress(trainer, ("loss", "mean_token_accuracy"))
     start = time.monotonic()
-    checkpoint = newest_checkpoint(work)
-    if checkpoint is not None:
-        print(f"sft: resuming from {checkpoint}")
+    checkpoint = resume_point(work, "sft", steps_of(settings, len(rows), trainer.args.world_size)).checkpoint
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     log = trainer.state.log_history
     metrics = {
@@ -149,6 +154,12 @@ def train(
         "seconds": round(time.monotonic() - start, 1),
     }
     return Result(trainer, metrics, curve_csv(log, COLUMNS))
+
+
+def steps_of(settings: Sft, rows: int, processes: int) -> int:
+    """Optimizer steps of a whole run."""
+    batches = math.ceil(rows / (settings.batch_size * processes))
+    return math.ceil(settings.epochs * math.ceil(batches / settings.gradient_accumulation))
 
 
 def trainer_of(
@@ -163,7 +174,7 @@ def trainer_of(
     visual: Mapping[str, int] | None = None,
 ) -> VideoSFTTrainer:
     """The trainer that `train` runs; the arguments are the same."""
-    model.model.visual.requires_grad_(settings.train_vision)
+    train_encoder(model, settings.train_vision)
     columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
     if settings.group_by_length:
         columns["length"] = lengths(rows, processor, visual)

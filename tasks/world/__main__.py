@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.only is not None:
         again(p, chosen.only)
         return
-    processor = build_processor(corpus(p.prompt.model_dump(), p.seed), p.world.vocabulary)
+    processor = build_processor(p.world.architecture, corpus(p.prompt.model_dump(), p.seed), p.world.vocabulary)
     steps: list[Step] = []
     report: dict[str, Any] = {}
     for number, skill in enumerate(p.world.curriculum):

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tasks.core.world.model import PATCH_PIXELS
 from tasks.core.world.render import SOURCE_FPS, render_frames
 from tasks.core.world.scene import DURATION_SECONDS, Scene
 from tasks.world.rows import KINDS, Row, draw
 
 SIDE = 56
+PATCH_PIXELS = 14
 FRAMES = 16
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)

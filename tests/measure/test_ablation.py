@@ -21,31 +21,28 @@ def row(method, seed, temporal, shuffled=0.25):
 
 
 @pytest.mark.parametrize(
-    ("method", "group", "enabled", "mode"),
+    ("method", "group", "kind"),
     [
-        ("grpo", 8, False, "reward"),
-        ("grpo_equal_compute", 12, False, "reward"),
-        ("tgrpo_reward", 8, True, "reward"),
-        ("tgrpo_advantage", 8, True, "advantage"),
-        ("tgrpo_logprob", 8, True, "logprob"),
-        ("tgrpo_logprob_uncentred", 12, True, "logprob"),
-        ("tgrpo_logprob_tokens", 12, True, "logprob"),
-        ("tgrpo_tuned", 12, True, "logprob"),
+        ("grpo", 8, "grpo"),
+        ("grpo_equal_compute", 12, "grpo"),
+        ("tgrpo_reward", 8, "tgrpo_reward"),
+        ("tgrpo_advantage", 8, "tgrpo_advantage"),
+        ("tgrpo_logprob", 8, "logprob"),
+        ("tgrpo_logprob_uncentred", 12, "logprob"),
+        ("tgrpo_logprob_tokens", 12, "logprob"),
+        ("tgrpo_tuned", 12, "logprob"),
     ],
 )
-def test_methods_differ_in_group_and_contrast_alone(method, group, enabled, mode):
-    base = Grpo(preset="paper", steps=3)
+def test_methods_differ_in_group_and_objective_alone(method, group, kind):
+    base = Grpo(steps=3)
     found = arm(method, base)
-    assert (found.group, found.temporal.enabled, found.temporal.mode) == (group, enabled, mode)
-    same = {"group": 8, "temporal": base.temporal, "preset": "paper"}
-    assert found.model_copy(update=same) == base
+    assert (found.group, found.objective.kind) == (group, kind)
+    assert found.model_copy(update={"group": 8, "objective": base.objective}) == base
 
 
-def test_the_preset_is_what_its_method_trains():
-    assert arm("tgrpo_tuned", Grpo()).temporal == Grpo(preset="tuned").temporal
-    assert arm("tgrpo_tuned", Grpo()).group == Grpo(preset="tuned").group == 12
-    few = arm("tgrpo_logprob", Grpo())
-    assert few.temporal == Grpo(preset="tuned").temporal and few.group == 8
+def test_the_mini_profile_trains_what_its_method_does():
+    values = load(ROOT / "profiles/mini.yaml").grpo
+    assert (arm("tgrpo_tuned", Grpo()).objective, arm("tgrpo_tuned", Grpo()).group) == (values.objective, values.group)
 
 
 def test_sft_does_not_train_and_an_unknown_method_is_named():

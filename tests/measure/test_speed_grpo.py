@@ -111,7 +111,7 @@ def test_a_step_is_compared_by_its_mean():
 
 
 def test_a_step_without_levers_differs_in_nothing_else():
-    settings = Grpo(preset="tuned", prompts_per_step=2)
+    settings = Grpo(prompts_per_step=2)
     off = with_levers(settings, on=False, steps=3)
     changed = {name for name, value in off.model_dump().items() if value != settings.model_dump()[name]}
     assert changed - {"steps", "save_steps"} == set(LEVERS) - {"selective_checkpointing"}, "off before too"

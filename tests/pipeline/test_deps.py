@@ -14,6 +14,8 @@ SPINE = {
     "tasks/core/__init__.py": "a docstring",
     "tasks/core/schemas/__init__.py": "a docstring; the modules beside it are deps one by one",
     "tasks/params": "the values a stage reads are its params deps",
+    "tasks/grpo/__init__.py": "a docstring",
+    "tasks/grpo/objectives": "values to all who read params; the stage grpo, which they pay in, depends on them",
     "tasks/paths.py": "the paths a stage reads and writes are its deps and outs (test_paths.py)",
     "tasks/launch.py": "where a stage runs is not what it computes",
 }
@@ -29,6 +31,10 @@ def test_deps_cover_every_import(name):
     assert f"tasks/{stage.package}/__main__.py" in files, "the stage has an entry point"
     missing = sorted(path for path in files if not any(covers(dep, path) for dep in stage.deps))
     assert missing == [], f"dvc.yaml: {name}: imported, but no dep holds it"
+
+
+def test_grpo_depends_on_its_objectives():
+    assert any(covers(dep, "tasks/grpo/objectives/base.py") for dep in stages()["grpo"].deps)
 
 
 @pytest.mark.parametrize("name", NAMES)

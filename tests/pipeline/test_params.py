@@ -1,11 +1,13 @@
 """Every params file loads; what is wrong with one is told by file, place and the nearest valid name."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tasks import params, profile
+from tasks.params import __main__ as params_command
 from tests.support.graph import ROOT, raw_graph, stages
 
 FILES = sorted(
@@ -37,6 +39,8 @@ def test_a_profile_says_every_value_of_a_stage_section(path):
             continue
         fields = set(params.Params.model_fields[name].annotation.model_fields)
         assert fields - set(raw[name]) == set(), f"{path.name}: {name}"
+    objective = params.load(path).grpo.objective
+    assert raw["grpo"]["objective"] == json.loads(objective.model_dump_json()), f"{path.name}: grpo.objective"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -64,9 +68,30 @@ MINIMAL = {"models": {"base": "b"}, "ingest": {"sources": [{"name": "w", "format
         pytest.param({"grpoo": {}}, "unknown key 'grpoo'; did you mean 'grpo'?", id="a section misspelt"),
         pytest.param({"grpo": {"betta": 1}}, "unknown key 'grpo.betta'; did you mean 'beta'?", id="a field misspelt"),
         pytest.param(
-            {"grpo": {"temporal": {"alhpa": 1}}},
-            "unknown key 'grpo.temporal.alhpa'; did you mean 'alpha'?",
+            {"grpo": {"sampling": {"tempreature": 1}}},
+            "unknown key 'grpo.sampling.tempreature'; did you mean 'temperature'?",
             id="a nested field misspelt",
+        ),
+        pytest.param(
+            {"grpo": {"objective": {"kind": "logprob", "alhpa": 1}}},
+            "unknown key 'grpo.objective.alhpa' for kind logprob; did you mean 'alpha'?",
+            id="a field of a kind misspelt",
+        ),
+        pytest.param(
+            {"grpo": {"objective": {"kind": "tgrpo_reward", "nats": 1}}},
+            "unknown key 'grpo.objective.nats' for kind tgrpo_reward; valid: alpha, completions, correct_above, kind",
+            id="a field that another kind reads",
+        ),
+        pytest.param(
+            {"grpo": {"objective": {"kind": "best"}}},
+            "grpo.objective.kind: no kind 'best'; one of grpo, tgrpo_reward, tgrpo_advantage, logprob",
+            id="no such kind",
+        ),
+        pytest.param({"grpo": {"objective": {"alpha": 1}}}, "grpo.objective.kind: missing", id="no kind"),
+        pytest.param(
+            {"grpo": {"objective": {"kind": "tgrpo_reward", "perturbation": {"kind": "shuffle", "unti": "frame"}}}},
+            "unknown key 'grpo.objective.perturbation.unti' for kind shuffle; did you mean 'unit'?",
+            id="a kind within a kind",
         ),
         pytest.param(
             {"validate": {"xyz": 1}},
@@ -90,6 +115,22 @@ MINIMAL = {"models": {"base": "b"}, "ingest": {"sources": [{"name": "w", "format
             },
             "ingest.sources.0.annotations: elsewhere/x.json lies outside data_root (data/raw)",
             id="a record file that DVC would not see",
+        ),
+        pytest.param({"start": {"at": "sft"}}, "start.path: missing; starting at sft needs it", id="start of nothing"),
+        pytest.param(
+            {"start": {"at": "cot", "path": "elsewhere/x.json", "media_root": "m"}},
+            "start.path: elsewhere/x.json lies outside data_root (data/raw)",
+            id="a file of reasoning that DVC would not see",
+        ),
+        pytest.param(
+            {"start": {"at": "cot", "path": "data/raw/x.json"}},
+            "start.media_root: missing, and the train sources have not one media root that could be taken",
+            id="reasoning without a media root",
+        ),
+        pytest.param(
+            {"start": {"at": "teacher", "path": "models/a"}, "models": {"base": "b", "teacher": "models/b"}},
+            "start.path: models/a is not models.teacher (models/b)",
+            id="two teachers",
         ),
     ],
 )
@@ -141,6 +182,21 @@ def test_the_same_profile_changes_nothing(project, capsys):
     assert capsys.readouterr().out == "params.yaml is now profiles/mini.yaml (0 values changed)\n"
 
 
+def test_a_profile_may_begin_with_a_file_of_reasoning(project, capsys):
+    assert profile.main(["video_r1_7b", "--start", "cot=data/raw/x.json"]) == 0
+    start = params.load(project / "params.yaml").start
+    assert (start.at, start.path) == ("cot", "data/raw/x.json")
+    [first, *_] = params.sources_of(start, params.load(project / "params.yaml").ingest)
+    assert (first.format, first.split, first.media_root) == ("video_r1_cot", "train", "data/media/Video-R1-data")
+    assert "start.path: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("start", ["cot", "cot=", "rl=models/x", "=x"])
+def test_a_start_that_is_none_is_refused(project, capsys, start):
+    assert profile.main(["mini", "--start", start]) == 1
+    assert "cot=FILE or sft=FOLDER is wanted" in capsys.readouterr().err
+
+
 def test_an_unknown_profile_is_refused_with_the_list(project, capsys):
     before = (project / "params.yaml").read_text()
     assert profile.main(["maxi"]) == 1
@@ -163,3 +219,9 @@ def test_an_unknown_profile_is_refused_with_the_list(project, capsys):
 )
 def test_changes(old, new, expected):
     assert profile.changes(old, new) == expected
+
+
+def test_the_page_of_all_fields_is_what_the_classes_say():
+    page = (ROOT / "docs/params.md").read_text()
+    assert page == params_command.page(), "run `python -m tasks.params`"
+    assert "A_i += alpha * s_i" in page and "### " not in page

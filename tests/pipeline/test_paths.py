@@ -11,7 +11,7 @@ from tests.support.graph import ROOT, covers, raw_graph, stages
 OUTS = {out for stage in stages().values() for out in stage.outs}
 DEPS = {dep for stage in stages().values() for dep in stage.deps}
 # Not results: inputs, what stages share between runs, and folders that only hold other paths.
-NOT_OUTS = {"params.yaml", "reports", "models/.work", "data/.work"}
+NOT_OUTS = {"params.yaml", "reports", "models/.work", "data/.work", "data/audit"}
 
 
 def constants() -> dict[str, str]:

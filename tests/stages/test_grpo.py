@@ -23,9 +23,9 @@ from tasks.grpo.data import schedule
 from tasks.grpo.log import ROLLOUT_SCHEMA, RolloutLog
 from tasks.grpo.rollout import Answer, sample, up_to_end
 from tasks.grpo.scoring import advantages, score_group
-from tasks.grpo.temporal import contrast
 from tasks.grpo.train import arguments
-from tests.support.grpo_stage import PAPER, RECORDS, Stage, parity_score, record, settings
+from tasks.grpo.trainer import rewards_of
+from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.support.training_project import make_project
 
 STEPS = [(0.0, 5.97663), (0.00396973, 4.0852), (0.0155197, 5.37422), (0.0281569, 10.21067)]
@@ -43,34 +43,7 @@ def scored_by_parity(monkeypatch):
     monkeypatch.setattr(trainer_module, "score_group", parity_score)
 
 
-# The contrast.
-
-
-@pytest.mark.parametrize(
-    ("mode", "ordered", "shuffled", "expected"),
-    [
-        pytest.param("reward", [1, 0, 1, 0], [0, 0], [0.3, 0, 0.3, 0], id="correct answers are paid"),
-        pytest.param("reward", [1, 0, 0, 0, 0], [0, 0, 0, 1], [0.3, 0, 0, 0, 0], id="p = 0.8 p~ is enough"),
-        pytest.param("reward", [1, 0, 0, 0], [1, 0], [0, 0, 0, 0], id="p under 0.8 p~ pays nobody"),
-        pytest.param("reward", [0, 0], [0, 0], [0, 0], id="p = p~ = 0 pays nobody"),
-        pytest.param("reward", [0.1, 0.2], [0, 0], [0, 0.3], id="0.1 is not above 0.1"),
-        pytest.param("advantage", [1, 0, 1, 0], [0, 0], [0.15, 0, 0.15, 0], id="scaled by the gap"),
-        pytest.param("advantage", [1, 0], [1, 1], [0, 0], id="no fine for a negative gap"),
-        pytest.param("advantage", [1, 1], [0, 1], [0.15, 0.15], id="survives without variance"),
-    ],
-)
-def test_contrast(mode, ordered, shuffled, expected):
-    assert contrast(ordered, shuffled, mode=mode, **PAPER).bonus == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("mode", "ordered", "shuffled"),
-    [("paper", [1], [1]), ("reward", [], [1]), ("reward", [1], [])],
-    ids=["unknown mode", "no ordered answers", "no shuffled answers"],
-)
-def test_contrast_refuses(mode, ordered, shuffled):
-    with pytest.raises(ValueError):
-        contrast(ordered, shuffled, mode=mode, **PAPER)
+# Scores.
 
 
 def answers(letters, tokens=3):
@@ -78,26 +51,29 @@ def answers(letters, tokens=3):
 
 
 def advantages_of(score):
-    return advantages(torch.tensor([score.total]), "group")[0] + torch.tensor(score.after)
+    return advantages(torch.tensor([score.total]), "group")[0] + torch.tensor(score.advantage_terms)
 
 
 def test_binary_rewards_hide_the_published_bonus_and_not_the_advantage_term():
     """The blind spot: an affine change of a two-valued vector is undone by group normalisation."""
     group, other = answers("BBBAAAAA"), answers("AAAA")
 
-    def scored(**temporal):
-        return advantages_of(score_group(RECORDS[0], group, other, settings(temporal=temporal)))
+    def scored(kind):
+        return advantages_of(score_group(RECORDS[0], group, other, rewards_of(settings(objective={"kind": kind}))))
 
-    plain = advantages_of(score_group(RECORDS[0], group, [], settings()))
-    torch.testing.assert_close(scored(mode="reward"), plain, rtol=1e-3, atol=1e-3)
+    plain = scored("grpo")
+    torch.testing.assert_close(scored("tgrpo_reward"), plain, rtol=1e-3, atol=1e-3)
     assert plain.tolist() == pytest.approx([1.2074] * 3 + [-0.7244] * 5, abs=1e-3)
-    torch.testing.assert_close(scored(mode="advantage")[:3], plain[:3] + 0.3 * 3 / 8)
+    torch.testing.assert_close(scored("tgrpo_advantage")[:3], plain[:3] + 0.3 * 3 / 8)
 
 
 def test_score_parts_add_up():
     values = settings(length={"omega": 0.2, "min_tokens": 3, "max_tokens": 4}, format_weight=0.5)
     score = score_group(
-        RECORDS[0], [*answers("BB"), *answers("B", tokens=5), Answer([1] * 3, "B", False)], answers("AA"), values
+        RECORDS[0],
+        [*answers("BB"), *answers("B", tokens=5), Answer([1] * 3, "B", False)],
+        answers("AA"),
+        rewards_of(values),
     )
     assert score.accuracy == [1, 1, 1, 0]
     assert score.format == [1, 1, 1, 0]
@@ -129,18 +105,18 @@ def test_schedule_is_passes_over_all_prompts_and_a_prefix_of_longer_ones():
 
 @pytest.mark.parametrize("unit", ["frame", "temporal_patch"])
 def test_a_shuffle_is_new_each_step_and_never_the_true_order(stage, unit):
-    orders = [stage.views(0, step, unit).shuffled.order for step in range(1, 40)]
+    orders = [stage.views(0, step, unit).perturbed[0].order for step in range(1, 40)]
     assert [0, 1, 2, 3] not in orders
-    assert orders == [stage.views(0, step, unit).shuffled.order for step in range(1, 40)]
+    assert orders == [stage.views(0, step, unit).perturbed[0].order for step in range(1, 40)]
     assert len({tuple(order) for order in orders}) > (1 if unit == "frame" else 0)
 
 
 def test_views_differ_in_pixels_alone(stage):
-    ordered, shuffled = stage.views(0)
+    ordered, [shuffled] = stage.views(0)
     assert torch.equal(ordered.encoded.ids, shuffled.encoded.ids)
     assert torch.equal(ordered.encoded.seconds_per_grid, shuffled.encoded.seconds_per_grid)
     assert not torch.equal(ordered.encoded.pixels, shuffled.encoded.pixels)
-    assert stage.views(1).shuffled is None, "an image has no order"
+    assert stage.views(1).perturbed == [], "an image has no order"
 
 
 # Rollouts.
@@ -153,13 +129,17 @@ def generation(stage, **changes):
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=[tokenizer.eos_token_id],
-        suppress_tokens=visual_token_ids(tokenizer),
+        suppress_tokens=visual_token_ids(stage.processor),
         **changes,
     )
 
 
+def shown(views):
+    return [views.ordered, *views.perturbed]
+
+
 def some_views(stage):
-    return [view.encoded for row in (0, 1, 3) for view in stage.views(row) if view is not None]
+    return [view.encoded for row in (0, 1, 3) for view in shown(stage.views(row))]
 
 
 @torch.no_grad()
@@ -176,7 +156,7 @@ def test_a_shared_prefix_changes_no_answer(stage):
 @torch.no_grad()
 def test_visual_tokens_are_never_sampled(stage):
     """With weights of the output layer turned towards them, they would be."""
-    banned = visual_token_ids(stage.processor.tokenizer)
+    banned = visual_token_ids(stage.processor)
     stage.model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(stage.model.lm_head.weight))
     views = some_views(stage)
     features = encode_media(stage.model, views)
@@ -277,12 +257,12 @@ def test_shuffled_answers_reach_neither_rows_nor_normaliser(stage, tmp_path):
     trainer, batch = opened(stage, tmp_path, prompts_per_step=3)
     assert len(batch["prompt_ids"]) == 3 * 4
     assert int(batch["num_items_in_batch"]) == int(batch["completion_mask"].sum())
-    assert not any("shuffled" in key for key in batch["view"])
+    assert not any("perturbed" in key for key in batch["view"])
     logged = pq.read_table(tmp_path / "rollouts" / "00000001.parquet", schema=ROLLOUT_SCHEMA).to_pylist()
     videos = {row["problem_id"] for row in logged if row["data_type"] == "video"}
-    assert sum(row["shuffled"] for row in logged) == 2 * len(videos) > 0
-    assert all((row["advantage"] is None) == row["shuffled"] for row in logged)
-    assert all(row["frame_order"] != [0, 1, 2, 3] for row in logged if row["shuffled"])
+    assert sum(row["perturbed"] for row in logged) == 2 * len(videos) > 0
+    assert all((row["advantage"] is None) == row["perturbed"] for row in logged)
+    assert all(row["frame_order"] != [0, 1, 2, 3] for row in logged if row["perturbed"])
 
 
 @pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"])

@@ -4,6 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tasks.core.engine.sampler import RowSampler
 from tasks.core.train.answer_cache import AnswerCache
 from tasks.core.train.features import encode_media
 from tasks.core.train.rows import text_only
@@ -13,9 +14,9 @@ from tasks.grpo import rollout as rollout_module
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.decode import decode
 from tasks.grpo.engines import TransformersRollouts
-from tasks.grpo.rollout import Streams, sample
+from tasks.grpo.rollout import sample
 from tests.stages.test_grpo import generation, some_views
-from tests.support.grpo_stage import Stage, parity_score, settings
+from tests.support.grpo_stage import LOGPROB, Stage, parity_score, settings
 
 LOGPS = 1e-5
 ENDS = list(range(0, 360, 6))
@@ -61,8 +62,8 @@ def test_tokens_are_those_of_generate(stage, monkeypatch, case, ended):
     monkeypatch.setattr(decode_module, "ENDED", ended)
 
     def answers(drop_ended):
-        streams = drawing and Streams(range(sum(copies)), 12, *drawing, "cpu")
-        return sample(stage.model, views, features, copies, settings, True, streams, drop_ended=drop_ended)
+        sampler = drawing and RowSampler(range(sum(copies)), 12, *drawing, "cpu")
+        return sample(stage.model, views, features, copies, settings, True, sampler, drop_ended=drop_ended)
 
     plain = answers(False)
     assert answers(True) == plain
@@ -80,11 +81,11 @@ def test_scores_are_those_of_a_forward_over_prompt_and_answer(tiny_model, make_c
     views = some_views(stage)
     features = encode_media(stage.model, views)
     copies, owners = [3, 1, 4, 2, 2], [0] * 3 + [1] + [2] * 4 + [3] * 2 + [4] * 2
-    streams, seen = Streams(range(12), 12, 1.0, 1.0, "cpu"), {}
+    sampler, seen = RowSampler(range(12), 12, 1.0, 1.0, "cpu"), {}
 
     def choose(scores, place, rows):
         seen.update({(int(row), place): values for row, values in zip(rows, scores.log_softmax(-1), strict=True)})
-        return streams.choose(scores, place, rows)
+        return sampler.choose(scores, place, rows)
 
     use_shared_prefix(stage.model)
     settings = config(stage, ENDS)
@@ -115,10 +116,10 @@ def test_a_penalty_in_the_checkpoint_changes_no_answer(stage, drop_ended):
     found = []
     for penalty in (1.0, 5.0):
         stage.model.generation_config.repetition_penalty = penalty
-        engine = TransformersRollouts(settings().sampling, tokenizer, [tokenizer.eos_token_id], True)
-        streams = Streams(range(10), 6, 1.0, 1.0, "cpu")
+        engine = TransformersRollouts(settings().sampling, stage.processor, [tokenizer.eos_token_id], True)
+        sampler = RowSampler(range(10), 6, 1.0, 1.0, "cpu")
         found.append(
-            sample(stage.model, views, features, [2] * 5, engine._config, streams=streams, drop_ended=drop_ended)
+            sample(stage.model, views, features, [2] * 5, engine._config, sampler=sampler, drop_ended=drop_ended)
         )
     assert found[0] == found[1]
 
@@ -170,7 +171,7 @@ def test_grouped_heads_and_half_precision():
         {},
         {"lora": {"rank": 2}},
         {"gradient_checkpointing": True, "refill": 1},
-        {"selective_checkpointing": True, "temporal": {"mode": "logprob"}},
+        {"selective_checkpointing": True, "objective": LOGPROB},
     ],
     ids=["plain", "adapter", "gradient checkpointing, prompts replaced", "selective, log-probabilities compared"],
 )

@@ -5,10 +5,10 @@ import torch
 
 from tasks.core.models.load import load_model, load_processor, save_model
 from tasks.grpo import trainer as trainer_module
-from tests.support.grpo_stage import RECORDS, Stage, parity_score, settings
+from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
 from tests.support.vision_passes import count_patches
 
-PATCH = {"shuffle_unit": "temporal_patch"}
+PATCH = {"kind": "shuffle", "unit": "temporal_patch"}
 FROZEN = {"train_vision": False, "beta": 0.04}
 
 
@@ -54,16 +54,20 @@ def same_run(make, tmp_path, **values):
 
 RUNS = {
     "frozen, penalty, frames shuffled": FROZEN,
-    "frozen, whole patches shuffled, micro-batches": {**FROZEN, "temporal": PATCH, "micro_batch": 4},
-    "frozen, log-probabilities compared": {**FROZEN, "temporal": {"mode": "logprob"}},
+    "frozen, whole patches shuffled, micro-batches": {
+        **FROZEN,
+        "objective": {"kind": "tgrpo_reward", "perturbation": PATCH},
+        "micro_batch": 4,
+    },
+    "frozen, log-probabilities compared": {**FROZEN, "objective": LOGPROB},
     "frozen, each row reads its prompt": {**FROZEN, "share_prefix_update": False, "micro_batch": 2},
     "frozen, recomputed activations": {**FROZEN, "gradient_checkpointing": True},
-    "frozen, adapter in the language model": {**FROZEN, "lora": {"rank": 2}, "temporal": {"mode": "logprob"}},
+    "frozen, adapter in the language model": {**FROZEN, "lora": {"rank": 2}, "objective": LOGPROB},
     "frozen, prompts replaced": {**FROZEN, "group": 2, "refill": 2},
     "trained, penalty, micro-batches": {"beta": 0.04, "micro_batch": 4},
-    "trained, log-probabilities compared": {"beta": 0.04, "temporal": {"mode": "logprob", **PATCH}},
-    "adapter in the encoder": {"beta": 0.04, "lora": {"rank": 2}, "temporal": {"mode": "logprob"}},
-    "adapter with dropout": {"lora": {"rank": 2, "dropout": 0.5}, "temporal": {"mode": "logprob"}},
+    "trained, log-probabilities compared": {"beta": 0.04, "objective": {**LOGPROB, "perturbations": [PATCH]}},
+    "adapter in the encoder": {"beta": 0.04, "lora": {"rank": 2}, "objective": LOGPROB},
+    "adapter with dropout": {"lora": {"rank": 2, "dropout": 0.5}, "objective": LOGPROB},
 }
 
 
@@ -90,15 +94,15 @@ def test_a_frozen_encoder_sees_each_clip_once_in_a_run(model, make_clip, tmp_pat
     """Two clips and an image, shuffled anew each step; rollouts, comparison, reference and update."""
     seen = count_patches(monkeypatch)
     values = {**FROZEN, "prompts_per_step": 3, "micro_batch": 6, "share_prefix_update": share_prefix_update}
-    temporal = {"mode": "logprob", **PATCH}
-    trained(Stage(model, make_clip, RECORDS[:3]), tmp_path, steps=3, **values, temporal=temporal)
+    objective = {**LOGPROB, "perturbations": [PATCH]}
+    trained(Stage(model, make_clip, RECORDS[:3]), tmp_path, steps=3, **values, objective=objective)
     assert sorted(seen) == [1, 2, 2]
 
 
 def test_single_frames_shuffled_are_encoded_once_a_step(model, make_clip, tmp_path, monkeypatch):
     """Seven rows of the comparison and the update read what the first one made."""
     seen = count_patches(monkeypatch)
-    values = {**FROZEN, "prompts_per_step": 1, "micro_batch": 1, "temporal": {"mode": "logprob"}}
+    values = {**FROZEN, "prompts_per_step": 1, "micro_batch": 1, "objective": LOGPROB}
     trained(Stage(model, make_clip, RECORDS[:1]), tmp_path, **values)
     assert seen == [2, 2, 2], "the true order, and a shuffled one in each of two steps"
 
@@ -106,12 +110,12 @@ def test_single_frames_shuffled_are_encoded_once_a_step(model, make_clip, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "patches"),
     [
-        ({"temporal": PATCH}, [2, 2]),
+        ({"objective": {"kind": "tgrpo_reward", "perturbation": PATCH}}, [2, 2]),
         ({}, [4, 2]),
-        ({"temporal": PATCH, "encode_once": False}, [4, 8]),
-        ({"temporal": {"mode": "logprob", **PATCH}}, [2, 2]),
-        ({"temporal": {"mode": "logprob", **PATCH}, "cache_features_gb": 0}, [2, 2, 2, 2]),
-        ({"temporal": {"mode": "logprob"}}, [2, 2, 2]),
+        ({"objective": {"kind": "tgrpo_reward", "perturbation": PATCH}, "encode_once": False}, [4, 8]),
+        ({"objective": {**LOGPROB, "perturbations": [PATCH]}}, [2, 2]),
+        ({"objective": {**LOGPROB, "perturbations": [PATCH]}, "cache_features_gb": 0}, [2, 2, 2, 2]),
+        ({"objective": LOGPROB}, [2, 2, 2]),
     ],
     ids=[
         "whole patches: rollouts encode one view for both",
@@ -132,7 +136,7 @@ def test_passes_of_an_encoder_that_trains(model, make_clip, tmp_path, monkeypatc
 
 def test_a_frozen_run_is_resumed_to_the_bit(model, make_clip, tmp_path):
     """The resumed run's store is empty: clips are encoded in other company than in the run that never stopped."""
-    values = {**FROZEN, "temporal": PATCH, "steps": 4}
+    values = {**FROZEN, "objective": {"kind": "tgrpo_reward", "perturbation": PATCH}, "steps": 4}
     straight, resumed = Stage(model, make_clip), Stage(model, make_clip)
     trained(straight, tmp_path / "whole", **values)
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""What an answer earns: contrast by log-probability, presets, every loss of TRL, replaced prompts, seeds."""
+"""What an answer earns: objectives by log-probability, every loss of TRL, replaced prompts, seeds."""
 
 import dataclasses
 import math
@@ -6,9 +6,8 @@ import math
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
-from pydantic import ValidationError
 
+from tasks.core.engine.sampler import RowSampler
 from tasks.core.io.errors import StageError
 from tasks.core.train.features import encode_media
 from tasks.grpo import trainer as trainer_module
@@ -16,14 +15,12 @@ from tasks.grpo.checks import check_trackers
 from tasks.grpo.data import substitute
 from tasks.grpo.groups import Answered, Outcome, Place, assemble, places
 from tasks.grpo.log import letter_shares, step_metrics
-from tasks.grpo.rollout import Answer, Streams, sample
-from tasks.grpo.scoring import advantages, score_group
-from tasks.grpo.temporal import likelihood_contrast, order_share, token_weights
+from tasks.grpo.rollout import Answer, sample
+from tasks.grpo.scoring import Comparison, advantages, score_group
 from tasks.grpo.train import arguments
-from tasks.params import Grpo, load
-from tests.stages.test_grpo import generation, opened, some_views
-from tests.support.graph import ROOT
-from tests.support.grpo_stage import RECORDS, Stage, parity_score, settings
+from tasks.grpo.trainer import rewards_of
+from tests.stages.test_grpo import generation, opened, shown, some_views
+from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
 
 LOSSES = {
     "grpo": [(0.0, 6.11687), (0.0, 8.6611)],
@@ -38,20 +35,36 @@ LOSSES = {
 """Loss and gradient norm of two steps, by loss type."""
 WAYS = {
     "logprob": (
-        {"temporal": {"mode": "logprob", "centred": False}},
+        {"objective": {**LOGPROB, "centred": False}},
         [(-0.0666696, 6.3873), (-0.0259485, 4.58681), (-0.0028582, 7.07328)],
     ),
     "centred": (
-        {"temporal": {"mode": "logprob"}},
+        {"objective": LOGPROB},
         [(0.0, 5.97811), (0.0, 5.20379), (0.0, 7.04514)],
     ),
     "tokens": (
-        {"temporal": {"mode": "logprob", "centred": False, "token_share": 0.5}},
+        {"objective": {**LOGPROB, "centred": False, "token_share": 0.5}},
         [(-0.0666696, 6.84883), (0.0, 3.80873), (-0.0792865, 8.91758)],
     ),
     "advantage": (
-        {"temporal": {"mode": "advantage", "shuffled": 2}},
+        {"objective": {"kind": "tgrpo_advantage", "completions": 2}},
         [(-0.0375, 6.19535), (-0.0375, 6.39279), (-0.046875, 7.633)],
+    ),
+    "ktr": (
+        {"objective": {"kind": "ktr"}},
+        [(-0.0541172, 5.3762), (-0.0104146, 6.77617), (0.0, 5.98638)],
+    ),
+    "exchange": (
+        {"objective": {"kind": "exchange"}},
+        [(0.0, 6.31841), (0.0, 5.93875), (0.0, 6.52681)],
+    ),
+    "permuted": (
+        {"objective": {"kind": "permuted"}},
+        [(0.0, 6.08824), (0.0, 7.30785), (0.0, 6.42657)],
+    ),
+    "views that are no order of the frames": (
+        {"objective": {"kind": "exchange", "perturbations": [{"kind": "one_frame"}, {"kind": "mirror"}]}},
+        [(0.0, 6.08824), (0.0, 7.30785), (0.0, 6.52452)],
     ),
     # A group of two often agrees, so that prompts are replaced.
     "refill": ({"group": 2, "refill": 2}, [(0.0, 6.49648), (0.0, 3.83575), (0.0, 5.23881)]),
@@ -73,42 +86,12 @@ def seen(result):
     return [(entry["loss"], entry["grad_norm"]) for entry in result.trainer.state.log_history if "loss" in entry]
 
 
-# Mode logprob.
-
-
-@pytest.mark.parametrize(
-    ("drop", "nats", "share"),
-    [
-        pytest.param(0.0, 1.0, 0.0, id="order does not matter"),
-        pytest.param(-5.0, 1.0, 0.0, id="likelier when shuffled: no fine"),
-        pytest.param(math.log(2), 1.0, 0.5, id="half of the probability lost"),
-        pytest.param(1000.0, 1.0, 1.0, id="a long answer earns no more than all"),
-        pytest.param(10.0, 10.0, 1 - 1 / math.e, id="at nats, 63 percent"),
-    ],
-)
-def test_order_share(drop, nats, share):
-    assert order_share([drop], nats) == [pytest.approx(share)]
-
-
-@pytest.mark.parametrize(
-    ("drops", "share", "weights"),
-    [
-        pytest.param([math.log(2), 0.0], 1.0, [2.0, 0.0], id="all to the token that order decides"),
-        pytest.param([math.log(2), 0.0], 0.5, [1.5, 0.5], id="half stays where it was"),
-        pytest.param([-math.log(2), math.log(2)], 1.0, [1.0, 1.0], id="a word likelier when shuffled hangs on it too"),
-        pytest.param([0.0, 0.0, 0.0], 1.0, [1.0, 1.0, 1.0], id="order decides nothing"),
-        pytest.param([1e-3, 0.0], 1.0, [1.0, 1.0], id="noise is no reliance"),
-        pytest.param([], 1.0, [], id="an empty answer"),
-    ],
-)
-def test_token_weights(drops, share, weights):
-    assert token_weights(drops, nats=1.0, share=share) == pytest.approx(weights)
+# Kind logprob.
 
 
 def test_tokens_exchange_an_answers_advantage_and_keep_its_sum(stage, tmp_path):
-    changes = {"mode": "logprob", "token_share": 0.5}
-    _, plain = opened(stage, tmp_path / "plain", temporal={"mode": "logprob"}, prompts_per_step=3)
-    _, batch = opened(stage, tmp_path / "shared", temporal=changes, prompts_per_step=3)
+    _, plain = opened(stage, tmp_path / "plain", objective=LOGPROB, prompts_per_step=3)
+    _, batch = opened(stage, tmp_path / "shared", objective={**LOGPROB, "token_share": 0.5}, prompts_per_step=3)
     mask = batch["completion_mask"]
     assert batch["advantages"].shape == mask.shape
     means = (batch["advantages"] * mask).sum(dim=1) / mask.sum(dim=1)
@@ -123,59 +106,42 @@ def kinds(batch):
     return [by_id[key] for key in batch["view"]]
 
 
-LN2 = math.log(2)
-HALF = 0.15
-"""Bonus of an answer that loses half its probability, with alpha 0.3 and nats 1."""
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "drops", "centred", "bonus"),
-    [
-        pytest.param([1, 1, 0], [LN2, 0.0, 5.0], False, [HALF, 0, 0], id="only correct answers, each by its own drop"),
-        pytest.param([1, 1, 0], [LN2, 0.0, 5.0], True, [HALF / 2, -HALF / 2, 0], id="what one gains another pays"),
-        pytest.param([1, 1, 1], [LN2] * 3, True, [0, 0, 0], id="all hang on order alike: nothing to tell apart"),
-        pytest.param([1, 1], [LN2, LN2 + 1e-3], True, [0, 0], id="a difference of rounding is none"),
-        pytest.param([1, 0, 0], [LN2, 9.0, 0.0], True, [0, 0, 0], id="one correct answer has none to compare with"),
-        pytest.param([0, 0], [LN2, 0.0], True, [0, 0], id="no correct answer"),
-        pytest.param([1, 1], [LN2, -3.0], True, [HALF / 2, -HALF / 2], id="likelier when shuffled counts as no drop"),
-    ],
-)
-def test_likelihood_contrast(accuracy, drops, centred, bonus):
-    found = likelihood_contrast(accuracy, drops, alpha=0.3, nats=1.0, correct_above=0.1, centred=centred)
-    assert found.bonus == pytest.approx(bonus)
-    assert found.paid == any(bonus), "rows without a bonus are left out of the backward pass"
-    assert (found.ordered, found.shuffled, found.gap) == (pytest.approx(sum(accuracy) / len(accuracy)), None, None)
+def lost(*drops):
+    """A comparison of answers of one token that lose so many nats under one other view."""
+    return Comparison([[-1.0]] * len(drops), [[[drop] for drop in drops]])
 
 
 def test_binary_rewards_do_not_hide_the_logprob_term():
     """Where the published bonus changes no advantage (test_grpo.py), answers of one group get different terms."""
     group = [Answer([1] * 3, f"<think>so</think><answer>{letter}</answer>", False) for letter in "BBBAAAAA"]
-    values = settings(temporal={"mode": "logprob", "centred": False})
-    plain = score_group(RECORDS[0], group, [], settings(temporal={"mode": "reward"}))
-    score = score_group(RECORDS[0], group, [], values, [math.log(2), 0.0, 9.0, 9.0, 0, 0, 0, 0])
-    found = advantages(torch.tensor([score.total]), "group")[0] + torch.tensor(score.after)
+    values = settings(objective={**LOGPROB, "centred": False})
+    plain = score_group(RECORDS[0], group, [], rewards_of(settings()))
+    score = score_group(RECORDS[0], group, [], rewards_of(values), lost(math.log(2), 0.0, 9.0, 9.0, 0, 0, 0, 0))
+    found = advantages(torch.tensor([score.total]), "group")[0] + torch.tensor(score.advantage_terms)
     base = advantages(torch.tensor([plain.total]), "group")[0]
     torch.testing.assert_close(found - base, torch.tensor([0.15, 0, 0.3 * (1 - math.exp(-9)), 0, 0, 0, 0, 0]))
 
 
 def test_an_all_correct_group_teaches_by_logprob_alone():
     group = [Answer([1], "<think>so</think><answer>B</answer>", False)] * 4
-    values = settings(temporal={"mode": "logprob"})
-    assert not score_group(RECORDS[0], group, [], values, [0.0] * 4).teaches
-    score = score_group(RECORDS[0], group, [], values, [1.0, 0.0, 0.0, 0.0])
-    assert score.teaches and not score.varies
+    values = settings(objective=LOGPROB)
+    assert not score_group(RECORDS[0], group, [], rewards_of(values), lost(0.0, 0.0, 0.0, 0.0)).has_signal
+    score = score_group(RECORDS[0], group, [], rewards_of(values), lost(1.0, 0.0, 0.0, 0.0))
+    assert score.has_signal and not score.varies
 
 
 def test_drops_equal_each_answer_asked_alone(stage, tmp_path):
-    trainer, batch = opened(stage, tmp_path, temporal={"mode": "logprob"}, prompts_per_step=3)
+    trainer, batch = opened(stage, tmp_path, objective=LOGPROB, prompts_per_step=3)
     rows = pq.read_table(tmp_path / "rollouts" / "00000001.parquet").to_pylist()
-    assert not any(row["shuffled"] for row in rows), "no second group is sampled"
+    assert not any(row["perturbed"] for row in rows), "no second group is sampled"
     assert all((row["order_nats"] is None) == (row["data_type"] == "image") for row in rows)
     for i, row in enumerate(rows):
         if row["data_type"] == "image":
             continue
         ids = batch["completion_ids"][i][batch["completion_mask"][i].bool()]
-        ordered, shuffled = (logp_alone(trainer.model, view.encoded, ids) for view in stage.views(row["problem_id"]))
+        ordered, shuffled = (
+            logp_alone(trainer.model, view.encoded, ids) for view in shown(stage.views(row["problem_id"]))
+        )
         assert row["order_nats"] == pytest.approx(ordered - shuffled, abs=2e-3)
 
 
@@ -228,36 +194,6 @@ def test_every_loss_of_trl_trains(stage, tmp_path, scored_by_parity, loss_type):
     assert not torch.equal(stage.model.lm_head.weight, before)
 
 
-# Presets.
-
-
-def test_the_paper_preset_is_the_published_profile():
-    raw = yaml.safe_load((ROOT / "profiles/video_r1_7b.yaml").read_text())["grpo"]
-    assert raw["preset"] == "paper"
-    assert Grpo(**raw) == Grpo(**{**raw, "preset": None}).model_copy(update={"preset": "paper"})
-
-
-def test_the_mini_profile_takes_the_tuned_objective_as_written():
-    """Written out, so that changing one value beside them has its effect; a preset would replace it."""
-    values = load(ROOT / "params.yaml").grpo
-    assert values.preset is None
-    tuned = Grpo(**{**values.model_dump(), "preset": "tuned"})
-    assert tuned.model_copy(update={"preset": None, "length": values.length}) == values
-    assert not values.length.enabled and not tuned.length.enabled
-
-
-@pytest.mark.parametrize("name", ["paper", "tuned"])
-def test_a_preset_replaces_what_it_names_and_keeps_the_rest(name):
-    found = Grpo(preset=name, steps=7, temporal={"mode": "advantage", "nats": 3.0}, beta=0.5)
-    assert (found.steps, found.temporal.nats) == (7, 3.0)
-    assert (found.temporal.mode, found.beta) == {"paper": ("reward", 0.04), "tuned": ("logprob", 0.0)}[name]
-
-
-def test_an_unknown_preset_is_refused():
-    with pytest.raises(ValidationError, match="paper.*tuned"):
-        Grpo(preset="best")
-
-
 def test_a_missing_tracker_is_named(tmp_path):
     with pytest.raises(StageError, match="grpo.report_to: no_such_tracker is not installed"):
         check_trackers(["no_such_tracker"])
@@ -280,7 +216,7 @@ def test_a_missing_tracker_is_named(tmp_path):
 )
 def test_places(rows, first, expected):
     found = [
-        (p.slot, p.prompt, p.ordered.start, p.ordered.stop, p.shuffled.start, p.shuffled.stop)
+        (p.slot, p.prompt, p.ordered.start, p.ordered.stop, p.perturbed.start, p.perturbed.stop)
         for p in places(rows, first, 4, 2)
     ]
     assert found == expected
@@ -289,7 +225,7 @@ def test_places(rows, first, expected):
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_shuffled_answers_are_shared_out_whole(ranks):
     rows = 4 // ranks
-    found = [copy for rank in range(ranks) for p in places([0] * rows, rank * rows, 4, 2) for copy in p.shuffled]
+    found = [copy for rank in range(ranks) for p in places([0] * rows, rank * rows, 4, 2) for copy in p.perturbed]
     assert found == [0, 1]
 
 
@@ -299,7 +235,7 @@ def test_parts_of_a_group_are_joined_in_order_and_one_loss_loses_it(stage):
         answers = [Answer([start], "", False), Answer([start + 1], "", False)]
         return Outcome(place, lost, [0], [], answers, [], None)
 
-    def score(prompt, answers, shuffled, drops):
+    def score(slot, prompt, answers, perturbed, comparison):
         return [answer.ids for answer in answers]
 
     found = assemble([part(2), part(0), part(0, slot=1), part(2, lost=True, slot=1)], stage.prompts, score)
@@ -316,8 +252,8 @@ def test_substitute_never_repeats_and_ends():
 def test_refill_replaces_prompts_that_teach_nothing(tiny_model, make_clip, tmp_path, monkeypatch):
     """Answers to three of five questions never differ in reward; they are replaced, and still logged."""
 
-    def score(item, answers, shuffled, values, drops=None):
-        found = parity_score(item, answers, shuffled, values)
+    def score(item, answers, *rest):
+        found = parity_score(item, answers, *rest)
         return found._replace(total=[0.0] * len(answers)) if item.problem_id in (0, 1, 2) else found
 
     monkeypatch.setattr(trainer_module, "score_group", score)
@@ -331,7 +267,7 @@ def test_refill_replaces_prompts_that_teach_nothing(tiny_model, make_clip, tmp_p
     assert mean(plain, "refilled") == 0 and mean(filled, "refilled") > 0
     assert mean(filled, "no_signal") < mean(plain, "no_signal")
     rows = pq.read_table(tmp_path / "filled/rollouts").to_pylist()
-    dropped = [row for row in rows if not row["shuffled"] and row["advantage"] is None]
+    dropped = [row for row in rows if not row["perturbed"] and row["advantage"] is None]
     assert dropped and {row["problem_id"] for row in dropped} <= {0, 1, 2}
     assert any(row["attempt"] > 0 for row in rows)
 
@@ -345,25 +281,15 @@ def test_an_answer_depends_on_its_seed_alone(stage):
     features = encode_media(stage.model, views)
 
     def answers(rows, seeds):
-        streams = Streams([s for group in seeds for s in group], 6, 1.0, 1.0, "cpu")
+        sampler = RowSampler([s for group in seeds for s in group], 6, 1.0, 1.0, "cpu")
         picked = [views[i] for i in rows], [features[i] for i in rows], [len(group) for group in seeds]
         with torch.no_grad():
-            return sample(stage.model, *picked, generation(stage), True, streams)
+            return sample(stage.model, *picked, generation(stage), True, sampler)
 
     together = answers([0, 1, 2], [[1, 2], [3], [4, 5]])
     assert answers([2], [[5]]) == [[together[2][1]]]
     assert answers([1, 0], [[3], [2]]) == [together[1], [together[0][1]]]
     assert len({tuple(ids) for group in together for ids in group}) > 2
-
-
-def test_streams_draw_from_the_distribution():
-    """Frequencies of 4,000 draws from (0.5, 0.3, 0.2), with and without a nucleus of 0.7, and no banned token."""
-    scores = torch.tensor([[0.5, 0.3, 0.2, 0.0]]).log().expand(4000, -1)
-    for top_p, expected in ((1.0, [0.5, 0.3, 0.2, 0.0]), (0.7, [0.625, 0.375, 0.0, 0.0])):
-        drawn = Streams(range(4000), 1, 1.0, top_p, "cpu")(torch.zeros(4000, 1), scores).argmax(-1)
-        share = torch.bincount(drawn, minlength=4) / 4000
-        torch.testing.assert_close(share, torch.tensor(expected), atol=0.03, rtol=0)
-        assert share[-1] == 0
 
 
 # What a step says.
@@ -373,7 +299,7 @@ def test_metrics_by_problem_type_and_letters(stage):
     def group(slot, letters, kind="multiple choice"):
         answers = [Answer([1, 2], f"<think>so</think><answer>{letter}</answer>", False) for letter in letters]
         item = dataclasses.replace(RECORDS[0], problem_type=kind)
-        score = score_group(item, answers, [], settings())
+        score = score_group(item, answers, [], rewards_of(settings()))
         return Answered(slot, 0, stage.prompts[0]._replace(record=item), [0], [], answers, [], None, score)
 
     found = step_metrics([group(0, "BBAC"), group(1, ["?", "B", "B", "B"]), group(2, "1122", "numerical"), None], 1)

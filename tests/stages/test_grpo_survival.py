@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -11,14 +12,15 @@ from transformers import TrainerCallback
 
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model
-from tasks.core.train.runs import newest_checkpoint, publish
+from tasks.core.train.checkpoints import newest_checkpoint
+from tasks.core.train.runs import publish
 from tasks.core.video import VideoError
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.checks import check_sharding
 from tasks.grpo.data import black_picture
 from tasks.grpo.stop import StoppedError, StopRequest
 from tests.stages.test_grpo import weights
-from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
+from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, record, settings
 from tests.support.training_project import make_project
 
 FIT = {"encode_once": False, "micro_batch": 1, "prompts_per_step": 1}
@@ -99,12 +101,20 @@ def test_sigterm_in_the_last_step_lets_the_run_end(stage, tmp_path, monkeypatch,
     assert result.metrics["steps"] == 1
 
 
-def test_a_second_sigterm_is_not_taken_as_a_request():
-    before = signal.getsignal(signal.SIGTERM)
-    with StopRequest() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.asked and signal.getsignal(signal.SIGTERM) == before
-    assert signal.getsignal(signal.SIGTERM) == before
+def test_a_later_sigterm_is_not_taken_as_a_request(monkeypatch):
+    ended = []
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.asked and not ended, "one request, told twice"
+            now = time.monotonic()
+            monkeypatch.setattr(time, "monotonic", lambda: now + 3)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert ended
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_stage_leaves_with_143_and_goes_on(tiny_model, tmp_path, monkeypatch, capsys):
@@ -169,8 +179,8 @@ def test_a_clip_that_vanishes_mid_run_costs_its_prompt(stage, tmp_path, monkeypa
 def test_a_step_of_malformed_answers_teaches_nothing_and_says_so(stage, tmp_path, monkeypatch, text):
     made = trainer_module.score_group
 
-    def score(item, answers, shuffled, values, drops=None):
-        return made(item, [answer._replace(text=text) for answer in answers], shuffled, values, drops)
+    def score(item, answers, *rest):
+        return made(item, [answer._replace(text=text) for answer in answers], *rest)
 
     monkeypatch.setattr(trainer_module, "score_group", score)
     before = weights(stage)
@@ -225,7 +235,7 @@ def test_checkpointing_changes_memory_and_not_the_gradient(
         ({**FIT, "rollout_engine": "vllm"}, "grpo.rollout_engine"),
         ({**FIT, "lora": {"rank": 4}}, "grpo.lora"),
         ({**FIT, "refill": 1}, "grpo.refill"),
-        ({**FIT, "temporal": {"mode": "logprob"}}, "grpo.temporal.mode"),
+        ({**FIT, "objective": LOGPROB}, "grpo.objective"),
     ],
 )
 def test_what_sharded_weights_cannot_do_is_refused(changes, says):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tasks.core.engine.base import EngineError
+from tasks.core.engine import vllm as vllm_engine
+from tasks.core.engine.types import EngineError, Request
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
@@ -27,11 +28,15 @@ LOSSES = [(0.0, 6.6967), (0.0, 7.07977), (0.0, 8.23405)]
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model):
+def processor(tiny_model):
+    return load_processor(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model, processor):
     """The module's engine, and its start and close made free for every other user."""
-    processor = load_processor(tiny_model)
     made = rollouts(
-        processor.tokenizer,
+        processor,
         [processor.tokenizer.eos_token_id],
         folder=str(tiny_model),
         settings=settings(rollout_engine="vllm", rollout_max_len=512),
@@ -65,7 +70,8 @@ def asks(tiny_model, make_clip):
     found = []
     for row in (0, 1, 3):
         prompt = stage.prompts[row]
-        views = [view for view in stage.views(row) if view is not None]
+        opened = stage.views(row)
+        views = [opened.ordered, *opened.perturbed]
         found += [
             Ask(prompt.text, prompt.record.data_type, view, [10 * row + side, 7]) for side, view in enumerate(views)
         ]
@@ -85,11 +91,11 @@ def test_answers_follow_the_trainers_weights_and_carry_its_log_probabilities(eng
     assert engine.answer(policy, asks) != first, "neither weights nor cached prefixes are the old ones"
 
 
-def test_greedy_answers_equal_the_policys_own(engine, policy, asks, monkeypatch):
+def test_greedy_answers_equal_the_policys_own(engine, processor, policy, asks, monkeypatch):
     greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=6)
     monkeypatch.setattr(engine, "_sampling", greedy)
     found = [[answer.ids for answer in group] for group in engine.answer(policy, asks)]
-    own = TransformersRollouts(greedy, engine._tokenizer, engine._ends, True)
+    own = TransformersRollouts(greedy, processor, engine._ends, True)
     encoded = [ask.view.encoded for ask in asks]
     with torch.no_grad():
         from tasks.core.train.features import encode_media
@@ -100,10 +106,30 @@ def test_greedy_answers_equal_the_policys_own(engine, policy, asks, monkeypatch)
     assert len({tuple(group[0]) for group in found}) > 1, "the answers compared are not all the same"
 
 
-def test_visual_tokens_are_never_sampled(engine, policy, asks, monkeypatch):
+def test_rollouts_and_the_engine_give_the_same_tokens(engine, policy, asks, tiny_model, monkeypatch):
+    """The same engine, seeds, prompts and weights, asked by RL and by annotate."""
+    monkeypatch.setattr(engine, "_sampling", Sampling(temperature=0.9, top_p=0.95, max_tokens=12))
+    tuples = [[tuple(answer.ids) for answer in group] for group in engine.answer(policy, asks)]
+    monkeypatch.setattr(vllm_engine, "start", lambda *_, **__: engine._llm)
+    other = vllm_engine.VllmEngine(
+        tiny_model,
+        dtype="float32",
+        max_model_len=512,
+        gpu_memory_utilization=0.8,
+        kv_cache_gb=1,
+        tensor_parallel=1,
+        batch_size=8,
+    )
+    requests = [Request(str(seed), ask.text, ask.view.clip, ask.data_type, seed) for ask in asks for seed in ask.seeds]
+    answered = other.generate(requests, temperature=0.9, top_p=0.95, max_tokens=12)
+    assert [tuple(done.token_ids) for [done] in answered] == [ids for group in tuples for ids in group]
+    assert len({ids for group in tuples for ids in group}) > 4
+
+
+def test_visual_tokens_are_never_sampled(engine, processor, policy, asks, monkeypatch):
     monkeypatch.setattr(engine, "_sampling", Sampling(temperature=2.0, top_p=1.0, max_tokens=60))
     drawn = {token for group in engine.answer(policy, asks) for answer in group for token in answer.ids}
-    assert drawn.isdisjoint(visual_token_ids(engine._tokenizer)) and len(drawn) > 50
+    assert drawn.isdisjoint(visual_token_ids(processor)) and len(drawn) > 50
 
 
 @pytest.mark.parametrize("fault", ["weights", "version"])

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from tasks.benchmark.suites import REGISTRY
-from tasks.core.engine.base import Completion
+from tasks.core.engine.types import Completion
 from tasks.core.world.render import write_clip
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "benchmarks"

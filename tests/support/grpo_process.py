@@ -17,13 +17,13 @@ from tasks.core.train.features import encode_media
 from tasks.core.video.clip import Clip
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.engines import Ask, TransformersRollouts
-from tests.support.grpo_stage import Stage, parity_score, settings
+from tests.support.grpo_stage import LOGPROB, Stage, parity_score, settings
 
 LAYOUTS = {
     "whole": ({"prompts_per_step": 1}, {"prompts_per_step": 2}),
     "whole, token normaliser": (
-        {"prompts_per_step": 1, "loss_type": "dapo", "beta": 0.04, "temporal": {"mode": "logprob"}},
-        {"prompts_per_step": 2, "loss_type": "dapo", "beta": 0.04, "temporal": {"mode": "logprob"}},
+        {"prompts_per_step": 1, "loss_type": "dapo", "beta": 0.04, "objective": LOGPROB},
+        {"prompts_per_step": 2, "loss_type": "dapo", "beta": 0.04, "objective": LOGPROB},
     ),
     "whole, vllm": (
         {"prompts_per_step": 1, "rollout_engine": "vllm", "rollout_max_len": 512},
@@ -97,7 +97,7 @@ def sharded_answers(model, rank, shard):
         is_deepspeed_enabled=False,
     )
     ends = list(range(0, 360, 3)) if rank else [stage.processor.tokenizer.eos_token_id]
-    engine = TransformersRollouts(settings().sampling, stage.processor.tokenizer, ends, True)
+    engine = TransformersRollouts(settings().sampling, stage.processor, ends, True)
     asks = [Ask("", "video", view, list(range(10 * rank, 10 * rank + 4)))]
     return [answer.ids for step in range(2) for answer in engine.answer(trainer, asks)[0]]
 

@@ -4,13 +4,14 @@ from tasks.core.models.load import load_model, load_processor
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
-from tasks.grpo.data import Shuffling, open_views, render
+from tasks.grpo.data import open_views, render
+from tasks.grpo.objectives import Evidence
+from tasks.grpo.objectives.perturbations import Shuffle
 from tasks.grpo.scoring import GroupScore
-from tasks.grpo.temporal import contrast, likelihood_contrast
 from tasks.grpo.train import train
 from tasks.params import Grpo
 
-PAPER = {"alpha": 0.3, "mu": 0.8, "correct_above": 0.1}
+LOGPROB = {"kind": "logprob", "alpha": 0.3}
 
 
 def settings(**changes):
@@ -22,8 +23,8 @@ def settings(**changes):
         "beta": 0.0,
         "save_steps": 2,
         "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 6},
-        "temporal": {"shuffled": 2},
-        "length": {"enabled": False},
+        "objective": {"kind": "tgrpo_reward", "completions": 2},
+        "length": None,
     }
     return Grpo(**{**base, **changes})
 
@@ -76,7 +77,8 @@ class Stage:
             step,
             clips=self.clips,
             processor=self.processor,
-            shuffling=Shuffling(3, unit),
+            perturbations=(Shuffle(unit=unit),),
+            seed=3,
             on_skip=self.skip,
         )
 
@@ -95,16 +97,13 @@ class Stage:
         )
 
 
-def parity_score(record, answers, shuffled, values, drops=None):
+def parity_score(record, answers, perturbed, rewards, comparison=None, seed=0):
     """In place of `score_group`: an ordered answer is right when its tokens add up to an even number."""
     right = [float(sum(answer.ids) % 2 == 0) for answer in answers]
-    wrong, none = [0.0] * len(shuffled), [0.0] * len(answers)
-    compared = contrast(right, wrong, mode="reward", **PAPER) if shuffled else None
-    if drops:
-        compared = likelihood_contrast(
-            right, drops, alpha=0.3, nats=1.0, correct_above=0.1, centred=values.temporal.centred
-        )
-    if shuffled and values.temporal.mode == "advantage":
-        compared = contrast(right, wrong, mode="advantage", **PAPER)
-    after = compared.bonus if compared and values.temporal.mode != "reward" else none
-    return GroupScore(right, none, none, compared, wrong, wrong, right, after, [True] * len(right))
+    wrong, none = [0.0] * len(perturbed), [0.0] * len(answers)
+    drops = comparison and comparison.drops
+    texts = [[answer.text for answer in side] for side in (answers, perturbed)]
+    seen = Evidence(right, texts[0], wrong, texts[1], comparison and comparison.log_probs, drops, seed)
+    terms = rewards.objective.terms(seen)
+    # The bonus before normalisation is left out: it would say nothing that accuracy does not.
+    return GroupScore(right, none, none, terms, wrong, wrong, right, [True] * len(right))

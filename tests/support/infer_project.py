@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 
 from tasks import paths
-from tasks.core.engine.base import Completion
+from tasks.core.engine.types import Completion
 from tasks.core.io.tables import write_table
 from tasks.core.schemas.records import RECORD_SCHEMA, Record
 from tasks.core.world.render import write_clip

@@ -12,7 +12,8 @@ import sys
 import torch
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
-from transformers import Trainer
+
+from tasks.core.train.checkpoints import Sealing
 
 
 def allow_cpu():
@@ -30,16 +31,16 @@ def allow_cpu():
 
 def leave_after(step):
     """End all processes together when the checkpoint of `step` is complete."""
-    original = Trainer._save_checkpoint
+    original = Sealing.on_save
 
-    def save(self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        if self.state.global_step == step:
+    def save(self, args, state, control, **kwargs):
+        original(self, args, state, control, **kwargs)
+        if state.global_step == step:
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()
             sys.exit(0)
 
-    Trainer._save_checkpoint = save
+    Sealing.on_save = save
 
 
 def main():

@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     records = [parse_record(row, f"row {number}") for number, row in enumerate(raw)]
     chats = [messages(record, template="brief", system=SYSTEM) for record in records]
     corpus = ["\n".join(part["text"] for turn in chat for part in turn["content"] if "text" in part) for chat in chats]
-    processor = build_processor([*corpus, ANSWER] * 2, vocabulary=400)
+    processor = build_processor("qwen2_5_vl", [*corpus, ANSWER] * 2, vocabulary=400)
     model = build_model(processor, hidden_size=64, layers=2, heads=2, vision_layers=1, seed=0)
     save_model(model, processor, folder / "base")
 

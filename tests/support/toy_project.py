@@ -17,11 +17,11 @@ def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def make_toy(folder: Path) -> Path:
-    """Copy the toy project into `folder` and make a DVC project of it."""
+    """Copy the toy project into `folder` and make a DVC project of it, as `dvc init --no-scm` does in a second."""
     shutil.copytree(TOY, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "graph.yaml").rename(folder / "dvc.yaml")  # under its own name DVC would take it for part of this project
-    made = dvc(folder, "init", "--no-scm", "-q")
-    assert made.returncode == 0, made.stderr
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text("[core]\n    no_scm = True\n")
     return folder
 
 

@@ -29,6 +29,11 @@ def make_project(folder, model, *, sft=(), rl=(), dtype="float32", base=None):
         "video": {"frames": 4, "min_frames": 2},
         "ingest": {"sources": [{"name": "world", "format": "world", "split": "train"}]},
         "sft": {"epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "dtype": dtype},
-        "grpo": {**rollouts, "temporal": {"shuffled": 1}, "dtype": dtype, "report_to": ["tensorboard"]},
+        "grpo": {
+            **rollouts,
+            "objective": {"kind": "tgrpo_reward", "completions": 1},
+            "dtype": dtype,
+            "report_to": ["tensorboard"],
+        },
     }
     paths.PARAMS.write_text(yaml.safe_dump(params))

@@ -39,7 +39,7 @@ def build(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    from tasks.core.models.positions import use_published_positions
+    from tasks.core.train.prepare import prepare
 
     tokenizer = processor.tokenizer
     half = shape.hidden // shape.heads // 2
@@ -85,7 +85,7 @@ def build(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
         model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=getattr(torch, dtype))
     model.generation_config.eos_token_id = ids["im_end"]
     model.generation_config.pad_token_id = ids["endoftext"]
-    return use_published_positions(model)
+    return prepare(model)
 
 
 def full_attention_layers(depth: int) -> list[int]:

@@ -19,10 +19,12 @@ from trl import GRPOConfig, GRPOTrainer
 from measure.speed.clock import Clock, Peak
 from measure.speed.grpo.job import CACHED, LEVERS, Job
 from measure.speed.grpo.shapes import SHAPES, build
+from tasks.core.backbones import of_model
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
+from tasks.core.train.features import train_encoder
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip, open_clip
 from tasks.core.world.model import build_processor
@@ -64,7 +66,7 @@ def noise(job: Job) -> Clip:
 
 def measure(job: Job) -> dict[str, Any]:
     """Seconds by part (wall and processor), peak memory in MiB and sizes of a job."""
-    processor = build_processor(CORPUS * 4)
+    processor = build_processor("qwen2_5_vl", CORPUS * 4)
     model = build(SHAPES[job.shape], processor, job.dtype, job.device)
     clock = Clock(job.device)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +76,7 @@ def measure(job: Job) -> dict[str, Any]:
         trainer.current_gradient_accumulation_steps = 1
         _pass(trainer, batch, job, Clock(job.device), min(job.micro, job.timed_rows))
         trainer.model.zero_grad(set_to_none=False)  # gradients are held, as in every micro-batch but the first
-        clock.watch(trainer.model.model.visual, "encode")
+        clock.watch(getattr(trainer.model.model, of_model(model).names.encoder[0]), "encode")
         peak = Peak(job.device)
         best = _fastest(trainer, batch, job, clock)
         found: dict[str, Any] = {"peak_mb": peak.above(), "prompt": prompt, **best}
@@ -121,7 +123,7 @@ def _rest(trainer: Any, job: Job, processor: Any, folder: Path) -> dict[str, flo
     clip = noise(job)
     write_clip(folder / "noise.mp4", clip.frames, int(FPS))
     pixels = job.side * job.side
-    sizes = {"frames": job.frames, "min_frames": 4, "min_pixels": pixels, "max_pixels": pixels}
+    sizes: dict[str, Any] = {"frames": job.frames, "min_frames": 4, "min_pixels": pixels, "max_pixels": pixels}
     with clock.part("decode"):
         open_clip(str(folder / "noise.mp4"), "video", fps=FPS, **sizes)
     encoded = _encoded(processor, clip)
@@ -140,7 +142,7 @@ def _rest(trainer: Any, job: Job, processor: Any, folder: Path) -> dict[str, flo
 def _encoded(processor: Any, clip: Clip) -> EncodedPrompt:
     prompt = render([record()], processor, template="brief", system=CORPUS[1])[0]
     store = ClipStore(lambda *_: clip, 1.0)
-    views = open_views(prompt, 1, clips=store, processor=processor, shuffling=None, on_skip=_no_skip)
+    views = open_views(prompt, 1, clips=store, processor=processor, perturbations=(), seed=0, on_skip=_no_skip)
     if views is None:
         raise RuntimeError("noise always opens")
     return views.ordered.encoded
@@ -167,7 +169,7 @@ def _answers(job: Job, prompt: torch.Tensor) -> dict[str, Any]:
 
 def _ours(job: Job, model: Any, processor: Any, folder: Path) -> tuple[Any, dict[str, Any], int]:
     frozen = CACHED in job.levers
-    model.model.visual.requires_grad_(not frozen)
+    train_encoder(model, not frozen)
     settings = Grpo(
         steps=1,
         train_vision=not frozen,

@@ -1,8 +1,7 @@
 """Generation by any server that speaks OpenAI's chat interface (vLLM's own server, a hosted model).
 
-An endpoint is a small YAML file that stands where a checkpoint folder would: `base_url`, `model`, and optionally
-`api_key_env` (the environment variable that holds the key, OPENAI_API_KEY by default) and `concurrency`. A video is
-sent as its sampled frames, one picture each, before the text; what the server makes of their time is its own affair.
+A video is sent as its sampled frames, one picture each, before the text; what the server makes of their time is its own
+affair.
 """
 
 from __future__ import annotations
@@ -10,58 +9,13 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
-from tasks.core.engine.base import Completion, EngineError, FinishReason, Request, failed
-
-SUFFIXES = (".yaml", ".yml")
-RETRIES = 5
-_FIELDS = {"base_url", "model", "api_key_env", "concurrency"}
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a served model is."""
-
-    base_url: str
-    model: str
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 8
-    """Requests under way at once."""
-
-    def client(self) -> Any:
-        """A client that retries what may pass (rate limits, time-outs, server errors)."""
-        import openai
-
-        key = os.environ.get(self.api_key_env) or "none"
-        return openai.OpenAI(base_url=self.base_url, api_key=key, max_retries=RETRIES)
-
-
-def is_endpoint(path: Path | str) -> bool:
-    """Whether a model path names an endpoint file and not a checkpoint folder."""
-    return Path(path).suffix in SUFFIXES
-
-
-def read_endpoint(path: Path | str) -> Endpoint:
-    """Read an endpoint file.
-
-    Raises:
-        EngineError: missing, not YAML, or a field is missing or unknown.
-    """
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise EngineError(f"{path}: not an endpoint file: {error}") from error
-    if not isinstance(raw, dict) or not {"base_url", "model"} <= set(raw) <= _FIELDS:
-        raise EngineError(f"{path}: an endpoint needs base_url and model, and may have api_key_env and concurrency")
-    return Endpoint(**raw)
+from tasks.core.engine.endpoint import Endpoint
+from tasks.core.engine.types import Completion, EngineError, FinishReason, Request, failed
+from tasks.core.io.errors import reason_of
 
 
 class OpenAIEngine:
@@ -117,9 +71,9 @@ def chat(client: Any, model: str, messages: list[dict[str, Any]], **sampling: An
     try:
         reply = client.chat.completions.create(model=model, messages=messages, **sampling)
     except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-        return [failed(f"refused: {str(error).splitlines()[0]}")]
+        return [failed(f"refused: {reason_of(error)}")]
     except openai.OpenAIError as error:
-        raise EngineError(f"{client.base_url}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise EngineError(f"{client.base_url}: {type(error).__name__}: {reason_of(error)}") from error
     return [_completion(choice, reply.usage) for choice in reply.choices]
 
 

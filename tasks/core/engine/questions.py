@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.core.engine.base import Engine, Request
+from tasks.core.engine.types import Engine, Request
 from tasks.core.io.seeds import derive_seed
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record

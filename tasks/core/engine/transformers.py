@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessorList
 
-from tasks.core.engine.base import GREEDY_BELOW, Completion, Request, answer_admitted
+from tasks.core.engine.admit import answer_admitted
+from tasks.core.engine.sampler import RowSampler, end_tokens, generation_settings, without_checkpoint_settings
+from tasks.core.engine.types import Completion, Request
 from tasks.core.models import inputs, load
-from tasks.core.models.visual_tokens import visual_token_ids
 
 
 class TransformersEngine:
@@ -42,7 +43,6 @@ class TransformersEngine:
         self._model = load.load_model(model_path, dtype)
         self._max_model_len = max_model_len
         self._rows_per_call, self._group_by_length = rows_per_call, group_by_length
-        self._banned = visual_token_ids(self._processor.tokenizer)
         self._ends = end_tokens(self._model, self._processor)
 
     def __enter__(self) -> Self:
@@ -84,19 +84,17 @@ class TransformersEngine:
             [request.prompt for request in requests],
             [request.clip for request in requests],
             [request.data_type for request in requests],
-        ).to(self._model.device)
+        )
         rooms = [min(max_tokens, self._max_model_len - int(length)) for length in batch["attention_mask"].sum(1)]
         seeds = [request.seed + copy for request, copy in rows]
-        output = self._model.generate(
-            **batch,
-            generation_config=GenerationConfig(
-                do_sample=False,
-                max_new_tokens=max(rooms),
-                eos_token_id=self._ends,
-                pad_token_id=self._processor.tokenizer.pad_token_id,
-            ),
-            logits_processor=LogitsProcessorList([SeededSampler(seeds, self._banned, temperature, top_p)]),
-        )
+        settings = generation_settings(self._processor, self._ends, max(rooms))
+        sampler = RowSampler(seeds, max(rooms), temperature, top_p, self._model.device)
+        with without_checkpoint_settings(self._model):
+            output = self._model.generate(
+                **{name: value.to(self._model.device) for name, value in batch.items()},
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([sampler]),
+            )
         width = batch["input_ids"].shape[1]
         return [self._completion(ids[width:].tolist(), room) for ids, room in zip(output, rooms, strict=True)]
 
@@ -109,50 +107,7 @@ class TransformersEngine:
         return Completion(text=text, token_ids=kept, finish_reason="stop" if stopped else "length")
 
 
-class SeededSampler(LogitsProcessor):
-    """Turns greedy search into sampling with one random stream per row (Gumbel-max).
-
-    `generate` draws a whole batch from one stream, so that an answer would depend on its neighbours. Adding Gumbel
-    noise from the row's own generator to the tempered, truncated log-probabilities and taking the maximum is an exact
-    draw.
-    """
-
-    def __init__(self, seeds: Sequence[int], banned: Sequence[int], temperature: float, top_p: float) -> None:
-        """One seed per row; `banned` token ids get no probability."""
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self._banned = list(banned)
-        self._temperature = temperature
-        self._top_p = top_p
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (B, V) whose maximum is the sampled token."""
-        scores = scores.float()
-        scores[:, self._banned] = -torch.inf
-        if self._temperature < GREEDY_BELOW:
-            return scores
-        scores = truncate(scores / self._temperature, self._top_p)
-        noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=g) for g in self._generators])
-        return scores - noise.log().to(scores.device)
-
-
 def calls(lengths: Sequence[int], size: int, grouped: bool) -> list[list[int]]:
     """Places of the rows of each call, at most `size`; grouped, the longest come first, since they may not fit."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row] if grouped else row)
     return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def truncate(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Scores (B, V), -inf outside the smallest set of tokens that holds probability `top_p`; the best one stays."""
-    if top_p >= 1:
-        return scores
-    ordered, order = scores.sort(dim=-1, descending=True)
-    share = ordered.softmax(dim=-1)
-    outside = share.cumsum(dim=-1) - share >= top_p
-    return scores.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
-
-
-def end_tokens(model: Any, processor: Any) -> list[int]:
-    """Ids that end an answer: the tokenizer's end token and those of the checkpoint's generation settings."""
-    configured = model.generation_config.eos_token_id
-    ends = configured if isinstance(configured, list) else [configured]
-    return sorted({token for token in [*ends, processor.tokenizer.eos_token_id] if token is not None})

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tasks.core.engine.base import Completion, EngineError, FinishReason, Request, answer_admitted
+from tasks.core.backbones import Backbone, of_processor
+from tasks.core.engine.admit import answer_admitted
+from tasks.core.engine.output import captured_output
+from tasks.core.engine.types import Completion, EngineError, FinishReason, Request
+from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs, load
-from tasks.core.text.visual import VISUAL_TOKENS
 
 GIB = 1 << 30
 CPU_BATCHED_TOKENS = 4096
@@ -49,10 +52,11 @@ class VllmEngine:
         set_environment(tensor_parallel)
         self._processor = load.load_processor(model_path)
         self._max_model_len = max_model_len
-        vocabulary = self._processor.tokenizer.get_vocab()
-        self._banned = [token for token in VISUAL_TOKENS if token in vocabulary]
+        self._backbone = of_processor(self._processor)
+        self._banned = list(self._backbone.visual_tokens)
         self._llm = start(
             str(model_path),
+            mm_processor_kwargs=self._backbone.engine_options(),
             tensor_parallel_size=tensor_parallel,
             dtype=dtype,
             max_model_len=max_model_len,
@@ -88,23 +92,19 @@ class VllmEngine:
     def _answer(
         self, batch: list[Request], temperature: float, top_p: float, max_tokens: int, n: int
     ) -> list[list[Completion]]:
-        from vllm import SamplingParams
         from vllm.exceptions import VLLMClientError, VLLMError
 
-        shared = {"n": n, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        sampling = [
+            sampling_params(request.seed, self._banned, temperature, top_p, max_tokens, n=n) for request in batch
+        ]
         try:
-            sampling = [
-                SamplingParams(**shared, seed=request.seed, bad_words=self._banned, detokenize=False)
-                for request in batch
-            ]
-        except (VLLMError, ValueError) as error:
-            raise EngineError(f"vLLM does not sample like this: {error}") from error
-        try:
-            outputs = self._llm.generate([prompt(request) for request in batch], sampling, use_tqdm=False)
+            outputs = self._llm.generate(
+                [prompt(self._backbone, request) for request in batch], sampling, use_tqdm=False
+            )
         except VLLMClientError as error:
-            raise ValueError(str(error)) from error  # One request's fault: the batch is halved down to it.
+            raise ValueError(reason_of(error)) from error  # One request's fault: the batch is halved down to it.
         except (VLLMError, RuntimeError, AssertionError) as error:
-            raise EngineError(f"vLLM failed on a batch of {len(batch)}: {error}") from error
+            raise EngineError(f"vLLM failed on a batch of {len(batch)}: {reason_of(error)}") from error
         return [[self._completion(output) for output in request.outputs] for request in outputs]
 
     def _completion(self, output: Any) -> Completion:
@@ -114,17 +114,38 @@ class VllmEngine:
         return Completion(text=text, token_ids=ids, finish_reason=reason)
 
 
-def prompt(request: Request) -> dict[str, Any]:
+def sampling_params(
+    seed: int, banned: list[str], temperature: float, top_p: float, max_tokens: int, **others: Any
+) -> Any:
+    """VLLM's sampling of one request; given explicitly, nothing of the checkpoint's settings enters.
+
+    Args:
+        seed: of the request's own random stream; copy i of `n` has seed + i.
+        banned: tokens that are never sampled (`Backbone.visual_tokens`).
+        temperature: of sampling.
+        top_p: of the nucleus.
+        max_tokens: longest completion.
+        others: further fields of `SamplingParams`.
+
+    Raises:
+        EngineError: vLLM does not take these values.
+    """
+    from vllm import SamplingParams
+    from vllm.exceptions import VLLMError
+
+    values = {"seed": seed, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, **others}
+    try:
+        return SamplingParams(**values, bad_words=banned, detokenize=False)
+    except (VLLMError, ValueError) as error:
+        raise EngineError(f"vLLM does not sample like this: {reason_of(error)}") from error
+
+
+def prompt(backbone: Backbone, request: Request) -> dict[str, Any]:
     """A request as vLLM's prompt: text, frames and the metadata that keeps vLLM from sampling or resizing again."""
     if request.clip is None:
         return {"prompt": request.prompt}
-    if request.data_type == "image":
-        from PIL import Image
-
-        image = Image.fromarray(request.clip.frames[0])
-        return {"prompt": request.prompt, "multi_modal_data": {"image": image}}
-    metadata = {**inputs.video_metadata(request.clip), "do_sample_frames": False}
-    return {"prompt": request.prompt, "multi_modal_data": {"video": [(request.clip.frames, metadata)]}}
+    media = backbone.engine_media(request.clip, request.data_type)
+    return {"prompt": request.prompt, "multi_modal_data": media}
 
 
 def device_options(gpu_memory_utilization: float, kv_cache_gb: int, max_model_len: int) -> dict[str, Any]:
@@ -159,24 +180,27 @@ def start(model: str, **options: Any) -> Any:
 
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     set_num_threads = torch.set_num_threads
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            from vllm import LLM
+    several = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") != "0"
+    with captured_output(several) as output:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                from vllm import LLM
 
-            return LLM(
-                model,
-                enable_prefix_caching=True,
-                limit_mm_per_prompt={"image": 1, "video": 1},
-                mm_processor_kwargs={**inputs.UNTOUCHED, "cap_pixels_per_frame": False},
-                trust_remote_code=False,
-                disable_log_stats=True,
-                use_tqdm_on_load=False,
-                **options,
-            )
-    except ImportError as error:
-        raise EngineError(f"vLLM cannot be imported: {error}") from error
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise EngineError(f"vLLM does not start on {model}: {str(error).splitlines()[0]}") from error
-    finally:
-        torch.set_num_threads = set_num_threads  # vLLM's CPU worker replaces it for the whole process.
+                return LLM(
+                    model,
+                    enable_prefix_caching=True,
+                    limit_mm_per_prompt={"image": 1, "video": 1},
+                    generation_config="vllm",
+                    trust_remote_code=False,
+                    disable_log_stats=True,
+                    use_tqdm_on_load=False,
+                    **options,
+                )
+        except ImportError as error:
+            raise EngineError(f"vLLM cannot be imported: {reason_of(error)}") from error
+        except Exception as error:  # Whatever the library raises while it starts, it did not start.
+            reason = output.last_error() or reason_of(error)
+            raise EngineError(f"vLLM does not start on {model}: {reason}") from error
+        finally:
+            torch.set_num_threads = set_num_threads  # vLLM's CPU worker replaces it for the whole process.

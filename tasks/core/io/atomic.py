@@ -12,14 +12,28 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it onto `path` on success, else remove it. Folders are made."""
+    """Give a temporary path beside `path`; rename it onto `path` on success, else remove it. Folders are made.
+
+    The file is on the disk before it gets its name, so that a power cut leaves the old file or the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Force a file's contents, or a folder's names, to the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def write_text(path: Path, text: str) -> None:

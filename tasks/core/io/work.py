@@ -1,100 +1,233 @@
-"""Work in progress of a stage, kept under a key of all that its results depend on, and the digests in that key."""
+"""Work in progress of a stage, kept in a folder under a key of all that its results depend on.
+
+A stage finds the work of its inputs, begins it (a word about what is not gone on from) and claims it, so that no second
+process works in it. `python -m tasks.work` lists and clears works.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Iterable
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from tasks.core.io.atomic import write_json
+from tasks.core.io.digests import DIGEST_LENGTH, work_key
+from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 
-KEY_LENGTH = 16
+DESCRIPTION = "work.json"
+"""What a work belongs to: stage, inputs and facts."""
+ROWS = "rows.jsonl"
+LOCK = ".lock"
+WAIT_SECONDS = 600.0
+_CLAIMED: dict[tuple[int, int], int] = {}
+"""Lock files that this process holds: (device, inode) -> number of the open file."""
+KEPT_DAYS = 30.0
+SECONDS_PER_DAY = 86400
 
 
-def value_digest(value: Any) -> str:
-    """SHA-256 of a JSON-like value; the order of keys does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+class Previous(NamedTuple):
+    """The work of a stage whose inputs come nearest to those asked for; of several, the one used last."""
+
+    folder: Path
+    changes: tuple[str, ...]
+    """What differs, one line each, names first."""
+    names: frozenset[str]
+    """First part of the name of each input that differs."""
+    facts: dict[str, Any]
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file.
+class Work(NamedTuple):
+    """A stage's work in progress."""
+
+    stage: str
+    folder: Path
+    inputs: dict[str, Any]
+    facts: dict[str, Any]
+    """What may change between a run and its resumption, as the number of processes."""
+    before: dict[str, Any] | None
+    """Facts of the run that is resumed; None when it starts afresh."""
+    previous: Previous | None
+    """When it starts afresh: what it does not go on from."""
+
+
+def find_work(root: Path, stage: str, inputs: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> Work:
+    """The work of a stage under the key of its inputs; nothing is written.
+
+    Args:
+        root: folder of the stage's works.
+        stage: its name.
+        inputs: all that its results depend on, JSON-like, nested by mappings.
+        facts: what else is worth knowing.
+    """
+    plain = json.loads(json.dumps(dict(inputs), default=str))
+    folder = root / work_key(**plain)
+    known = {path.parent: _described(path) for path in root.glob(f"*/{DESCRIPTION}")}
+    before = known.get(folder)
+    previous = None
+    if before is None and known:
+        differ = {other: differences(described.get("inputs", {}), plain) for other, described in known.items()}
+        near = min(known, key=lambda other: (len(differ[other]), -last_used(other)))
+        names = frozenset(name.partition(".")[0] for name in differ[near])
+        previous = Previous(near, tuple(differ[near].values()), names, known[near].get("facts", {}))
+    return Work(stage, folder, plain, dict(facts or {}), None if before is None else before.get("facts", {}), previous)
+
+
+def begin_work(work: Work, tell: Callable[[str], None] = print) -> Path:
+    """Make the work's folder, claim it, and say why it starts afresh and what is kept beside it.
+
+    Works of the stage that nobody used for `KEPT_DAYS` days are removed, and that is said.
+    """
+    for folder in old_works(work.folder.parent, days=kept_days()):
+        if folder != work.folder and not in_use(folder):
+            tell(f"{work.stage}: removed {folder} ({readable(size_of(folder))}), not used for {kept_days():g} days")
+            shutil.rmtree(folder)
+    if work.previous and work.previous.folder.exists():
+        tell(f"{work.stage}: starts afresh: {listed(work.previous.changes)}")
+        others = [path.parent for path in work.folder.parent.glob(f"*/{DESCRIPTION}") if path.parent != work.folder]
+        total = readable(sum(size_of(folder) for folder in others))
+        tell(
+            f"{work.stage}: older work is kept, {total} in {work.folder.parent}; `python -m tasks.work` lists it, "
+            f"`python -m tasks.work clear {work.stage}` removes it"
+        )
+    work.folder.mkdir(parents=True, exist_ok=True)
+    claim(work.folder, work.stage)
+    write_json(work.folder / DESCRIPTION, {"stage": work.stage, "inputs": work.inputs, "facts": work.facts})
+    return work.folder
+
+
+def claim(folder: Path, stage: str, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Take a work for this process alone until it ends; one that is still ending is waited for.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        StageError: another process holds it all the while; names the process.
     """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+    file = os.fstat(number)
+    if (file.st_dev, file.st_ino) in _CLAIMED:
+        os.close(number)
+        return
+    deadline = time.monotonic() + wait_seconds
+    told = False
+    while True:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            holder = os.pread(number, 20, 0).decode() or "another process"
+            if time.monotonic() > deadline:
+                os.close(number)
+                raise StageError(f"{stage}: process {holder} works in {folder}; end it first") from None
+            if not told:
+                print(f"{stage}: waits for process {holder}, which works in {folder}", file=sys.stderr, flush=True)
+                told = True
+            time.sleep(0.5)
+    os.truncate(number, 0)
+    os.pwrite(number, str(os.getpid()).encode(), 0)
+    _CLAIMED[file.st_dev, file.st_ino] = number
 
 
-def folder_digest(*folders: Path) -> str:
-    """SHA-256 over the names and contents of all files below the folders; caches and hidden files do not count.
-
-    Where a folder lies and what it is called does not matter; the order of several does.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
-    digest = hashlib.sha256()
-    for folder in folders:
-        for file in files_below(folder):
-            digest.update(f"{file.relative_to(folder)}\0{file_digest(file)}\n".encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
+def in_use(folder: Path) -> bool:
+    """Whether a process holds a work."""
+    if not (folder / LOCK).exists():
+        return False
+    with (folder / LOCK).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
-def files_below(folder: Path) -> list[Path]:
-    """All files below a folder in the order of their names, without caches and hidden ones.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    inside = {file: file.relative_to(folder).parts for file in folder.rglob("*") if file.is_file()}
-    hidden = {file for file, parts in inside.items() if any(part.startswith(".") for part in parts)}
-    return sorted(file for file, parts in inside.items() if file not in hidden and "__pycache__" not in parts)
-
-
-def media_digest(paths: Iterable[str]) -> str:
-    """SHA-256 over names, sizes and modification times of media files; cheap enough for hundreds of thousands.
-
-    A file that is touched or missing changes the digest, which costs a resume, never a wrong answer.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(set(paths)):
-        file = Path(path)
-        stat = file.stat() if file.exists() else None
-        digest.update(f"{path}\0{stat.st_size if stat else -1}\0{stat.st_mtime_ns if stat else -1}\n".encode())
-    return digest.hexdigest()
+def differences(before: Any, now: Any, name: str = "") -> dict[str, str]:
+    """Name -> one line about each value that differs between two nested mappings."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found: dict[str, str] = {}
+        for key in [*before, *(key for key in now if key not in before)]:
+            inner = f"{name}.{key}" if name else str(key)
+            if key not in now:
+                found[inner] = f"{inner} is gone"
+            elif key not in before:
+                found[inner] = f"{inner} is new"
+            else:
+                found |= differences(before[key], now[key], inner)
+        return found
+    if before == now:
+        return {}
+    digests = isinstance(before, str) and isinstance(now, str) and len(before) == len(now) == DIGEST_LENGTH
+    return {name: f"{name} changed" if digests else f"{name}: {before!r} -> {now!r}"}
 
 
-def work_key(**inputs: Any) -> str:
-    """Sixteen hex digits that change when any input does; inputs are JSON-like values."""
-    return value_digest(inputs)[:KEY_LENGTH]
+def listed(lines: Sequence[str], most: int = 6) -> str:
+    """The first lines, and how many more there are."""
+    more = f" and {len(lines) - most} more" if len(lines) > most else ""
+    return ", ".join(lines[:most]) + more
+
+
+def works(*roots: Path) -> list[Path]:
+    """Folders of all works below the roots."""
+    return sorted(path.parent for root in roots if root.is_dir() for path in root.rglob(DESCRIPTION))
+
+
+def old_works(root: Path, *, days: float) -> list[Path]:
+    """Works directly below `root` that were not used for so long."""
+    limit = time.time() - days * SECONDS_PER_DAY
+    return [path.parent for path in sorted(root.glob(f"*/{DESCRIPTION}")) if last_used(path.parent) < limit]
+
+
+def kept_days() -> float:
+    """How long unused work is kept: VIDEO_R1_WORK_DAYS, 30 unless set."""
+    return float(os.environ.get("VIDEO_R1_WORK_DAYS", KEPT_DAYS))
+
+
+def last_used(folder: Path) -> float:
+    """Time of the newest change below a folder, seconds since the epoch."""
+    return max((file.stat().st_mtime for file in [folder, *folder.rglob("*")] if file.exists()), default=0.0)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def readable(count: int) -> str:
+    """Bytes in decimal units."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return described if isinstance(described, dict) else {}
 
 
 class WorkLog:
-    """Rows finished so far, in `<root>/<key>/rows.jsonl`; other keys below `root` are leftovers of other inputs."""
+    """Rows finished so far, in `rows.jsonl` of a work's folder."""
 
-    def __init__(self, root: Path, key: str) -> None:
-        """Open (or begin) the log of `key` and remove the logs of other keys."""
-        self._folder = root / key
-        if root.exists():
-            for other in root.iterdir():
-                if other != self._folder:
-                    shutil.rmtree(other)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows logged so far; a line torn by a crash is left out."""
-        return read_jsonl(self._folder / "rows.jsonl")
+        return read_jsonl(self._folder / ROWS)
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
         """Log finished rows, flushed to disk."""
-        append_jsonl(self._folder / "rows.jsonl", rows)
+        append_jsonl(self._folder / ROWS, rows)
 
     def finish(self) -> None:
-        """Remove the log: its rows are in the stage's output, and a forced run starts afresh."""
+        """Remove the work: its rows are in the stage's output, and a forced run starts afresh."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,19 +1,15 @@
-"""Reading and writing Qwen2.5-VL checkpoint folders: safetensors only, no remote code, one clear line when it fails."""
+"""Reading and writing checkpoint folders: safetensors only, no remote code, one clear line when it fails."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tasks.core.backbones import Backbone, FrameShape, UnknownBackboneError, backbone_of, of_model, of_processor
 from tasks.core.io.errors import StageError
-from tasks.core.io.work import folder_digest
-
-if TYPE_CHECKING:
-    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
-
-MODEL_TYPE = "qwen2_5_vl"
+from tasks.core.io.digests import folder_digest
 
 
 class ModelError(StageError):
@@ -21,10 +17,23 @@ class ModelError(StageError):
 
 
 def check_folder(path: Path | str) -> Path:
-    """The folder, if it holds a Qwen2.5-VL checkpoint with safetensors weights.
+    """The folder, if it holds a checkpoint of a known backbone with safetensors weights.
 
     Raises:
-        ModelError: missing folder, no config.json, another architecture, or no safetensors.
+        ModelError: missing folder, no config.json, an unknown model_type, or no safetensors.
+    """
+    folder = Path(path)
+    backbone_in(folder)
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder}: no *.safetensors weights (pickled weights are not read)")
+    return folder
+
+
+def backbone_in(path: Path | str) -> Backbone:
+    """The family of the checkpoint in a folder, by its config.json; weights need not be there.
+
+    Raises:
+        ModelError: missing folder, no config.json, or an unknown model_type.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -36,17 +45,57 @@ def check_folder(path: Path | str) -> Path:
         model_type = json.loads(config.read_text()).get("model_type")
     except (json.JSONDecodeError, AttributeError) as error:
         raise ModelError(f"{config}: not a JSON object: {error}") from error
-    if model_type != MODEL_TYPE:
-        raise ModelError(f"{folder}: model_type is {model_type!r}, only {MODEL_TYPE!r} is supported")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder}: no *.safetensors weights (pickled weights are not read)")
-    return folder
+    try:
+        return backbone_of(model_type)
+    except UnknownBackboneError as error:
+        raise ModelError(f"{folder}: {error}") from error
 
 
-def load_model(
-    path: Path | str, dtype: str = "float32", device: str | None = None
-) -> Qwen2_5_VLForConditionalGeneration:
-    """Load a Qwen2.5-VL checkpoint in evaluation mode, with M-RoPE positions by the published rule.
+def frame_shape_in(path: Path | str) -> FrameShape:
+    """Sizes of frames that the model in a folder reads; of an endpoint, whose processor resizes itself, the default.
+
+    Raises:
+        ModelError: not a checkpoint of a known backbone, or its processor settings do not say the size.
+    """
+    folder = Path(path)
+    if folder.suffix in (".yaml", ".yml"):
+        return FrameShape()
+    backbone = backbone_in(folder)
+    try:
+        return backbone.frame_shape(processor_settings(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: the processor's settings say no frame size: {error!r}") from error
+
+
+def processor_settings(folder: Path) -> dict[str, Any]:
+    """Settings of a checkpoint's image processor, in whichever files they are; a video processor's fill the gaps."""
+    merged: dict[str, Any] = {}
+    nested = _json_object(folder / "processor_config.json")
+    for settings in (
+        _json_object(folder / "video_preprocessor_config.json"),
+        nested.get("video_processor") or {},
+        _json_object(folder / "preprocessor_config.json"),
+        nested.get("image_processor") or {},
+    ):
+        merged |= settings
+    return merged
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """Fields of a JSON file; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        fields = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path}: not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise ModelError(f"{path}: not a JSON object")
+    return fields
+
+
+def load_model(path: Path | str, dtype: str = "float32", device: str | None = None) -> Any:
+    """Load a checkpoint in evaluation mode, its tokens placed as in its release.
 
     Args:
         path: checkpoint folder.
@@ -58,38 +107,44 @@ def load_model(
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import Qwen2_5_VLForConditionalGeneration
+    from transformers import AutoModelForImageTextToText
     from transformers.utils.logging import disable_progress_bar
-
-    from tasks.core.models.positions import use_published_positions
 
     folder = check_folder(path)
     disable_progress_bar()
     try:
-        model, loaded = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        model, loaded = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot load weights: {_first_line(error)}") from error
     if missing := sorted(loaded["missing_keys"]):  # transformers would make them up and only warn
         raise ModelError(f"{folder}: {len(missing)} weights are missing, the first is {missing[0]}")
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return use_published_positions(model.eval().to(where))
+    of_model(model).use_positions(model)
+    return model.eval().to(where)
 
 
-def load_processor(path: Path | str) -> Qwen2_5_VLProcessor:
+def load_processor(path: Path | str) -> Any:
     """Load tokenizer, chat template, image and video processor of a checkpoint; pads on the left.
 
     Raises:
         ModelError: missing folder, or processor files missing from it.
     """
-    from transformers import Qwen2_5_VLProcessor
+    from transformers import AutoProcessor
 
     folder = check_folder(path)
     try:
-        processor = Qwen2_5_VLProcessor.from_pretrained(folder, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        of_processor(processor)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder}: cannot load processor files: {_first_line(error)}") from error
+    processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
     if not processor.chat_template:
         raise ModelError(f"{folder}: the processor has no chat template")
     processor.tokenizer.padding_side = "left"

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.core.text.visual import VISUAL_TOKENS
+from tasks.core.backbones import of_processor
 
 
-def visual_token_ids(tokenizer: Any) -> list[int]:
-    """Ids of the tokenizer's visual special tokens, ascending: never sampled, never trained on."""
-    vocabulary = tokenizer.get_vocab()
-    return sorted(vocabulary[token] for token in VISUAL_TOKENS if token in vocabulary)
+def visual_token_ids(processor: Any) -> list[int]:
+    """Ids of a processor's visual tokens, ascending: never sampled, never trained on.
+
+    Raises:
+        ValueError: the tokenizer lacks one.
+    """
+    tokens, vocabulary = of_processor(processor).visual_tokens, processor.tokenizer.get_vocab()
+    if missing := [token for token in tokens if token not in vocabulary]:
+        raise ValueError(f"the tokenizer has no {', '.join(missing)}")
+    return sorted(vocabulary[token] for token in tokens)

@@ -57,14 +57,24 @@ def cot_frames(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
         {
             **_record(row),
             "reward_is_share": 0 <= row["reward"] <= 1,
+            "sample": row["sample"],
             "finish_reason": row["finish_reason"],
+            "error_iff_failed": (row["finish_reason"] == "error") == bool(row["error"]),
             "answered": row["finish_reason"] != "error" and bool(row["completion"].strip()),
             "answer_matches": row["answer"] == (answer_of(row["completion"]) or ""),
             "well_formed": is_well_formed(row["completion"]),
         }
         for row in rows
     ]
-    extra = ("reward_is_share", "finish_reason", "answered", "answer_matches", "well_formed")
+    extra = (
+        "sample",
+        "reward_is_share",
+        "finish_reason",
+        "error_iff_failed",
+        "answered",
+        "answer_matches",
+        "well_formed",
+    )
     return {"cot": _frame(derived, (*_RECORD, "n_options", *extra))}
 
 

@@ -59,7 +59,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CotRow(Record):
-    """A record with the teacher's answer to it."""
+    """A record with a completion of the teacher; several rows of a question where all samples are kept."""
 
     completion: str = ""
     """The teacher's whole text."""
@@ -69,6 +69,10 @@ class CotRow(Record):
     """Answer reward in [0, 1]."""
     finish_reason: str = ""
     """stop, length, or error when nothing could be generated."""
+    sample: int = 0
+    """Number of the completion among those asked of the teacher for this question, from 0."""
+    error: str = ""
+    """Why there is no completion; empty unless `finish_reason` is error."""
 
 
 _RECORD_FIELDS = [
@@ -90,6 +94,8 @@ _COT_FIELDS = [
     pa.field("answer", pa.string(), nullable=False),
     pa.field("reward", pa.float64(), nullable=False),
     pa.field("finish_reason", pa.string(), nullable=False),
+    pa.field("sample", pa.int64(), nullable=False),
+    pa.field("error", pa.string(), nullable=False),
 ]
 
 RECORD_SCHEMA = pa.schema(_RECORD_FIELDS)
@@ -118,10 +124,11 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("width", pa.int64()),
         pa.field("height", pa.int64()),
         pa.field("codec", pa.string()),
+        pa.field("duration_seconds", pa.float64()),
         pa.field("status", pa.string(), nullable=False),
     ]
 )
-"""One row per media file; `status` is "ok" or why it does not decode, and then frames to codec are null."""
+"""One row per media file; `status` is "ok" or why it does not decode, and then frames to duration_seconds are null."""
 QUARANTINE_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),

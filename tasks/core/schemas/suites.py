@@ -58,11 +58,12 @@ def records_suite(*, max_quarantined_share: float, min_rows: int) -> list[Check]
 def cot_suite(*, min_rows: int) -> list[Check]:
     """Annotated table: frame cot."""
     return [
-        *_record_checks("cot", ["problem_id"]),
+        *_record_checks("cot", ["problem_id", "sample"]),
         _rows("table holds enough rows", "cot", min_rows),
         _in_set("finish reason is known", "cot", "finish_reason", FINISH_REASONS),
         _true("reward is a share", "cot", "reward_is_share"),
         _true("answer is the completion's first", "cot", "answer_matches"),
+        _true("a row without a completion says why, and no other", "cot", "error_iff_failed"),
         _true("at least half of the rows were answered", "cot", "answered", mostly=0.5),
         _true("nearly all rows were answered", "cot", "answered", mostly=0.98, severity=WARNING),
         _true("half of the answers are well formed", "cot", "well_formed", mostly=0.5, severity=WARNING),

@@ -1,22 +1,28 @@
 """Control tokens: they stand for pixels or for turns of a chat, and a text that spells one would ask for either."""
 
 import re
-from collections.abc import Mapping
-
-VISUAL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+from collections.abc import Mapping, Sequence
 
 _CONTROL_TOKEN = re.compile(r"<[|｜][^\s<>|｜]{1,64}[|｜]>")
 """How Qwen, Llama, Phi, GLM and DeepSeek spell theirs: <|im_end|>, <|eot_id|>, <|end|>, <|user|>, <｜User｜>."""
 
 
-def spelled(texts: Mapping[str, str]) -> tuple[str, str] | None:
+_PIXELS = re.compile(r"image|video|vision")
+
+
+def spelled(texts: Mapping[str, str], visual: Sequence[str] = ()) -> tuple[str, str] | None:
     """Name of the first text that spells a control token, and the reason to refuse it; None when no text does.
 
     Tokenizers make no difference between a token that is spelled and one that a template put there.
+
+    Args:
+        texts: by name.
+        visual: tokens that stand for pixels in the model at hand; some spell theirs like ordinary words (`<image>`).
     """
     for name, text in texts.items():
-        token = _CONTROL_TOKEN.search(text)
-        if token is not None:
-            kind = "stands for pixels" if token.group() in VISUAL_TOKENS else "is a control token of chats"
-            return name, f"spells {token.group()}, which {kind}"
+        if (token := next((token for token in visual if token in text), None)) is not None:
+            return name, f"spells {token}, which stands for pixels"
+        if (match := _CONTROL_TOKEN.search(text)) is not None:
+            kind = "stands for pixels" if _PIXELS.search(match.group()) else "is a control token of chats"
+            return name, f"spells {match.group()}, which {kind}"
     return None

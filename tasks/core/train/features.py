@@ -1,8 +1,8 @@
 """Vision features: each medium encoded once, and what was encoded kept for as long as the encoder's weights stay.
 
-Qwen2.5-VL's encoder treats every temporal patch (two frames) alone: its attention, windowed or full, ends at the patch,
-and its positions are those of height and width. Whole patches in another order therefore have the same features in that
-order, and need no pass of their own; frames shuffled one by one make other patches.
+The encoders of `core/backbones` treat every temporal patch (one frame or two) alone: their attention ends at the patch,
+and their positions are those of height and width. Whole patches in another order therefore have the same features in
+that order, and need no pass of their own; of patches of two frames, frames shuffled one by one make other patches.
 
     shown        encoded (order of the source)      features
     4 5 0 1 2 3      0 1 | 2 3 | 4 5             rows 2, 0, 1 of it
@@ -16,12 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from tasks.core.backbones import IMAGE, VIDEO, EncodedPrompt, Patches, backbone_of, of_model
 from tasks.core.train.clips import BYTES_PER_GB
-from tasks.core.train.rows import IMAGE, VIDEO, EncodedPrompt, Patches, grids, pixels
-
-NAMES = {IMAGE: "image", VIDEO: "video"}
 
 
 class Content(NamedTuple):
@@ -89,7 +86,7 @@ def encode_media(
     one pass over images and one over videos, or with a lasting store one pass each.
 
     Args:
-        model: Qwen2.5-VL, unwrapped.
+        model: unwrapped.
         prompts: encoded prompts; those without a source are compared with none.
         store: features made without gradient, read and filled; None keeps nothing.
         weights: name of the weights that the model has at present, for the store.
@@ -117,29 +114,29 @@ def encode_media(
 
 def encoder_outputs(prompts: Sequence[EncodedPrompt], features: Sequence[torch.Tensor | None]) -> dict[str, Any]:
     """Features of the rows of a batch as the model's `mm_encoder_outputs`; rows may share a tensor."""
-    found: dict[str, Any] = {}
-    for kind, name in NAMES.items():
-        rows = [feature for prompt, feature in zip(prompts, features, strict=True) if prompt.kind == kind]
-        if rows:
-            found[name] = BaseModelOutputWithPooling(pooler_output=rows)
-    return found
+    family = next((prompt.family for prompt in prompts if prompt.kind), None)
+    return {} if family is None else backbone_of(family).encoder_outputs(prompts, features)
 
 
 def trains(model: Any) -> bool:
     """Whether anything in a model's vision encoder trains, adapters included."""
-    return any(weight.requires_grad for weight in model.model.visual.parameters())
+    return any(weight.requires_grad for weight in of_model(model).encoder_parameters(model))
+
+
+def train_encoder(model: Any, wanted: bool) -> None:
+    """Let the vision encoder train, or freeze it."""
+    for weight in of_model(model).encoder_parameters(model):
+        weight.requires_grad_(wanted)
 
 
 def _encode(model: Any, media: Mapping[Any, EncodedPrompt]) -> dict[Any, torch.Tensor]:
     """One pass over images and one over videos."""
-    found: dict[Any, torch.Tensor] = {}
-    for kind, encode in ((IMAGE, model.get_image_features), (VIDEO, model.get_video_features)):
+    backbone = of_model(model)
+    encoded: dict[Any, torch.Tensor] = {}
+    for kind in (IMAGE, VIDEO):
         if rows := {key: prompt for key, prompt in media.items() if prompt.kind == kind}:
-            prompts = list(rows.values())
-            (values,), (grid, *_) = pixels(prompts).values(), grids(prompts).values()
-            pooled = encode(values.to(model.device), grid.to(model.device)).pooler_output
-            found |= zip(rows, pooled, strict=True)
-    return found
+            encoded |= zip(rows, backbone.features(model, list(rows.values())), strict=True)
+    return encoded
 
 
 def _content(prompt: EncodedPrompt, weights: str) -> Content | None:
@@ -156,14 +153,10 @@ def _distinct(patches: Patches) -> Patches:
 def _sorted_patches(prompt: EncodedPrompt) -> EncodedPrompt:
     """The prompt with every distinct temporal patch once, in the order of its source."""
     distinct = _distinct(prompt.patches)
-    if prompt.source is None or prompt.patches == distinct or prompt.pixels is None or prompt.grid is None:
+    if prompt.source is None or prompt.patches == distinct or prompt.pixels is None:
         return prompt
     places = [prompt.patches.index(patch) for patch in distinct]
-    grid = prompt.grid.clone()
-    grid[0, 0] = len(distinct)
-    return prompt._replace(
-        pixels=prompt.pixels.unflatten(0, (len(prompt.patches), -1))[places].flatten(0, 1), grid=grid
-    )
+    return backbone_of(prompt.family).select_patches(prompt, places)
 
 
 def _as_shown(features: torch.Tensor, prompt: EncodedPrompt) -> torch.Tensor:
@@ -172,4 +165,6 @@ def _as_shown(features: torch.Tensor, prompt: EncodedPrompt) -> torch.Tensor:
     if prompt.source is None or prompt.patches == distinct:
         return features
     places = [distinct.index(patch) for patch in prompt.patches]
-    return features.unflatten(0, (len(distinct), -1))[places].flatten(0, 1)
+    tail = backbone_of(prompt.family).feature_tail.get(prompt.kind, 0)
+    rows, last = features.split([len(features) - tail, tail])
+    return torch.cat([rows.unflatten(0, (len(distinct), -1))[places].flatten(0, 1), last])

@@ -41,9 +41,9 @@ class Placed(NamedTuple):
     ids: torch.Tensor
     """(L,) token ids."""
     positions: torch.Tensor
-    """(3, L) M-RoPE positions in time, height and width."""
+    """(R, L): R = 3 under M-RoPE, time, height and width; otherwise 1."""
     following: int
-    """Position of the token after the prompt, the same in all three."""
+    """Position of the token after the prompt, the same in all R."""
 
 
 class Packed(NamedTuple):
@@ -52,7 +52,7 @@ class Packed(NamedTuple):
     ids: torch.Tensor
     """(1, N)."""
     positions: torch.Tensor
-    """(3, 1, N)."""
+    """(R, N)."""
     layout: Layout
     predictors: torch.Tensor
     """(S,) place in the row of the token that predicts each scored token."""
@@ -60,6 +60,11 @@ class Packed(NamedTuple):
     """(1, S) the scored tokens, row after row of `mask`."""
     mask: torch.Tensor
     """(B, C) bool, where the scored tokens belong."""
+
+
+def one_row(positions: torch.Tensor) -> torch.Tensor:
+    """Positions (R, N) of a packed row as a forward takes them: (3, 1, N) under M-RoPE, otherwise (1, N)."""
+    return positions if len(positions) == 1 else positions.unsqueeze(1)
 
 
 def pack(prompts: Sequence[Placed], rows: Sequence[int], answers: torch.Tensor, mask: torch.Tensor) -> Packed:
@@ -93,8 +98,9 @@ def pack(prompts: Sequence[Placed], rows: Sequence[int], answers: torch.Tensor, 
         for place in (ends[owner] - 1, *range(start, start + length - 1))
     ]
     places = [prompts[owner].following + torch.arange(length) for owner, length in zip(owners, laid, strict=True)]
+    axes = len(prompts[0].positions)
     positions = torch.cat(
-        [*(prompt.positions.to(device) for prompt in prompts), *(p.to(device).expand(3, -1) for p in places)], 1
+        [*(prompt.positions.to(device) for prompt in prompts), *(p.to(device).expand(axes, -1) for p in places)], 1
     )
     ids = torch.cat(
         [*(prompt.ids.to(device) for prompt in prompts), *(a[:n] for a, n in zip(answers, laid, strict=True))]
@@ -102,7 +108,7 @@ def pack(prompts: Sequence[Placed], rows: Sequence[int], answers: torch.Tensor, 
     kept = mask.bool()
     return Packed(
         ids.unsqueeze(0),
-        positions.unsqueeze(1),
+        positions,
         layout,
         torch.tensor(predictors, dtype=torch.long, device=device),
         answers[kept].unsqueeze(0),

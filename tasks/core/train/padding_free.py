@@ -15,20 +15,21 @@ from typing import Any
 
 import torch
 
-from tasks.core.train.packing import Layout, Placed
+from tasks.core.train.packing import Layout, Placed, one_row
+from tasks.core.train.prepare import prepare
 from tasks.core.train.rows import EncodedPrompt
-from tasks.core.train.shared_prefix import placed, use_shared_prefix
+from tasks.core.train.shared_prefix import NO_MASK, placed
 
 Placer = Callable[[EncodedPrompt], Placed]
 
 
 def placer(model: Any) -> Placer:
-    """Let a Qwen2.5-VL model read the batches of `join`, and place prompts by its own rule.
+    """Let a model read the batches of `join`, and place prompts by its own rule.
 
     Raises:
         ValueError: see `use_shared_prefix`.
     """
-    return partial(placed, use_shared_prefix(model))
+    return partial(placed, prepare(model, packed=True))
 
 
 def join(prompts: Sequence[Placed], answers: Sequence[torch.Tensor], labels: Sequence[torch.Tensor]) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def join(prompts: Sequence[Placed], answers: Sequence[torch.Tensor], labels: Seq
         labels: B, (A_i,) what is learned of the answers, -100 where nothing is.
 
     Returns:
-        What `read` takes, media apart: input_ids, attention_mask (1, N); position_ids (3, 1, N); row_lengths (B,);
+        What `read` takes, media apart: input_ids, attention_mask (1, N); position_ids (R, N); row_lengths (B,);
         predictors (S,), where in the row each answer token is predicted; shift_labels (1, S), their labels.
     """
     rows = [_behind(prompt, answer[:-1]) for prompt, answer in zip(prompts, answers, strict=True)]
@@ -54,25 +55,32 @@ def join(prompts: Sequence[Placed], answers: Sequence[torch.Tensor], labels: Seq
     return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
-        "position_ids": torch.cat([row.positions for row in rows], dim=1).unsqueeze(1),
+        "position_ids": torch.cat([row.positions for row in rows], dim=1),
         "row_lengths": torch.tensor(lengths),
         "predictors": torch.cat(predictors),
         "shift_labels": torch.cat(list(labels)).unsqueeze(0),
     }
 
 
-def read(model: Any, *, row_lengths: torch.Tensor, attention_mask: torch.Tensor, **batch: Any) -> Any:
+def read(
+    model: Any, *, row_lengths: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, **batch: Any
+) -> Any:
     """Forward over a batch of `join` with its media; its mask only counts tokens, for every one of them is real.
 
     Args:
         model: a model after `placer`, wrapped or not.
         row_lengths: (B,) tokens of each pair.
         attention_mask: (1, N).
+        position_ids: (R, N).
         batch: what else `join` gave, and further arguments of the model.
     """
     lengths = row_lengths.tolist()
-    # Given as a mapping it is not made anew; split attention needs none.
-    return model(attention_mask={"full_attention": None}, shared_prefix=Layout(lengths, [[] for _ in lengths]), **batch)
+    return model(
+        attention_mask=NO_MASK.to(position_ids.device),
+        position_ids=one_row(position_ids),
+        shared_prefix=Layout(lengths, [[] for _ in lengths]),
+        **batch,
+    )
 
 
 def _behind(prompt: Placed, answer: torch.Tensor) -> Placed:
@@ -80,6 +88,6 @@ def _behind(prompt: Placed, answer: torch.Tensor) -> Placed:
     places = prompt.following + torch.arange(len(answer))
     return Placed(
         torch.cat([prompt.ids, answer]),
-        torch.cat([prompt.positions, places.expand(3, -1)], dim=1),
+        torch.cat([prompt.positions, places.expand(len(prompt.positions), -1)], dim=1),
         prompt.following + len(answer),
     )

@@ -17,46 +17,48 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from tasks.core.backbones import Block, of_model
 from tasks.core.train.swiglu import fits, normed_swiglu
 
 OWN_VALUE = "sdpa_own_value"
 
 
 def use_selective_checkpointing(model: Any) -> Any:
-    """Let the blocks of a Qwen2.5-VL model keep fewer activations; values and gradients stay the same.
+    """Let a model's blocks keep fewer activations; values and gradients stay the same. Called by `prepare`.
 
     A forward without gradient is unchanged. Adapters and autocast keep working.
 
     Args:
-        model: a `Qwen2_5_VLForConditionalGeneration`; its blocks are changed in place.
+        model: unwrapped; its blocks are changed in place.
 
     Returns:
         The same model.
     """
-    vision = model.model.visual.config
+    backbone = of_model(model)
+    names = backbone.names
+    if names.text_block is not None:
+        for layer in backbone.decoder(model).layers:
+            layer.forward = _forward(layer, names.text_block)
+    if names.vision_block is None:
+        return model
+    vision = getattr(model.model, names.encoder[0]).config
     if vision._attn_implementation == "sdpa":
         AttentionInterface.register(OWN_VALUE, _own_value)
         vision._attn_implementation = OWN_VALUE
-    for layer in model.model.language_model.layers:
-        layer.forward = _decoder_layer(layer)
-    for block in model.model.visual.blocks:
-        block.forward = _vision_block(block)
+    for block in backbone.vision_blocks(model):
+        block.forward = _forward(block, names.vision_block)
     return model
 
 
-def _decoder_layer(layer: Any) -> Callable[..., torch.Tensor]:
-    def forward(hidden_states: torch.Tensor, **options: Any) -> torch.Tensor:
-        attended, _ = layer.self_attn(hidden_states=_recomputed(hidden_states, layer.input_layernorm), **options)
-        hidden_states = hidden_states + attended
-        return hidden_states + _mixed(hidden_states, layer.post_attention_layernorm, layer.mlp)
+def _forward(block: Any, names: Block) -> Callable[..., torch.Tensor]:
+    """Forward of a pre-norm block of attention and MLP."""
+    attention, mlp = getattr(block, names.attention), getattr(block, names.mlp)
+    before, between = (getattr(block, name) for name in names.norms)
 
-    return forward
-
-
-def _vision_block(block: Any) -> Callable[..., torch.Tensor]:
-    def forward(hidden_states: torch.Tensor, **options: Any) -> torch.Tensor:
-        hidden_states = hidden_states + block.attn(_recomputed(hidden_states, block.norm1), **options)
-        return hidden_states + _mixed(hidden_states, block.norm2, block.mlp)
+    def forward(hidden_states: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        attended = attention(_recomputed(hidden_states, before), *rest, **options)
+        hidden_states = hidden_states + (attended[0] if isinstance(attended, tuple) else attended)
+        return hidden_states + _mixed(hidden_states, between, mlp)
 
     return forward
 

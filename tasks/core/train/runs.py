@@ -6,24 +6,48 @@ its own key (`core/io/work.py`); changed data, parameters or code give another k
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import get_int_from_env
+
+from tasks.core.io.errors import StageError
+from tasks.core.io.work import Work, begin_work, listed
 from tasks.core.models.load import load_model, load_processor, save_model
 
 FINAL = "final"
 ARGUMENTS = "training_args.bin"
 """Pickled by the trainer; read by nothing here."""
-CHECKPOINT = "checkpoint-"
-COMPLETE = "trainer_state.json"
-"""The trainer writes it after weights and optimizer state."""
+ROWS_PER_STEP = "rows_per_step"
+"""Input of a training stage's key: rows or prompts of an optimizer step, all processes together."""
 
 
-def newest_checkpoint(work: Path) -> Path | None:
-    """The complete checkpoint with the highest step; one torn by a crash is passed over."""
-    found = [folder for folder in work.glob(f"{CHECKPOINT}*") if (folder / COMPLETE).is_file()]
-    return max(found, key=lambda folder: int(folder.name.removeprefix(CHECKPOINT)), default=None)
+def begin_training(work: Work) -> Path:
+    """Begin or resume a training stage's work: `begin_work`, in the first process of a run alone.
+
+    Raises:
+        StageError: another number of processes makes a step of other rows: rows would be left out or seen twice.
+    """
+    previous = work.previous
+    if previous and previous.names == {ROWS_PER_STEP} and previous.facts.get("processes") != work.facts["processes"]:
+        raise StageError(
+            f"{work.stage}: {previous.folder} was trained by {previous.facts.get('processes')} processes; "
+            f"{work.facts['processes']} processes would change {listed(previous.changes)}. Start as many processes, or "
+            f"set the rows of a device so that a step has as many rows; or remove that work and begin anew: "
+            f"python -m tasks.work clear {work.stage}"
+        )
+    if int(os.environ.get("RANK", "0")) == 0:
+        begin_work(work)
+        if work.before and (asked := work.before.get("length")) != work.facts["length"]:
+            print(f"{work.stage}: {asked} -> {work.facts['length']}: goes on, by the schedule of the latter from here")
+    return work.folder
+
+
+def processes() -> int:
+    """How many processes train together, by the variables that accelerate reads."""
+    return get_int_from_env(["WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"], 1)
 
 
 def publish(trainer: Any, work: Path, out: Path, dtype: str) -> None:
@@ -33,6 +57,8 @@ def publish(trainer: Any, work: Path, out: Path, dtype: str) -> None:
     another `dtype` is what they are stored in.
     """
     final = work / FINAL
+    if trainer.is_world_process_zero():
+        shutil.rmtree(final, ignore_errors=True)  # what a crash left here
     trainer.save_model(str(final))
     if not trainer.is_world_process_zero():
         return

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tasks.core.train.packing import Packed, Placed, pack
-from tasks.core.train.rows import EncodedPrompt, grids
+from tasks.core.backbones import EncodedPrompt, of_model
+from tasks.core.train.packing import Packed, Placed, one_row, pack
 from tasks.core.train.split_attention import MASKED, NAME, register
-from tasks.core.train.varlen_attention import use_varlen_encoder
+
+NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+"""Given in four dimensions a mask is passed on and none is made; split attention reads none."""
 
 
 class Scores(NamedTuple):
@@ -39,31 +41,32 @@ class Rows(NamedTuple):
 
 
 def use_shared_prefix(model: Any, varlen: bool = True) -> Any:
-    """Let a Qwen2.5-VL model read packed rows; every other forward and `generate` stay as they are.
+    """Let a model read packed rows; every other forward and `generate` stay as they are. Called by `prepare`.
 
     Args:
-        model: a `Qwen2_5_VLForConditionalGeneration` with SDPA attention; changed in place, once.
-        varlen: whether packed rows and the encoder's windows go through FlashAttention where that runs.
+        model: unwrapped, with SDPA attention; changed in place, once.
+        varlen: whether packed rows go through FlashAttention where that runs.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: another attention, attention dropout or sliding windows.
+        ValueError: another attention, attention dropout, or layers that cannot be packed.
     """
-    inner = model.model.language_model
+    backbone = of_model(model)
+    inner = backbone.decoder(model)
     config = inner.config
     if config._attn_implementation in (NAME, MASKED):
         return model
-    if config._attn_implementation != "sdpa" or config.attention_dropout or inner.has_sliding_layers:
+    if (reason := backbone.unpackable(model)) is not None:
+        raise ValueError(f"packed rows: {reason}")
+    if config._attn_implementation != "sdpa" or config.attention_dropout:
         raise ValueError(
-            f"shared prefixes need SDPA attention without dropout and sliding windows, not "
-            f"{config._attn_implementation}, {config.attention_dropout}, {inner.has_sliding_layers}"
+            f"packed rows need SDPA attention without dropout, not {config._attn_implementation}, "
+            f"{config.attention_dropout}"
         )
     register()
     config._attn_implementation = NAME if varlen else MASKED
-    if varlen and next(model.model.visual.parameters()).is_cuda:
-        use_varlen_encoder(model.model.visual)
     inner.register_forward_hook(_predictors_only, with_kwargs=True)
     return model
 
@@ -102,9 +105,8 @@ def score_answers(model: Any, packed: Packed, media: Mapping[str, Any]) -> Score
     """
     outputs = model(
         input_ids=packed.ids,
-        position_ids=packed.positions,
-        # Given as a mapping it is not made anew; split attention needs none.
-        attention_mask={"full_attention": None},
+        position_ids=one_row(packed.positions),
+        attention_mask=NO_MASK.to(packed.ids.device),
         shared_prefix=packed.layout,
         predictors=packed.predictors,
         shift_labels=packed.targets,
@@ -129,9 +131,7 @@ def in_order(scores: Scores, order: Sequence[int]) -> Scores:
 
 def placed(inner: Any, prompt: EncodedPrompt) -> Placed:
     """A prompt with its positions by the rule of an unwrapped model."""
-    kinds = prompt.kinds.unsqueeze(0)
-    positions, delta = inner.model.get_rope_index(prompt.ids.unsqueeze(0), kinds, **grids([prompt]))
-    return Placed(prompt.ids, positions[:, 0], len(prompt.ids) + int(delta))
+    return Placed(prompt.ids, *of_model(inner).positions(inner, prompt))
 
 
 def _predictors_only(module: Any, _: Any, options: dict[str, Any], output: Any) -> Any:

@@ -21,6 +21,8 @@ SLICE = 1024
 
 def fits(norm: Any, mlp: Any, value: torch.Tensor) -> bool:
     """Whether `normed_swiglu` stands for norm and MLP here: float32 on a processor, plain projections, no autocast."""
+    if not is_swiglu(norm, mlp):
+        return False
     parts = (norm, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
     return (
         value.device.type == "cpu"
@@ -33,11 +35,20 @@ def fits(norm: Any, mlp: Any, value: torch.Tensor) -> bool:
     )
 
 
+def is_swiglu(norm: Any, mlp: Any) -> bool:
+    """Whether norm and MLP are of the form above; a norm that scales by one plus its weight is not."""
+    return (
+        all(hasattr(mlp, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn"))
+        and hasattr(norm, "variance_epsilon")
+        and list(dict(norm.named_parameters())) == ["weight"]
+    )
+
+
 def normed_swiglu(norm: Any, mlp: Any, value: torch.Tensor) -> torch.Tensor:
     """MLP of the normed value.
 
     Args:
-        norm: a `Qwen2_5_VLRMSNorm`.
+        norm: an RMS norm that scales by its weight.
         mlp: gate, up and down projection, with or without biases.
         value: (..., hidden).
 

@@ -1,8 +1,11 @@
 """Requests that exercise every path of an engine, bad ones among them."""
 
+import json
+import shutil
+
 import pytest
 
-from tasks.core.engine.base import Request
+from tasks.core.engine.types import Request
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +35,19 @@ def make_requests(make_clip, chat):
         ]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def penalised(tiny_model, tmp_path_factory):
+    """The tiny checkpoint with sampling settings that would change every completion."""
+    folder = tmp_path_factory.mktemp("models") / "penalised"
+    shutil.copytree(tiny_model, folder)
+    path = folder / "generation_config.json"
+    path.write_text(
+        json.dumps(
+            json.loads(path.read_text())
+            | {"repetition_penalty": 50.0, "top_k": 1, "temperature": 0.1, "no_repeat_ngram_size": 1, "do_sample": True}
+            | {"bad_words_ids": [[5], [6], [7], [8]], "min_new_tokens": 9}
+        )
+    )
+    return folder

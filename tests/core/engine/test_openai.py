@@ -8,8 +8,9 @@ import pytest
 
 from tasks.benchmark.judging import judge_rows, unjudged
 from tasks.benchmark.marking import scored
-from tasks.core.engine.base import EngineError, Request, open_engine
-from tasks.core.engine.openai import read_endpoint
+from tasks.core.engine.endpoint import read_endpoint
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.types import EngineError, Request
 from tests.support.answers import answer_row
 
 
@@ -87,7 +88,7 @@ def test_a_refused_request_costs_itself_alone(endpoint):
 
 
 def test_a_server_that_is_not_there_is_an_engine_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks.core.engine.openai.RETRIES", 0)
+    monkeypatch.setattr("tasks.core.engine.endpoint.RETRIES", 0)
     path = tmp_path / "gone.yaml"
     path.write_text("base_url: http://127.0.0.1:9/v1\nmodel: m\n")
     with open_engine("vllm", path) as engine, pytest.raises(EngineError, match="127.0.0.1:9"):

@@ -1,8 +1,11 @@
 """vLLM against the reference engine on one random model. Starting vLLM takes some 20 seconds: once, for all checks."""
 
+import subprocess
+import sys
+
 import pytest
 
-from tasks.core.engine.base import open_engine
+from tasks.core.engine.open import open_engine
 from tasks.core.models.load import load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
 
@@ -42,6 +45,26 @@ def test_copies_differ(engine, requests):
 
 
 def test_visual_tokens_are_never_sampled(engine, tiny_model, requests):
-    banned = set(visual_token_ids(load_processor(tiny_model).tokenizer))
+    banned = set(visual_token_ids(load_processor(tiny_model)))
     results = engine.generate(requests[:8], temperature=2.0, top_p=1.0, max_tokens=40)
     assert not banned & {token for [completion] in results for token in completion.token_ids}
+
+
+def test_sampling_settings_of_the_checkpoint_have_no_effect(engine, penalised, requests):
+    expected = [engine.generate(requests[:8], **how) for how in (GREEDY, SAMPLED)]
+    with open_engine("vllm", penalised, max_model_len=512, batch_size=8) as other:
+        assert [other.generate(requests[:8], **how) for how in (GREEDY, SAMPLED)] == expected
+
+
+@pytest.mark.parametrize("workers", [1, 2], ids=["in this process", "in processes of its own"])
+def test_an_engine_that_does_not_start_says_why_in_one_line(tiny_model, capfd, workers):
+    """The model has fewer positions than are asked for; vLLM's message begins "1 validation error for ModelConfig"."""
+    script = (
+        "import sys; from tasks.core.engine.open import open_engine\n"
+        "from tasks.core.io.cli import run_stage\n"
+        "run_stage(lambda: open_engine('vllm', sys.argv[1], max_model_len=10**6, tensor_parallel=int(sys.argv[2])))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tiny_model), str(workers)], capture_output=True, text=True)
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert done.returncode == 2
+    assert "max_model_len (1000000) is greater than" in line and "validation error" not in line

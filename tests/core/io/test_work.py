@@ -1,8 +1,13 @@
 """Keys and digests follow contents, not places."""
 
+import json
+import os
+import time
+
 import pytest
 
-from tasks.core.io.work import folder_digest, work_key
+from tasks.core.io.digests import folder_digest, work_key
+from tasks.core.io.work import begin_work, find_work
 
 
 def make(folder, files):
@@ -45,3 +50,69 @@ def test_a_missing_folder_is_told(tmp_path):
 
 def test_a_key_does_not_depend_on_the_order_of_its_inputs():
     assert work_key(a=1, b={"x": 1, "y": 2}) == work_key(b={"y": 2, "x": 1}, a=1) != work_key(a=2, b={"x": 1, "y": 2})
+
+
+INPUTS = {"seed": 0, "sft": {"learning_rate": 0.1, "dtype": "float32"}, "code": {"a.py": "0" * 64}}
+
+
+def begun(root, inputs, **facts):
+    told = []
+    work = find_work(root, "sft", inputs, facts)
+    return begin_work(work, told.append), told, work
+
+
+def test_equal_inputs_go_on_and_say_nothing(tmp_path):
+    first, told, work = begun(tmp_path, INPUTS, processes=1)
+    assert told == [] and work.before is None
+    again, told, work = begun(tmp_path, INPUTS, processes=2)
+    assert again == first and told == [] and work.before == {"processes": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param({"seed": 1}, "seed: 0 -> 1", id="a value"),
+        pytest.param(
+            {"sft": {"learning_rate": 0.2, "dtype": "float32"}},
+            "sft.learning_rate: 0.1 -> 0.2",
+            id="a value in a section",
+        ),
+        pytest.param({"code": {"a.py": "1" * 64}}, "code.a.py changed", id="contents, not digests"),
+        pytest.param({"code": {}}, "code.a.py is gone", id="a file gone"),
+        pytest.param({"more": 1}, "more is new", id="a new input"),
+    ],
+)
+def test_a_changed_input_says_what_changed_and_keeps_what_is_there(tmp_path, change, says):
+    first, *_ = begun(tmp_path, INPUTS)
+    (first / "checkpoint").write_bytes(b"x" * 2_000_000)
+    second, told, _ = begun(tmp_path, {**INPUTS, **change})
+    assert second != first and (first / "checkpoint").exists()
+    assert told[0] == f"sft: starts afresh: {says}"
+    assert "older work is kept, 2.0 MB" in told[1] and "python -m tasks.work clear sft" in told[1]
+    back, told, _ = begun(tmp_path, INPUTS)
+    assert back == first and told == [], "put back, it goes on"
+
+
+def test_of_several_works_the_nearest_is_named(tmp_path):
+    begun(tmp_path, INPUTS)
+    begun(tmp_path, {**INPUTS, "seed": 5, "more": 1})
+    _, told, _ = begun(tmp_path, {**INPUTS, "seed": 1})
+    assert told[0] == "sft: starts afresh: seed: 0 -> 1"
+
+
+def aged(root, inputs, days):
+    """A work that another process left so long ago."""
+    folder = find_work(root, "sft", inputs).folder
+    folder.mkdir()
+    (folder / "work.json").write_text(json.dumps({"stage": "sft", "inputs": inputs, "facts": {}}))
+    then = time.time() - days * 86400
+    os.utime(folder / "work.json", (then, then)), os.utime(folder, (then, then))
+    return folder
+
+
+def test_work_that_nobody_used_for_long_is_removed_and_told(tmp_path):
+    old, younger = aged(tmp_path, INPUTS, 31), aged(tmp_path, {**INPUTS, "seed": 1}, 29)
+    own = aged(tmp_path, {**INPUTS, "seed": 2}, 31)
+    used, told, _ = begun(tmp_path, {**INPUTS, "seed": 2})
+    assert (old.exists(), younger.exists(), used) == (False, True, own), "what is gone on with is used"
+    assert "removed" in told[0] and "not used for 30 days" in told[0]

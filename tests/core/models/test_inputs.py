@@ -6,7 +6,7 @@ import torch
 from tasks.core.models import inputs
 from tasks.core.models.load import load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
-from tasks.core.text.visual import VISUAL_TOKENS
+from tasks.core.backbones import of_processor
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +64,12 @@ def test_prompt_and_clip_must_agree(processor, make_clip, chat, medium, frames, 
 
 def test_a_question_that_spells_a_placeholder_is_refused(processor, make_clip, chat):
     prompt = inputs.prompt_text(processor, chat("video", "What does <|video_pad|> mean?"))
-    assert "2 video placeholders" in str(inputs.mismatch(prompt, make_clip(4), "video"))
+    assert "2 video placeholders" in str(inputs.mismatch(processor, prompt, make_clip(4), "video"))
 
 
 def test_visual_tokens_are_those_of_the_vocabulary(processor):
-    ids = visual_token_ids(processor.tokenizer)
+    ids = visual_token_ids(processor)
     assert processor.tokenizer.convert_ids_to_tokens(ids) == sorted(
-        VISUAL_TOKENS, key=processor.tokenizer.convert_tokens_to_ids
+        of_processor(processor).visual_tokens, key=processor.tokenizer.convert_tokens_to_ids
     )
     assert processor.tokenizer.eos_token_id not in ids

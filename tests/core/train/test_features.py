@@ -22,7 +22,7 @@ def shape(request, tiny_model):
     """A model with one full-attention layer, and one with windows of 4 x 4 tokens before it."""
     if request.param == "tiny":
         return load_model(tiny_model, "float32", "cpu"), load_processor(tiny_model)
-    processor = build_processor(TEXT * 4, vocabulary=360)
+    processor = build_processor("qwen2_5_vl", TEXT * 4, vocabulary=360)
     return build(SHAPES["small"], processor, "float32", "cpu"), processor
 
 
@@ -175,5 +175,5 @@ def test_an_adapter_in_the_encoder_trains_it(tiny_model):
         model = load_model(tiny_model, "float32", "cpu")
         model.model.visual.requires_grad_(vision)
         assert trains(model) == vision
-        wrapped = get_peft_model(model, adapter(Lora(rank=2), vision))
+        wrapped = get_peft_model(model, adapter(Lora(rank=2), model, vision))
         assert trains(wrapped.get_base_model()) == vision

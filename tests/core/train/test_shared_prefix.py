@@ -8,8 +8,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from trl.trainer.utils import add_fused_lm_head
 
 from tasks.core.models.load import load_model, load_processor
-from tasks.core.models.positions import use_published_positions
 from tasks.core.train.packing import Layout, Placed, pack
+from tasks.core.train.prepare import prepare
 from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.core.train.rows import encode_prompt, grids, pad_rows, pixels, text_only
 from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers, use_shared_prefix
@@ -46,7 +46,7 @@ def test_pack(lengths, ids, predictors, positions):
     packed = pack([placed(2) for _ in lengths], [len(group) for group in lengths], answers, mask)
     assert packed.ids.tolist() == [ids]
     assert packed.predictors.tolist() == predictors
-    assert packed.positions.tolist() == [[positions]] * 3
+    assert packed.positions.tolist() == [positions] * 3
     assert packed.targets.tolist() == [[t for row, n in zip(answers.tolist(), flat, strict=True) for t in row[:n]]]
 
 
@@ -141,7 +141,7 @@ def grouped(model):
     config.text_config.num_key_value_heads //= 2
     config.text_config._attn_implementation = "sdpa"
     torch.manual_seed(5)
-    made = use_published_positions(Qwen2_5_VLForConditionalGeneration(config).eval())
+    made = prepare(Qwen2_5_VLForConditionalGeneration(config).eval())
     add_fused_lm_head(made, temperature=0.7, outputs=("log_probs", "entropy"))
     return use_shared_prefix(made)
 

@@ -6,7 +6,6 @@ import torch
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.rows import pad_rows
-from tasks.core.train.runs import newest_checkpoint
 from tasks.core.video import VideoError
 
 
@@ -46,13 +45,3 @@ def test_curve_leaves_out_the_summary_and_not_a_number():
 @pytest.mark.parametrize(("side", "expected"), [("left", [[0, 0, 1], [1, 2, 3]]), ("right", [[1, 0, 0], [1, 2, 3]])])
 def test_pad_rows(side, expected):
     assert pad_rows([torch.tensor([1]), torch.tensor([1, 2, 3])], 0, side).tolist() == expected
-
-
-def test_a_torn_checkpoint_is_passed_over(tmp_path):
-    for step, complete in ((9, True), (10, True), (20, False)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if complete:
-            (folder / "trainer_state.json").write_text("{}")
-    assert newest_checkpoint(tmp_path).name == "checkpoint-10"
-    assert newest_checkpoint(tmp_path / "absent") is None

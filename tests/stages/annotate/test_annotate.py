@@ -7,8 +7,8 @@ import pytest
 from tasks import paths
 from tasks.annotate import __main__ as stage
 from tasks.annotate.annotate import metrics
-from tasks.core.engine import base
-from tasks.core.engine.base import EngineError
+from tasks.core.engine.open import open_engine
+from tasks.core.engine.types import EngineError
 from tasks.core.io.tables import read_table
 from tasks.core.schemas.records import COT_SCHEMA
 from tests.support.infer_project import RECORDS, FakeEngine, Killed, make_project, write_params
@@ -29,7 +29,7 @@ def dying_engine(monkeypatch, batches):
     """The real engine, killed after so many batches."""
 
     def open_and_die(**settings):
-        engine = base.open_engine(**settings)
+        engine = open_engine(**settings)
         generate, left = engine.generate, iter(range(batches))
 
         def generate_or_die(*args, **kwargs):
@@ -52,7 +52,7 @@ def test_killed_and_resumed_equals_undisturbed(project, monkeypatch, batches):
     with pytest.raises(Killed):
         stage.main()
     assert not paths.COT.exists(), "nothing is published before the end"
-    monkeypatch.setattr(stage, "open_engine", base.open_engine)
+    monkeypatch.setattr(stage, "open_engine", open_engine)
     stage.main()
     assert outputs() == undisturbed
 

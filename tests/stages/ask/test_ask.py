@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tasks.ask import __main__ as stage
-from tasks.core.engine.base import Completion
+from tasks.core.engine.types import Completion
 from tests.support.infer_project import FakeEngine, make_project
 
 

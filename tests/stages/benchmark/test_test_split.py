@@ -13,8 +13,9 @@ from tasks.benchmark.base import SuiteError
 from tasks.benchmark.jobs import open_questions, views_of
 from tasks.benchmark.marking import scored
 from tasks.benchmark.suites import REGISTRY
-from tasks.core.engine import base
+from tasks.core.engine.open import open_engine
 from tasks.core.engine.questions import build_request
+from tasks.core.engine.types import EngineError
 from tasks.core.io.errors import StageError
 from tasks.core.io.seeds import derive_seed
 from tasks.core.io.tables import check_rows, write_table
@@ -112,7 +113,7 @@ def test_killed_and_resumed_equals_undisturbed(project, monkeypatch):
         path.unlink()
 
     def open_and_die(**settings):
-        engine = base.open_engine(**settings)
+        engine = open_engine(**settings)
         generate, left = engine.generate, iter(range(2))
 
         def generate_or_die(*args, **kwargs):
@@ -128,7 +129,7 @@ def test_killed_and_resumed_equals_undisturbed(project, monkeypatch):
         stage.main()
     assert not paths.metrics("benchmark", "base").exists()
     assert 0 < len(rows_of()) < len(undisturbed[0])
-    monkeypatch.setattr(stage, "open_engine", base.open_engine)
+    monkeypatch.setattr(stage, "open_engine", open_engine)
     stage.main()
     assert state() == undisturbed
 
@@ -356,7 +357,7 @@ def test_the_order_of_the_log_does_not_matter():
 def test_all_questions_failing_is_an_error_of_the_engine(project, tiny_model, monkeypatch):
     for one in RECORDS:
         (project / one.path).write_bytes(b"broken")
-    with pytest.raises(base.EngineError, match="none of 19 questions could be put to base; first: "):
+    with pytest.raises(EngineError, match="none of 19 questions could be put to base; first: "):
         run(monkeypatch)
     assert not paths.metrics("benchmark", "base").exists()
 

@@ -29,9 +29,9 @@ TOLERANCE = {"rtol": 2e-3, "atol": 2e-5}
 """Sums of float32 in another order; the sampled answers are the same ones."""
 SFT = {"epochs": 1.0, "learning_rate": 1e-4, "save_steps": 1, "dtype": "float32"}
 GRPO = {
-    **{"preset": None, "steps": 3, "group": 4, "learning_rate": 3e-4, "save_steps": 1, "dtype": "float32"},
+    **{"steps": 3, "group": 4, "learning_rate": 3e-4, "save_steps": 1, "dtype": "float32"},
     **{"sampling": {"temperature": 1.0, "max_tokens": 24}, "frame_cache_gb": 1.0},
-    "temporal": {"shuffled": 2},
+    "objective": {"kind": "tgrpo_reward", "completions": 2},
     "reward_variant": "robust",
 }
 """What the 7B profile's values are replaced by, so that a model of a few weights learns in three steps."""
@@ -156,3 +156,28 @@ def test_sharded_weights_train_save_and_resume_as_whole_ones(alone, project):
     found = result(project)
     for name, value in alone[1].items():
         torch.testing.assert_close(found[name], value, **TOLERANCE, msg=f"{name}: {found[name]} {value}")
+
+
+@pytest.mark.slow
+def test_sft_of_one_process_goes_on_with_two_by_the_same_rows_or_not_at_all(alone, start, tmp_path, monkeypatch):
+    """Cut off at its third step; two processes with as many rows each would leave out what they take for done."""
+    from tasks.sft.__main__ import main as sft
+
+    folder, expected = alone
+    shutil.copytree(start, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    write_params(2)
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.sft.__main__.publish", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sft()
+    [work] = (path.parent for path in (paths.WORK_MODELS / "sft").glob("*/work.json"))
+    shutil.rmtree(work / "checkpoint-3")
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tasks.sft"]
+    with pytest.raises(AssertionError, match="trained by 1 processes; 2 processes would change rows_per_step: 2 -> 4"):
+        launched(tmp_path, two)
+    write_params(1)
+    assert "sft: resuming from" in launched(tmp_path, two)
+    found = result(tmp_path)
+    for name in ("sft curve", "sft weights"):
+        torch.testing.assert_close(found[name], expected[name], **TOLERANCE, msg=f"{name}: {found[name]}")

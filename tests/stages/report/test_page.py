@@ -135,7 +135,7 @@ def test_the_shuffled_example_is_a_temporal_question_lost_to_shuffling() -> None
 
 
 def test_hostile_text_is_escaped_everywhere() -> None:
-    hostile = {
+    hostile: dict[str, Any] = {
         "pipeline_extracted": HOSTILE,
         "completion": f"<think>{HOSTILE}</think><answer>{HOSTILE}</answer>",
         "skill": HOSTILE,

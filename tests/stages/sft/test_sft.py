@@ -339,7 +339,7 @@ def test_a_packed_step_is_the_padded_step(tiny_model, make_clip, tmp_path, monke
 def test_a_row_of_the_largest_clip_has_the_length_it_is_grouped_by(tiny_model, make_clip):
     """Clips of four frames and 56 pixels a side, counted without decoding them."""
     stage = Stage(tiny_model, make_clip, UNEVEN[:3])
-    counted = lengths(stage.rows, stage.processor, most_visual_tokens(4, 56 * 56))
+    counted = lengths(stage.rows, stage.processor, most_visual_tokens(stage.processor, 4, 56 * 56))
     # The placeholder is a token of the text, the end of the answer is not.
     assert counted == [int(row.sum()) for row in stage(indices(0, 1, 2))["attention_mask"]]
     assert lengths(stage.rows, stage.processor) == [counted[0] - 8, counted[1] - 4, counted[2] - 8]

@@ -57,7 +57,15 @@ BAD_ROW = {
     "reason": "missing",
 }
 COMPLETION = "<think>It goes right.</think><answer>B</answer>"
-COT = {**RECORD, "completion": COMPLETION, "answer": "B", "reward": 1.0, "finish_reason": "stop"}
+COT = {
+    **RECORD,
+    "completion": COMPLETION,
+    "answer": "B",
+    "reward": 1.0,
+    "finish_reason": "stop",
+    "sample": 0,
+    "error": "",
+}
 SFT = {**RECORD, "process": "<think>It goes right.</think>", "reward": 1.0}
 ANSWER = answer_row()
 
@@ -159,10 +167,15 @@ def test_records(tables, critical, warning):
         pytest.param([{**COT, "answer": "A"}], ["answer is the completion's first"], id="answer-of-another-text"),
         pytest.param([{**COT, "finish_reason": "?"}], ["finish reason is known"], id="unknown-finish"),
         pytest.param(
-            [{**COT, "completion": "", "answer": "", "reward": 0.0, "finish_reason": "error"}],
+            [{**COT, "completion": "", "answer": "", "reward": 0.0, "finish_reason": "error", "error": "torn"}],
             ["at least half of the rows were answered"],
             id="engine-answered-nothing",
         ),
+        pytest.param(
+            [{**COT, "error": "torn"}], ["a row without a completion says why, and no other"], id="error-and-text"
+        ),
+        pytest.param([COT, {**COT, "sample": 1}], [], id="two-samples"),
+        pytest.param([COT, COT], ["problem_id is unique"], id="one-sample-twice"),
         pytest.param([], ["table holds enough rows"], id="empty"),
     ],
 )

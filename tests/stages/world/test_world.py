@@ -23,7 +23,7 @@ PROMPT = {"template": "brief", "system": "You are a helpful assistant."}
 
 @pytest.fixture(scope="module")
 def processor():
-    return build_processor(corpus(PROMPT, 0)[:500], 400)
+    return build_processor("qwen2_5_vl", corpus(PROMPT, 0)[:500], 400)
 
 
 def test_patches_equal_the_processors(processor):

@@ -1,0 +1,58 @@
+"""The one door to an engine: a checkpoint folder or an endpoint file in, an engine out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.core.engine.endpoint import is_endpoint, read_endpoint
+from tasks.core.engine.types import Engine, EngineError
+
+
+def open_engine(
+    backend: str,
+    model_path: Path | str,
+    *,
+    dtype: str = "float32",
+    max_model_len: int = 1024,
+    gpu_memory_utilization: float = 0.8,
+    kv_cache_gb: int = 1,
+    tensor_parallel: int = 1,
+    batch_size: int = 64,
+    rows_per_call: int | None = None,
+    group_by_length: bool = True,
+) -> Engine:
+    """Load a checkpoint folder into an engine; the arguments are the fields of `params.Engine`.
+
+    A `.yaml` file in the folder's place is an endpoint (`endpoint.py`), whatever the backend.
+
+    Raises:
+        ModelError: not a usable checkpoint folder.
+        EngineError: unknown backend, a bad endpoint file, or the engine does not start.
+    """
+    if is_endpoint(model_path):
+        from tasks.core.engine.openai import OpenAIEngine
+
+        return OpenAIEngine(read_endpoint(model_path))
+    if backend == "vllm":
+        from tasks.core.engine.vllm import VllmEngine
+
+        return VllmEngine(
+            model_path,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            gpu_memory_utilization=gpu_memory_utilization,
+            kv_cache_gb=kv_cache_gb,
+            tensor_parallel=tensor_parallel,
+            batch_size=batch_size,
+        )
+    if backend == "transformers":
+        from tasks.core.engine.transformers import TransformersEngine
+
+        return TransformersEngine(
+            model_path,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            rows_per_call=rows_per_call or batch_size,
+            group_by_length=group_by_length,
+        )
+    raise EngineError(f"unknown engine {backend!r}; known: vllm, transformers")

@@ -1,0 +1,43 @@
+"""All that changes a model in place, in one order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.core.backbones import of_model
+from tasks.core.train.recompute import use_selective_checkpointing
+from tasks.core.train.shared_prefix import use_shared_prefix
+from tasks.core.train.varlen_attention import use_varlen_encoder
+
+
+def prepare(model: Any, *, packed: bool = False, varlen: bool = True, selective: bool = False) -> Any:
+    """Make an unwrapped model ready to read, and where asked to train; a second call adds what the first left out.
+
+    1. positions of tokens as released weights were trained, where transformers places them otherwise (a model from
+       `load_model` has them)
+    2. `packed`: attention over rows that hold several completions, and only predicting tokens leave the last layer;
+       with `varlen` through FlashAttention where that runs, an encoder's windows too
+    3. `selective`: blocks that keep fewer activations (`recompute.py`)
+
+    Args:
+        model: as loaded; changed in place.
+        packed: whether packed rows are to be read.
+        varlen: whether FlashAttention may be used.
+        selective: whether blocks run parts of themselves again in the backward pass.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: `packed`, and the model cannot read packed rows.
+    """
+    backbone = of_model(model)
+    backbone.use_positions(model)
+    if packed:
+        use_shared_prefix(model, varlen)
+        encoder = getattr(model.model, backbone.names.encoder[0])
+        if varlen and backbone.windowed_encoder and next(encoder.parameters()).is_cuda:
+            use_varlen_encoder(encoder)
+    if selective:
+        use_selective_checkpointing(model)
+    return model
