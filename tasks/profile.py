@@ -1,4 +1,4 @@
-"""Lay a profile over params.yaml: `python -m tasks.profile mini|video_r1_7b`.
+"""Lay a profile over params.yaml: `python -m tasks.profile mini|video_r1_7b [--start cot=FILE | sft=FOLDER]`.
 
 Prints each value that changes. A profile is a whole params file, so nothing of the old one stays; git has it.
 """
@@ -6,6 +6,8 @@ Prints each value that changes. A profile is a whole params file, so nothing of 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from tasks import params, paths
 from tasks.core.io.atomic import write_text
 
 PROFILES = Path("profiles")
+_START = re.compile(r"^start: \{.*\}\n", re.MULTILINE)
 
 
 class Change(NamedTuple):
@@ -64,18 +67,38 @@ def leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
         yield place, yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
 
 
+def started_at(text: str, start: str) -> str:
+    """A params file that begins elsewhere; `start` is "cot=FILE" or "sft=FOLDER".
+
+    Raises:
+        ProfileError: neither of these, or the text has not the one line of `start`.
+    """
+    at, equals, path = start.partition("=")
+    if at not in ("cot", "sft") or not equals or not path:
+        raise ProfileError(f"--start {start}: cot=FILE or sft=FOLDER is wanted")
+    text, count = _START.subn(lambda _: f"start: {{at: {at}, path: {json.dumps(path)}, media_root: null}}\n", text)
+    if count != 1:
+        raise ProfileError(f"the profile has {count} lines `start: {{..}}`, one is wanted")
+    return text
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Copy the profile; 0 when params.yaml holds it."""
     parser = argparse.ArgumentParser(prog="python -m tasks.profile", description="Lay a profile over params.yaml.")
     parser.add_argument("name", help="a file name in profiles/, without .yaml")
-    name = parser.parse_args(arguments).name
+    parser.add_argument(
+        "--start", metavar="cot=FILE | sft=FOLDER", help="begin with a file of reasoning, or with a checkpoint"
+    )
+    given = parser.parse_args(arguments)
     try:
-        source = find(name)
+        source = find(given.name)
         params.load(source)
+        text = source.read_text()
+        if given.start is not None:
+            text = started_at(text, given.start)
     except (ProfileError, params.ParamsError) as error:
         print(error, file=sys.stderr)
         return 1
-    text = source.read_text()
     old = yaml.safe_load(paths.PARAMS.read_text()) if paths.PARAMS.exists() else {}
     listed = changes(old or {}, yaml.safe_load(text))
     write_text(paths.PARAMS, text)

@@ -33,9 +33,9 @@ from measure.ablation.table import FIELDS, SKILL_FIELDS, markdown
 from tasks import grpo, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import folder_digest, work_key
 from tasks.core.io.errors import StageError
-from tasks.core.io.work import folder_digest, work_key
-from tasks.core.models.load import ModelError, checkpoint_digest, load_model, load_processor
+from tasks.core.models.load import ModelError, checkpoint_digest, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import Record, parse_record
 from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import clear
@@ -188,7 +188,8 @@ def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> t
     test = split("test", chosen.test_rows, TEST_SEED + seed, 0.0, params.ingest.workers)
     processor, model = load_processor(chosen.model), load_model(chosen.model, "float32", "cpu")
     settings, rollouts = arm(method, params.grpo), 0
-    with open_store(params.video.opening(), params.grpo.frame_cache_gb, params.video.decode_workers) as clips:
+    opening = params.video.opening() | frame_shape_in(chosen.model)._asdict()
+    with open_store(opening, params.grpo.frame_cache_gb, params.video.decode_workers) as clips:
         if settings is not None:
             model, rollouts = trained(model, processor, settings, clips, params, chosen, method, seed)
         scores = evaluate(

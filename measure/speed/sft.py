@@ -85,7 +85,7 @@ def measure(name: str, folder: str, turns: int, device: str) -> Found:
     import torch
 
     from measure.speed.clock import Clock, Peak
-    from tasks.core.models.load import load_model, load_processor
+    from tasks.core.models.load import frame_shape_in, load_model, load_processor
     from tasks.core.schemas.records import record_from_row
     from tasks.core.train.clips import open_store
     from tasks.sft.data import Collator, examples, most_visual_tokens, placing
@@ -97,7 +97,11 @@ def measure(name: str, folder: str, turns: int, device: str) -> Found:
     processor = load_processor(config.models["base"])
     model = load_model(config.models["base"], "float32", device)
     rows = examples(records, processor, **config.prompt.model_dump())
-    clips = open_store({**config.video.opening(), "disk_cache_gb": 0.0}, settings.frame_cache_gb, 0)
+    clips = open_store(
+        {**config.video.opening(), **frame_shape_in(config.models["base"])._asdict(), "disk_cache_gb": 0.0},
+        settings.frame_cache_gb,
+        0,
+    )
     collator = Collator(rows, processor, clips, _no_skip, placing(model, settings.padding_free))
     trainer = trainer_of(
         model,

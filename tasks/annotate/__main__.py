@@ -10,24 +10,28 @@ from tqdm import tqdm
 
 from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
+from tasks.annotate.given import given_metrics, given_rows
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import code_digests, file_digest, media_digest
 from tasks.core.io.tables import read_table, write_table
-from tasks.core.io.work import Work, WorkLog, begin_work, code_digests, file_digest, find_work, media_digest
-from tasks.core.models.load import checkpoint_digest
+from tasks.core.io.work import Work, WorkLog, begin_work, find_work
+from tasks.core.models.load import checkpoint_digest, frame_shape_in
 from tasks.core.schemas.records import COT_SCHEMA, RECORD_SCHEMA, Record, record_from_row
 from tasks.core.video import open_clip, tell_cache
 
-ASKING = ("engine", "models", "prompts", "text", "video")
+ASKING = ("backbones", "engine", "models", "prompts", "text", "video")
 """Packages of `core` that decide an answer before it is scored."""
 
 
 def main() -> int:
     """Annotate the train table of the params file."""
     config = params.load()
-    teacher = Path(config.models["teacher"])
+    if config.start.at != "teacher":
+        return take_given(config.start.at, str(config.start.path))
+    teacher = Path(config.teacher())
     records = [record_from_row(row) for row in read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)]
     log = WorkLog(begin_work(work_of(config, teacher, records)))
     answers = {row["problem_id"]: row for row in log.rows()}
@@ -48,9 +52,19 @@ def main() -> int:
     return 0
 
 
+def take_given(at: str, path: str) -> int:
+    """Ask nobody: the reasoning came with the records, or a checkpoint is taken that needs none."""
+    records = read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA) if at == "cot" else []
+    rows = given_rows(map(record_from_row, records))
+    write_table(paths.COT, rows, COT_SCHEMA)
+    write_json(paths.metrics("annotate"), given_metrics(rows, path))
+    print(f"annotate: skipped, start.at is {at}: {len(rows)} rows taken from {path}")
+    return 0
+
+
 def generate(config: params.Params, teacher: Path, left: list[Record], log: WorkLog) -> dict[int, dict[str, Any]]:
     """Answer the records that are left, logging each batch as it comes."""
-    read = partial(open_clip, **config.video.opening())
+    read = partial(open_clip, **config.video.opening(), **frame_shape_in(teacher)._asdict())
     answers: dict[int, dict[str, Any]] = {}
     with open_engine(model_path=teacher, **config.engine.model_dump()) as engine, bar(len(left)) as progress:
         for batch in answer_all(

@@ -5,18 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from PIL import Image
-
 from tasks import params, paths
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.questions import build_request
 from tasks.core.engine.types import EngineError
 from tasks.core.io.cli import run_stage
-from tasks.core.models.load import check_folder
+from tasks.core.models.load import check_folder, frame_shape_in
 from tasks.core.schemas.records import PROBLEM_TYPES, Record
 from tasks.core.text import answer_of, think_of
 from tasks.core.text.options import lettered
-from tasks.core.video import VideoError, open_clip
+from tasks.core.video import data_type_of, open_clip
 
 
 def main() -> int:
@@ -25,7 +23,8 @@ def main() -> int:
     config = params.load()
     check_folder(arguments.model)
     record = question(arguments.clip, arguments.question, arguments.options, arguments.type)
-    clip = open_clip(record.path, record.data_type, **config.video.opening())
+    opening = config.video.opening() | frame_shape_in(arguments.model)._asdict()
+    clip = open_clip(record.path, record.data_type, **opening)
     settings = config.engine.model_dump() | {"backend": arguments.engine, "batch_size": 1}
     with open_engine(model_path=arguments.model, **settings) as engine:
         request = build_request(engine, record, clip, key="ask", **config.prompt.model_dump(), seed=config.seed)
@@ -43,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tasks.ask", description=__doc__)
     parser.add_argument("clip", help="video or image file")
     parser.add_argument("question")
-    parser.add_argument("--model", type=Path, default=paths.GRPO_MODEL, help="Qwen2.5-VL checkpoint folder")
+    parser.add_argument("--model", type=Path, default=paths.GRPO_MODEL, help="checkpoint folder")
     parser.add_argument("--options", nargs="+", default=[], metavar="OPTION", help="lettered if they are not yet")
     parser.add_argument("--type", choices=PROBLEM_TYPES, help="multiple choice with options, else free-form")
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
@@ -63,21 +62,6 @@ def question(path: str, text: str, options: list[str], problem_type: str | None)
         solution="",
         path=path,
     )
-
-
-def data_type_of(path: str) -> str:
-    """Data type of a file: image if Pillow reads one still picture, else video (animations too).
-
-    Raises:
-        VideoError: no such file.
-    """
-    if not Path(path).is_file():
-        raise VideoError(path, "no such file")
-    try:
-        with Image.open(path) as image:
-            return "video" if getattr(image, "n_frames", 1) > 1 else "image"
-    except OSError:
-        return "video"
 
 
 def shown(text: str) -> str:

@@ -32,28 +32,19 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import Engine, EngineError
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import code_digests, file_digest, folder_digest, media_digest, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.io.work import (
-    Work,
-    WorkLog,
-    begin_work,
-    code_digests,
-    file_digest,
-    find_work,
-    folder_digest,
-    media_digest,
-    work_key,
-)
-from tasks.core.models.load import checkpoint_digest
+from tasks.core.io.work import Work, WorkLog, begin_work, find_work
+from tasks.core.models.load import checkpoint_digest, frame_shape_in
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row, truth_of
 from tasks.core.video import open_clip, tell_cache
 
 COMMANDS = ("rescore", "compare")
 OpenEngine = Callable[[], Engine]
 
-ASKING = ("engine", "models", "prompts", "text", "video")
+ASKING = ("backbones", "engine", "models", "prompts", "text", "video")
 """Packages of `core` that decide an answer before it is scored."""
 
 
@@ -166,11 +157,12 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
         seed=config.seed,
         views=tuple(section.views),
         frames=tuple(sorted(set(section.frames))),
-        sampling=Sampling(**video),
+        sampling=Sampling(**video, **frame_shape_in(folder)._asdict()),
         decoding=Decoding(**section.sampling.model_dump()),
         official_max_tokens=section.official_max_tokens,
         decode_workers=config.video.decode_workers,
         disk_cache_gb=config.video.disk_cache_gb,
+        read_limit_seconds=config.video.read_limit_seconds,
     )
 
 
@@ -232,7 +224,7 @@ def generate(
         for batch in answer_all(
             engine,
             left,
-            partial(open_clip, **config.video.opening()),
+            partial(open_clip, **config.video.opening(), **frame_shape_in(folder_of(config, name))._asdict()),
             decode_workers=config.video.decode_workers,
             views=views,
             batch_size=config.engine.batch_size,

@@ -60,6 +60,7 @@ def _read(group: list[Job], settings: Settings) -> Clip | VideoError:
             settings.sampling._replace(frames=frames),
             windowed=job.source.protocol == "official",
             disk_cache_gb=settings.disk_cache_gb,
+            read_limit_seconds=settings.read_limit_seconds,
         )
     except VideoError as error:
         return error

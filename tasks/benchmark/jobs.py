@@ -19,6 +19,7 @@ from tasks.benchmark.suites.base import Annotations, Ask, Decoding, Sample, Suit
 from tasks.benchmark.suites.video_r1 import read_file
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
+from tasks.core.video import LIMIT_SECONDS
 
 NO_FRAMES = 0
 """Frame cap of the view without video, which is the same at every cap."""
@@ -43,6 +44,8 @@ class Settings(NamedTuple):
     """Threads that decode a batch ahead; no part of a key."""
     disk_cache_gb: float = 0.0
     """Size of the cache of decoded frames, GiB; no part of a key."""
+    read_limit_seconds: float = LIMIT_SECONDS
+    """How long reading a small file may take; no part of a key."""
 
 
 class Source(NamedTuple):

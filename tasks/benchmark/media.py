@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from tasks.benchmark.suites.base import Sample
-from tasks.core.video import Clip, VideoError, open_clip, read_image, resize_clip
-from tasks.core.video.decode import decode_frames
-from tasks.core.video.sample import frame_count, frame_indices
+from tasks.core.video import LIMIT_SECONDS, Clip, open_clip
 
 SUFFIXES = (".mp4", ".MP4", ".webm", ".mkv", ".avi", ".mov", ".gif")
 _EDGE_BYTES = 1 << 16
 
 
 class Sampling(NamedTuple):
-    """Which frames, and how large; the fields of `params.Video`."""
+    """Which frames, and how large; the fields of `params.Video` and of the model's frame shape."""
 
     frames: int
     fps: float
     min_frames: int
     min_pixels: int
     max_pixels: int
+    side_factor: int = 28
+    fixed_side: int | None = None
 
 
 def locate(sample: Sample, root: Path) -> Path | None:
@@ -67,69 +64,28 @@ def stamp(path: Path | None) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_sample(sample: Sample, path: Path, sampling: Sampling, *, windowed: bool, disk_cache_gb: float = 0.0) -> Clip:
+def read_sample(
+    sample: Sample,
+    path: Path,
+    sampling: Sampling,
+    *,
+    windowed: bool,
+    disk_cache_gb: float = 0.0,
+    read_limit_seconds: float = LIMIT_SECONDS,
+) -> Clip:
     """The sample's clip, sampled and resized; with `windowed`, its annotated part alone.
 
-    Whole files go through the frame cache when it has a size; parts and folders of pictures are read each time.
+    Files go through the frame cache when it has a size; folders of pictures are read each time.
 
     Raises:
         VideoError: it does not decode, or the part holds fewer than two frames.
     """
-    window = sample.window if windowed else None
-    if path.is_dir():
-        clip = _read_folder(path, sample.frame_rate or sampling.fps, sampling, window)
-    elif window is not None:
-        clip = _read_part(path, sampling, window)
-    else:
-        kind = str(sample.extra.get("data_type", "video"))
-        return open_clip(str(path), kind, **sampling._asdict(), disk_cache_gb=disk_cache_gb)
-    try:
-        return resize_clip(clip, sampling.min_pixels, sampling.max_pixels)
-    except ValueError as error:
-        raise VideoError(path, str(error)) from error
-
-
-def part(total: int, rate: float, window: tuple[float, float]) -> tuple[int, int]:
-    """First and last frame of a part given in seconds, within the clip.
-
-    Raises:
-        ValueError: the part lies outside the clip or holds fewer than two frames.
-    """
-    first, last = max(0, round(window[0] * rate)), min(total - 1, round(window[1] * rate))
-    if last - first < 1:
-        raise ValueError(f"part {window[0]}-{window[1]} s of a clip of {total / rate:.2f} s has no two frames")
-    return first, last
-
-
-def _read_part(path: Path, sampling: Sampling, window: tuple[float, float]) -> Clip:
-    def choose(total: int, rate: float) -> list[int]:
-        if not rate > 0:
-            raise ValueError(f"frame rate {rate}")
-        return _within(part(total, rate, window), rate, sampling)
-
-    clip = decode_frames(path, choose)
-    return _rescaled(clip)
-
-
-def _read_folder(path: Path, rate: float, sampling: Sampling, window: tuple[float, float] | None) -> Clip:
-    pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    try:
-        span = part(len(pictures), rate, window) if window else (0, len(pictures) - 1)
-        indices = _within(span, rate, sampling)
-        frames = np.stack([read_image(pictures[index]).frames[0] for index in indices])
-    except ValueError as error:
-        raise VideoError(path, f"folder of {len(pictures)} pictures: {error}") from error
-    return _rescaled(Clip(frames, indices, rate, rate, len(pictures) / rate))
-
-
-def _within(span: tuple[int, int], rate: float, sampling: Sampling) -> list[int]:
-    """Video-R1's sampling rule on the frames first..last."""
-    first, total = span[0], span[1] - span[0] + 1
-    count = frame_count(total, rate, frames=sampling.frames, fps=sampling.fps, min_frames=sampling.min_frames)
-    return [first + index for index in frame_indices(total, count)]
-
-
-def _rescaled(clip: Clip) -> Clip:
-    """The clip with the sampling rate of its part: what M-RoPE's time scale is made of."""
-    span = clip.indices[-1] - clip.indices[0] + 1
-    return dataclasses.replace(clip, sample_fps=len(clip.indices) / span * clip.source_fps)
+    return open_clip(
+        str(path),
+        str(sample.extra.get("data_type", "video")),
+        **sampling._asdict(),
+        window_seconds=sample.window if windowed else None,
+        folder_rate=sample.frame_rate,
+        disk_cache_gb=disk_cache_gb,
+        read_limit_seconds=read_limit_seconds,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.benchmark.jobs import Settings, Source, decoding_of
 from tasks.benchmark.suites.base import Decoding, Published, Sample, Suite
-from tasks.core.io.work import file_digest
+from tasks.core.io.digests import file_digest
 
 FAULTS_SHOWN = 20
 PUBLISHED_PIXELS = 256 * 28 * 28

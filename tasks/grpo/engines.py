@@ -15,6 +15,7 @@ import torch
 from trl.models import unwrap_model_for_generation
 
 from tasks.core.engine.sampler import RowSampler, generation_settings
+from tasks.core.text import opened_by
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
 from tasks.grpo.data import View
@@ -99,15 +100,20 @@ class TransformersRollouts:
                 sharded=sharded,
                 drop_ended=self._drop_ended,
             )
-        return [[answer_of_ids(ids, self._tokenizer, self._ends) for ids in group] for group in sampled]
+        return [
+            [answer_of_ids(ids, self._tokenizer, self._ends, opening=opened_by(ask.text)) for ids in group]
+            for ask, group in zip(asks, sampled, strict=True)
+        ]
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def answer_of_ids(ids: list[int], tokenizer: Any, ends: Sequence[int], logps: list[float] | None = None) -> Answer:
-    """Sampled tokens as an answer."""
-    text = tokenizer.decode(ids, skip_special_tokens=True)
+def answer_of_ids(
+    ids: list[int], tokenizer: Any, ends: Sequence[int], logps: list[float] | None = None, opening: str = ""
+) -> Answer:
+    """Sampled tokens as an answer, read behind what the prompt opened (`text.opened_by`)."""
+    text = opening + tokenizer.decode(ids, skip_special_tokens=True)
     return Answer(ids, text, not ids or ids[-1] not in ends, logps)
 
 

@@ -28,6 +28,7 @@ from tasks.core.backbones import of_processor
 from tasks.core.engine.types import EngineError, Request
 from tasks.core.engine.vllm import device_options, prompt, sampling_params, set_environment, start
 from tasks.core.io.errors import reason_of
+from tasks.core.text import opened_by
 from tasks.grpo.engines import Ask, answer_of_ids
 from tasks.grpo.rollout import Answer
 
@@ -137,7 +138,7 @@ class VllmRollouts:
             raise
         except (VLLMError, RuntimeError, AssertionError, ValueError) as error:
             raise DeadEngineError(f"{type(error).__name__}: {reason_of(error)}") from error
-        return [[self._read(next(outputs)) for _ in ask.seeds] for ask in asks]
+        return [[self._read(next(outputs), opened_by(ask.text)) for _ in ask.seeds] for ask in asks]
 
     def sync(self, model: Any, version: int) -> None:
         """Give the engine the weights of `model` and check that it has them.
@@ -179,11 +180,11 @@ class VllmRollouts:
                 )
         return self._llm.generate(requests, params, use_tqdm=False)
 
-    def _read(self, output: Any) -> Answer:
+    def _read(self, output: Any, opening: str) -> Answer:
         [found] = output.outputs
         ids = list(found.token_ids)
         logps = [position[token].logprob for position, token in zip(found.logprobs, ids, strict=True)]
-        return answer_of_ids(ids, self._tokenizer, self._ends, logps)
+        return answer_of_ids(ids, self._tokenizer, self._ends, logps, opening)
 
 
 class DeadEngineError(EngineError):

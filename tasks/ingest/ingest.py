@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from tasks.core.io.rows import RawRow, read_rows
-from tasks.core.schemas.records import PROBLEM_TYPES, Record
+import pyarrow as pa
+
+from tasks.core.io.rows import RawRow
+from tasks.core.schemas.records import PROBLEM_TYPES
 from tasks.core.world import make_split
 from tasks.ingest.manifest import OK, MediaRow, Medium
-from tasks.ingest.parse import Candidate, Parsed, Quarantined, parse_rows, table_id
-from tasks.ingest.sources import SourceError, draw_rows
+from tasks.ingest.parse import Candidate, Quarantined, parse_rows
+from tasks.ingest.pool import counts_of, media_of
+from tasks.ingest.root import MediaRoot
+from tasks.ingest.sources import FORMATS, SourceError, draw_rows
 
 SPLITS = ("train", "rl", "test")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class Sorted(NamedTuple):
-    """Candidates whose medium decodes, and the others."""
-
-    candidates: list[Candidate]
-    quarantined: list[Quarantined]
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -42,7 +39,7 @@ def check_names(names: Sequence[str]) -> None:
 
 def render_world(
     *, name: str, split: str, rows: int | None, seed: int, shortcut_bias: float, media_dir: Path, workers: int
-) -> Parsed:
+) -> Iterator[Candidate | Quarantined]:
     """Render a world source under `media_dir`/`name` and parse what it made, as any other source.
 
     Raises:
@@ -53,13 +50,13 @@ def render_world(
     root = media_dir / name
     raw = make_split(root, rows, seed, shortcut_bias=shortcut_bias, workers=workers, label=name)
     numbered = [RawRow(i, value) for i, value in enumerate(raw)]
-    return parse_rows(numbered, source=name, split=split, media_root=root)
+    return parse_rows(numbered, source=name, split=split, media_root=MediaRoot(root, name))
 
 
-def read_video_r1(
-    *, name: str, split: str, annotations: str | None, media_root: str | None, rows: int | None, seed: int
-) -> Parsed:
-    """Read a source in Video-R1's format.
+def read_source(
+    *, name: str, format: str, split: str, annotations: str | None, media_root: str | None, rows: int | None, seed: int
+) -> Iterator[Candidate | Quarantined]:
+    """Read a source that lies in files.
 
     Raises:
         SourceError: `annotations` or `media_root` is not given, or no such media root.
@@ -67,59 +64,27 @@ def read_video_r1(
     """
     if annotations is None or media_root is None:
         absent = "annotations" if annotations is None else "media_root"
-        raise SourceError(f"ingest.sources: '{name}': a video_r1 source needs `{absent}`")
-    drawn = draw_rows(list(read_rows(Path(annotations))), rows, seed)
-    return parse_rows(drawn, source=name, split=split, media_root=Path(media_root))
+        raise SourceError(f"ingest.sources: '{name}': a {format} source needs `{absent}`")
+    root = Path(media_root)
+    checked = MediaRoot(root, name)
+    drawn = draw_rows(partial(FORMATS[format], Path(annotations), root), rows, seed)
+    return parse_rows(drawn, source=name, split=split, media_root=checked)
 
 
-def drop_undecodable(candidates: Iterable[Candidate], media: Mapping[Medium, MediaRow]) -> Sorted:
-    """Part the candidates by the status of their medium."""
-    parted = Sorted([], [])
-    for candidate in candidates:
-        status = media[medium_of(candidate.record)].status
-        if status == OK:
-            parted.candidates.append(candidate)
-        else:
-            parted.quarantined.append(candidate.refuse("media", "path", status))
-    return parted
-
-
-def number_records(candidates: Iterable[Candidate], sources: Sequence[str]) -> list[Record]:
-    """Records of a table under their numbers and the names of their sources; `sources` in the order of params.yaml."""
-    places = {name: place for place, name in enumerate(sources)}
-    return [
-        dataclasses.replace(
-            candidate.record,
-            problem_id=table_id(candidate.record.problem_id, candidate.source, places[candidate.source]),
-            source=candidate.source,
-        )
-        for candidate in candidates
-    ]
-
-
-def medium_of(record: Record) -> Medium:
-    """File of a record."""
-    return Medium(record.path, record.data_type)
+def undecodable(table: pa.Table, media: Mapping[Medium, MediaRow]) -> list[tuple[int, str]]:
+    """(index, reason) of every row whose medium does not decode."""
+    statuses = ((index, media[medium].status) for index, medium in enumerate(media_of(table)))
+    return [(index, status) for index, status in statuses if status != OK]
 
 
 def summarise(
-    tables: Mapping[str, Sequence[Record]], media: Iterable[MediaRow], quarantined: Sequence[Quarantined]
+    tables: Mapping[str, pa.Table], media: Iterable[MediaRow], quarantined: Sequence[Quarantined]
 ) -> dict[str, Any]:
     """Counts for reports/ingest/metrics.json."""
-    splits = {}
-    for split, records in tables.items():
-        types = Counter(record.problem_type for record in records)
-        video = sum(record.data_type == "video" for record in records)
-        splits[split] = {
-            "rows": len(records),
-            "video": video,
-            "image": len(records) - video,
-            "by_type": {name: types[name] for name in PROBLEM_TYPES},
-        }
     statuses = [row.status for row in media]
     by_kind = Counter(row.kind for row in quarantined)
     return {
-        **splits,
+        **{split: counts_of(table, PROBLEM_TYPES) for split, table in tables.items()},
         "media": {"files": len(statuses), "undecodable": sum(status != OK for status in statuses)},
         "quarantined": {"rows": len(quarantined), "by_kind": dict(sorted(by_kind.items()))},
     }

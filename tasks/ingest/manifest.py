@@ -1,21 +1,27 @@
-"""Checking media files: every file once, in parallel; a file that crashes the decoder costs itself only."""
+"""Checking media files: every file once, in parallel, and no file again that is known by its content.
+
+stat known (path, size, time of change)   its facts, nothing read
+content known (SHA-256, data type)        hashed only: a copy, a moved or a rendered file
+new                                       hashed and probed, in a child that a bad file may hang or crash
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from tasks.core.video import VideoError, probe
+from tasks.core.video import LIMIT_SECONDS, MediaInfo, ReaderError, VideoError, file_sha256, guarded, probe
+from tasks.ingest.facts import KnownMedia, Stat
 
 OK = "ok"
-_CRASHED = "the decoder crashed"
+BATCH = 1024
+"""Files handed to the threads at once."""
 
 
 class Medium(NamedTuple):
@@ -38,55 +44,83 @@ class MediaRow:
     width: int | None = None
     height: int | None = None
     codec: str | None = None
+    duration_seconds: float | None = None
     status: str = OK
 
 
-def check_media(media: Iterable[Medium], workers: int) -> dict[Medium, MediaRow]:
-    """Hash and probe every distinct medium, `workers` at a time; order follows `media`."""
-    distinct = list(dict.fromkeys(media))
-    if workers == 1 or len(distinct) < 2:
-        rows: Iterator[MediaRow] = map(check_medium, distinct)
-        return dict(zip(distinct, tqdm(rows, total=len(distinct), desc="check media", unit="file"), strict=True))
-    checked = _in_parallel(distinct, workers)
-    for medium in distinct:
-        if medium not in checked:
-            checked[medium] = _alone(medium)
-    return {medium: checked[medium] for medium in distinct}
+@dataclasses.dataclass
+class Work:
+    """What checking took."""
+
+    hashed: int = 0
+    probed: int = 0
 
 
-def check_medium(medium: Medium) -> MediaRow:
-    """Hash and probe one file; why it does not decode is in `status`."""
-    path = Path(medium.path)
-    digest, size = _sha256(path), path.stat().st_size
-    try:
-        info = probe(path, medium.data_type)
-    except VideoError as error:
-        return MediaRow(medium.path, medium.data_type, digest, size, status=error.reason)
-    return MediaRow(medium.path, medium.data_type, digest, size, *info)
+class Checker:
+    """Checks files and keeps what it learns."""
 
+    def __init__(self, known: KnownMedia, limit_seconds: float = LIMIT_SECONDS) -> None:
+        """Set up.
 
-def _in_parallel(media: list[Medium], workers: int) -> dict[Medium, MediaRow]:
-    """Check media until done or until a worker dies; what is missing then was not checked."""
-    checked: dict[Medium, MediaRow] = {}
-    with ProcessPoolExecutor(workers) as pool, tqdm(total=len(media), desc="check media", unit="file") as bar:
-        try:
-            for medium, row in zip(media, pool.map(check_medium, media, chunksize=8), strict=True):
-                checked[medium] = row
-                bar.update()
-        except BrokenProcessPool:
-            bar.write("a worker died on a media file; checking the rest one at a time")
-    return checked
+        Args:
+            known: facts of earlier runs; new ones are added.
+            limit_seconds: how long a small file may take; see `guarded`.
+        """
+        self.work = Work()
+        self._known, self._limit_seconds = known, limit_seconds
+        self._counting = threading.Lock()
 
-
-def _alone(medium: Medium) -> MediaRow:
-    try:
-        with ProcessPoolExecutor(1) as pool:
-            return pool.submit(check_medium, medium).result()
-    except BrokenProcessPool:
+    def check(self, medium: Medium) -> MediaRow:
+        """Facts of one file; why it does not decode is in `status`."""
         path = Path(medium.path)
-        return MediaRow(medium.path, medium.data_type, _sha256(path), path.stat().st_size, status=_CRASHED)
+        try:
+            state = path.stat()
+        except OSError as error:
+            return MediaRow(medium.path, medium.data_type, "", 0, status=f"cannot be opened: {error.strerror}")
+        stat = Stat(medium.path, medium.data_type, state.st_size, state.st_mtime_ns)
+        unchanged = self._known.by_stat(stat)
+        if unchanged is not None:
+            return MediaRow(**unchanged)
+        try:
+            digest = guarded(file_sha256, path, limit_seconds=self._limit_seconds)
+        except VideoError as error:
+            return MediaRow(medium.path, medium.data_type, "", state.st_size, status=error.reason)
+        self._count(hashed=1)
+        facts = self._known.by_content(digest, medium.data_type)
+        if facts is not None:
+            row = MediaRow(**{**facts, "path": medium.path})
+        else:
+            row, is_lasting = self._probe(medium, digest, state.st_size)
+            if not is_lasting:
+                return row
+        self._known.add(stat, dataclasses.asdict(row))
+        return row
+
+    def _probe(self, medium: Medium, digest: str, size_bytes: int) -> tuple[MediaRow, bool]:
+        """The row, and whether it may be kept: a file that took too long may do better on another day."""
+        self._count(probed=1)
+        try:
+            info: MediaInfo = guarded(probe, medium.path, medium.data_type, limit_seconds=self._limit_seconds)
+        except VideoError as error:
+            row = MediaRow(medium.path, medium.data_type, digest, size_bytes, status=error.reason)
+            return row, not isinstance(error, ReaderError)
+        return MediaRow(medium.path, medium.data_type, digest, size_bytes, **info._asdict()), True
+
+    def _count(self, hashed: int = 0, probed: int = 0) -> None:
+        with self._counting:
+            self.work.hashed += hashed
+            self.work.probed += probed
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def check_media(media: Iterable[Medium], workers: int, checker: Checker) -> dict[Medium, MediaRow]:
+    """Check every distinct medium, `workers` at a time; order follows `media`."""
+    distinct = list(dict.fromkeys(media))
+    rows = _in_threads(distinct, workers, checker)
+    return dict(zip(distinct, tqdm(rows, total=len(distinct), desc="check media", unit="file"), strict=True))
+
+
+def _in_threads(media: Sequence[Medium], workers: int, checker: Checker) -> Iterator[MediaRow]:
+    # Threads only wait: each has a child process of its own, which reads.
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(media), BATCH):
+            yield from pool.map(checker.check, media[start : start + BATCH])

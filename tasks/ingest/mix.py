@@ -5,22 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from tasks.ingest.parse import Candidate
 
-
-def mix_media(candidates: Sequence[Candidate], video_share: float | None, seed: int) -> list[Candidate]:
-    """Largest subset, drawn by `seed` and in the given order, of which `video_share` are videos; None keeps all.
+def mix_media(data_types: Sequence[str], video_share: float | None, seed: int) -> list[int] | None:
+    """Places of the largest subset, drawn by `seed`, of which `video_share` are videos; in order; None keeps all.
 
     A share the rows cannot give (no image rows for a share below 1, no videos above 0) leaves nothing.
     """
     if video_share is None:
-        return list(candidates)
-    video = [i for i, c in enumerate(candidates) if c.record.data_type == "video"]
-    image = [i for i, c in enumerate(candidates) if c.record.data_type == "image"]
+        return None
+    video = [i for i, data_type in enumerate(data_types) if data_type == "video"]
+    image = [i for i, data_type in enumerate(data_types) if data_type == "image"]
     n_video, n_image = _counts(len(video), len(image), video_share)
     random_ = random.Random(seed)
-    kept = sorted(random_.sample(video, n_video) + random_.sample(image, n_image))
-    return [candidates[i] for i in kept]
+    return sorted(random_.sample(video, n_video) + random_.sample(image, n_image))
 
 
 def _counts(video: int, image: int, share: float) -> tuple[int, int]:

@@ -5,7 +5,7 @@ Unknown keys are refused with the nearest valid name. Nothing here imports torch
 
 from tasks.params.benchmark import Benchmark, Judge, Report, SuiteRun
 from tasks.params.common import Engine, Prompt, Sampling, Section, Video
-from tasks.params.data import Annotate, Filter, Ingest, Source, Validate
+from tasks.params.data import Annotate, Filter, Ingest, Source, Start, Validate, sources_of
 from tasks.params.grpo import Grpo, Length, Lora
 from tasks.params.read import Params, ParamsError, load
 from tasks.params.sft import Sft
@@ -30,9 +30,11 @@ __all__ = [
     "Sft",
     "Skill",
     "Source",
+    "Start",
     "SuiteRun",
     "Validate",
     "Video",
     "World",
     "load",
+    "sources_of",
 ]

@@ -37,10 +37,12 @@ class Video(Section):
     """Decoded and resized frames kept under .cache/frames for all stages, GiB; 0 decodes anew in every stage."""
     decode_workers: int = Field(1, ge=0)
     """Threads that decode ahead while a model computes, in each process; 0 decodes a clip when it is asked for."""
+    read_limit_seconds: float = Field(60.0, gt=0)
+    """A file that takes longer to read is left out as hanging; a large one gets a second more for each MiB."""
 
     def sampling(self) -> dict[str, Any]:
         """What decides a clip's pixels: the fields that belong in keys, and the ones that dvc.yaml names."""
-        return self.model_dump(exclude={"disk_cache_gb", "decode_workers"})
+        return self.model_dump(exclude={"disk_cache_gb", "decode_workers", "read_limit_seconds"})
 
     def opening(self) -> dict[str, Any]:
         """Arguments of `open_clip`."""

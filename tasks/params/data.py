@@ -9,20 +9,35 @@ from pydantic import Field
 from tasks.params.common import Sampling, Section
 
 
+class Start(Section):
+    """Where the road to the policy begins: what stands before is not computed."""
+
+    at: Literal["teacher", "cot", "sft"] = "teacher"
+    """`teacher`: a teacher annotates the train records. `cot`: a file holds the reasoning; it takes the place of the
+    train sources, and annotate asks nobody. `sft`: a checkpoint is taken as models/sft; annotate, filter and sft do
+    nothing."""
+    path: str | None = None
+    """Folder of the teacher (models.teacher), file of reasoning under data_root, or folder of the checkpoint."""
+    media_root: str | None = None
+    """`cot`: folder that the file's paths are relative to; null takes that of the train sources."""
+
+
 class Source(Section):
     """One source of records."""
 
     name: str
-    format: Literal["world", "video_r1"]
-    """`world`: rendered here. `video_r1`: a JSON array, JSONL or parquet file in Video-R1's record format."""
+    format: Literal["world", "video_r1", "video_r1_cot", "table", "llava", "next_qa", "clevrer"]
+    """`world`: rendered here. `video_r1`: a JSON array, JSONL or parquet file in Video-R1's record format.
+    `video_r1_cot`: the same with reasoning in `process`. `table`: a CSV or TSV file beside a folder of clips. `llava`:
+    conversations. `next_qa`, `clevrer`: the published files of these."""
     split: Literal["train", "rl", "test"]
     """Which table the records go to: annotated by the teacher, used for RL, or held out."""
     annotations: str | None = None
-    """`video_r1`: path of the record file."""
+    """All but `world`: path of the record file."""
     media_root: str | None = None
-    """`video_r1`: folder that record paths are relative to; nothing outside it is read."""
+    """All but `world`: folder that record paths are relative to; nothing outside it is read."""
     rows: int | None = Field(None, ge=1)
-    """`world`: how many rows to render. `video_r1`: at most this many rows, drawn by `seed`."""
+    """`world`: how many rows to render. Others: at most this many rows, drawn by `seed`."""
     seed: int = 0
     """`world`: scene seed; splits must use different seeds."""
     shortcut_bias: float = Field(0.0, ge=0, le=1)
@@ -35,6 +50,24 @@ class Ingest(Section):
     """Share of video rows in train and rl after mixing; null keeps what the sources hold."""
     workers: int = Field(2, ge=1)
     """Processes that render, decode and hash."""
+    read_limit_seconds: float = Field(60.0, gt=0)
+    """As `video.read_limit_seconds`, while files are checked."""
+
+
+def sources_of(start: Start, ingest: Ingest) -> list[Source]:
+    """Sources that ingest reads: those of its section, or the file of reasoning in place of the train sources."""
+    if start.at != "cot":
+        return ingest.sources
+    trained = [source for source in ingest.sources if source.split == "train"]
+    roots = {source.media_root for source in trained if source.media_root}
+    reasoning = Source(
+        name="start",
+        format="video_r1_cot",
+        split="train",
+        annotations=start.path,
+        media_root=start.media_root or (roots.pop() if len(roots) == 1 else None),
+    )
+    return [reasoning, *(source for source in ingest.sources if source.split != "train")]
 
 
 class Validate(Section):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from tasks import paths
 from tasks.params.benchmark import Benchmark, Report
 from tasks.params.common import Engine, Prompt, Section, Video
-from tasks.params.data import Annotate, Filter, Ingest, Validate
+from tasks.params.data import Annotate, Filter, Ingest, Start, Validate, sources_of
 from tasks.params.grpo import Grpo
 from tasks.params.sft import Sft
 from tasks.params.world import World
@@ -31,6 +31,7 @@ class Params(Section):
     """Folder of the record files of `video_r1` sources; a change in it reruns ingest. Media may lie elsewhere."""
     models: dict[str, str]
     """Model name -> folder. `base` and `teacher` are inputs; every name is a row of the benchmark."""
+    start: Start = Start()
     prompt: Prompt = Prompt()
     video: Video = Video()
     engine: Engine = Engine()
@@ -43,6 +44,10 @@ class Params(Section):
     grpo: Grpo = Grpo()
     benchmark: Benchmark = Benchmark()
     report: Report = Report()
+
+    def teacher(self) -> str:
+        """Folder of the teacher; the caller has seen that it is asked."""
+        return self.start.path or self.models["teacher"]
 
 
 def load(path: Path = paths.PARAMS) -> Params:
@@ -63,12 +68,29 @@ def load(path: Path = paths.PARAMS) -> Params:
         loaded = Params.model_validate(raw)
     except ValidationError as error:
         raise ParamsError("\n".join(_explain(path, item) for item in error.errors())) from error
-    for number, source in enumerate(loaded.ingest.sources):
-        if source.annotations is not None and not Path(source.annotations).is_relative_to(loaded.data_root):
-            place = f"ingest.sources.{number}.annotations: {source.annotations}"
-            reason = f"lies outside data_root ({loaded.data_root}); DVC would not see it change"
-            raise ParamsError(f"{path}: {place} {reason}")
+    for place, problem in _problems(loaded):
+        raise ParamsError(f"{path}: {place}: {problem}")
     return loaded
+
+
+def _problems(loaded: Params) -> Iterator[tuple[str, str]]:
+    """(place, what is wrong) of values that do not go together."""
+    files = [
+        (f"ingest.sources.{number}.annotations", source.annotations)
+        for number, source in enumerate(loaded.ingest.sources)
+    ]
+    start = loaded.start
+    if start.at == "cot":
+        files.append(("start.path", start.path))
+    for place, file in files:
+        if file is not None and not Path(file).is_relative_to(loaded.data_root):
+            yield place, f"{file} lies outside data_root ({loaded.data_root}); DVC would not see it change"
+    if start.at != "teacher" and start.path is None:
+        yield "start.path", f"missing; starting at {start.at} needs it"
+    if start.at == "teacher" and start.path not in (None, loaded.models.get("teacher")):
+        yield "start.path", f"{start.path} is not models.teacher ({loaded.models.get('teacher')})"
+    if start.at == "cot" and sources_of(start, loaded.ingest)[0].media_root is None:
+        yield "start.media_root", "missing, and the train sources have not one media root that could be taken"
 
 
 def _explain(path: Path, item: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.core.io.seeds import derive_seed
-from tasks.core.video import Clip, VideoError, read_media, shuffle_clip, shuffle_order
+from tasks.core.video import Clip, VideoError, open_media, shuffle_clip, shuffle_order
 from tasks.report.examples import Row
 from tasks.report.page import Pictures
 from tasks.report.strips import Frame, strip
@@ -23,7 +23,7 @@ def open_strips(
         shuffle_seed: Run seed; given, the clip is also shown in the benchmark's shuffled order.
     """
     try:
-        clip = read_media(record["path"], record["data_type"], frames=frames, fps=fps, min_frames=min_frames)
+        clip = open_media(record["path"], record["data_type"], frames=frames, fps=fps, min_frames=min_frames)
     except VideoError as error:
         return Pictures([], [], 0, f"no picture: {error}")
     if shuffle_seed is None:
@@ -39,5 +39,4 @@ def shuffled_view(clip: Clip, problem_id: int, seed: int) -> Clip:
 
 
 def _strip(clip: Clip, count: int) -> list[Frame]:
-    seconds = [index / clip.source_fps for index in clip.indices] if clip.source_fps else []
-    return strip(clip.frames, seconds, count)
+    return strip(clip.frames, clip.seconds if clip.source_fps else [], count)

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import code_digests, file_digest, folder_digest
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.io.work import Work, code_digests, file_digest, find_work, folder_digest
-from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.io.work import Work, find_work
+from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.params import Params, ParamsError, load
+from tasks.sft.given import take_checkpoint
 
 HERE = Path(__file__).parent
-CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "text", "train", "video"))]
+CODE = [HERE, *(HERE.parent / "core" / name for name in ("backbones", "models", "prompts", "text", "train", "video"))]
 """What a checkpoint depends on besides data and parameters."""
 
 
 def main() -> int:
     """Train, then write model, metrics and curve."""
     params = load()
+    if params.start.at == "sft":
+        return take_given(Path(str(params.start.path)))
     base = Path(params.models["base"])
     rows = read_table(paths.SFT_ROWS, SFT_SCHEMA)
     processor = load_processor(base)
@@ -47,7 +52,8 @@ def main() -> int:
         print(f"sft: row left out: {row}: {reason}", file=sys.stderr)
 
     table = examples([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
-    with open_store(params.video.opening(), params.sft.frame_cache_gb, params.video.decode_workers) as clips:
+    opening = params.video.opening() | frame_shape_in(base)._asdict()
+    with open_store(opening, params.sft.frame_cache_gb, params.video.decode_workers) as clips:
         result = train(
             model,
             processor,
@@ -76,6 +82,17 @@ def main() -> int:
     done = result.metrics
     print(f"sft: {done['steps']} steps on {len(rows)} rows, loss {done['loss']:.3f} -> {paths.SFT_MODEL}")
     tell_cache("sft")
+    return 0
+
+
+def take_given(checkpoint: Path) -> int:
+    """Take a checkpoint as the outcome; of several processes the first does it."""
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    files = take_checkpoint(checkpoint, paths.SFT_MODEL)
+    write_text(paths.curve("sft"), "step,loss\n")
+    write_json(paths.metrics("sft"), {"steps": 0, "skipped_rows": 0, "taken_from": str(checkpoint)})
+    print(f"sft: skipped, start.at is sft: {files} files of {checkpoint} -> {paths.SFT_MODEL}")
     return 0
 
 

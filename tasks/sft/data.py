@@ -13,7 +13,7 @@ from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import clip_tokens, prompt_text
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record, texts_of
-from tasks.core.text import spelled
+from tasks.core.text import behind_opening, spelled
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.padding_free import Placer, join, placer
 from tasks.core.train.rows import EncodedPrompt, Media, encode_prompt, grids, pad_rows, pixels, text_only
@@ -35,14 +35,11 @@ class Example(NamedTuple):
 
 def examples(records: Sequence[Record], processor: Any, *, template: str, system: str) -> list[Example]:
     """Render every record in the prompt that RL and the benchmark use."""
-    return [
-        Example(
-            record,
-            prompt_text(processor, messages(record, template=template, system=system)),
-            sft_target(record.process, record.solution),
-        )
-        for record in records
-    ]
+    rows = []
+    for record in records:
+        prompt = prompt_text(processor, messages(record, template=template, system=system))
+        rows.append(Example(record, prompt, behind_opening(prompt, sft_target(record.process, record.solution))))
+    return rows
 
 
 class Collator:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from tasks.core.schemas.gx import CheckResult
 
 SUITES = ("records", "cot", "sft", "predictions")
-PASS, FAIL = "pass", "fail"
+NOT_NEEDED_BY_A_CHECKPOINT = ("cot", "sft")
+"""Suites over what only a training of SFT reads."""
+PASS, FAIL, SKIP = "pass", "fail", "skip"
 
 
 class Gate(NamedTuple):
@@ -37,8 +39,17 @@ class Gate(NamedTuple):
     """For each frame, the column that names a row in the report."""
 
 
-def open_gate(suite: str, *, max_quarantined_share: float, min_rows: int) -> Gate:
+NOTHING = Gate({}, [], {})
+
+
+def open_gate(suite: str, *, max_quarantined_share: float, min_rows: int, trains: bool = True) -> Gate:
     """Read the tables of a suite.
+
+    Args:
+        suite: its name.
+        max_quarantined_share: `records` fails above this share of quarantined rows.
+        min_rows: fewest rows of a table.
+        trains: whether SFT reads the train table; if not, that may be empty.
 
     Raises:
         TableError: a table is missing or not of its schema.
@@ -50,16 +61,22 @@ def open_gate(suite: str, *, max_quarantined_share: float, min_rows: int) -> Gat
     else:
         checks = getattr(suites, f"{suite}_suite")(min_rows=min_rows)
     tables, keys = openers[suite]()
+    if suite == "records" and not trains:
+        counts = tables["tables"]
+        tables["tables"] = counts[counts["name"] != "train"]
     return Gate(tables, checks, keys)
 
 
-def report_of(suite: str, gate: Gate, results: Sequence[CheckResult]) -> dict[str, Any]:
-    """JSON report: the same tables give the same report, so nothing in it tells one run from another."""
+def report_of(suite: str, gate: Gate, results: Sequence[CheckResult], *, verdict: str | None = None) -> dict[str, Any]:
+    """JSON report: the same tables give the same report, so nothing in it tells one run from another.
+
+    `verdict` overrules what the results say.
+    """
     failed = [result for result in results if not result.success]
     critical = [result.name for result in failed if result.severity == suites.CRITICAL]
     return {
         "suite": suite,
-        "verdict": FAIL if critical else PASS,
+        "verdict": verdict or (FAIL if critical else PASS),
         "rows": {name: len(frame) for name, frame in gate.frames.items()},
         "checks": len(results),
         "failed_critical": critical,

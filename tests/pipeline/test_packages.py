@@ -18,7 +18,7 @@ def test_what_is_imported_is_declared():
     declared = {re.match(r"[\w-]+", each).group() for each in listed}
     distributions = metadata.packages_distributions()
     missing = set()
-    folders = ("flows", "tasks", "measure", "tests")
+    folders = ("flows", "tasks", "measure", "examples", "tests")
     for path in itertools.chain(*(ROOT.joinpath(folder).rglob("*.py") for folder in folders)):
         for name in imported(path) - set(sys.stdlib_module_names):
             owners = {each.lower().replace("_", "-") for each in distributions.get(name, [])}

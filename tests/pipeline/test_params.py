@@ -116,6 +116,22 @@ MINIMAL = {"models": {"base": "b"}, "ingest": {"sources": [{"name": "w", "format
             "ingest.sources.0.annotations: elsewhere/x.json lies outside data_root (data/raw)",
             id="a record file that DVC would not see",
         ),
+        pytest.param({"start": {"at": "sft"}}, "start.path: missing; starting at sft needs it", id="start of nothing"),
+        pytest.param(
+            {"start": {"at": "cot", "path": "elsewhere/x.json", "media_root": "m"}},
+            "start.path: elsewhere/x.json lies outside data_root (data/raw)",
+            id="a file of reasoning that DVC would not see",
+        ),
+        pytest.param(
+            {"start": {"at": "cot", "path": "data/raw/x.json"}},
+            "start.media_root: missing, and the train sources have not one media root that could be taken",
+            id="reasoning without a media root",
+        ),
+        pytest.param(
+            {"start": {"at": "teacher", "path": "models/a"}, "models": {"base": "b", "teacher": "models/b"}},
+            "start.path: models/a is not models.teacher (models/b)",
+            id="two teachers",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(tmp_path, edit, text):
@@ -164,6 +180,21 @@ def test_a_profile_is_laid_over_params_and_the_changes_are_told(project, capsys)
 def test_the_same_profile_changes_nothing(project, capsys):
     assert profile.main(["mini"]) == 0
     assert capsys.readouterr().out == "params.yaml is now profiles/mini.yaml (0 values changed)\n"
+
+
+def test_a_profile_may_begin_with_a_file_of_reasoning(project, capsys):
+    assert profile.main(["video_r1_7b", "--start", "cot=data/raw/x.json"]) == 0
+    start = params.load(project / "params.yaml").start
+    assert (start.at, start.path) == ("cot", "data/raw/x.json")
+    [first, *_] = params.sources_of(start, params.load(project / "params.yaml").ingest)
+    assert (first.format, first.split, first.media_root) == ("video_r1_cot", "train", "data/media/Video-R1-data")
+    assert "start.path: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("start", ["cot", "cot=", "rl=models/x", "=x"])
+def test_a_start_that_is_none_is_refused(project, capsys, start):
+    assert profile.main(["mini", "--start", start]) == 1
+    assert "cot=FILE or sft=FOLDER is wanted" in capsys.readouterr().err
 
 
 def test_an_unknown_profile_is_refused_with_the_list(project, capsys):

@@ -127,3 +127,44 @@ def test_a_wrong_command_gives_one_line_and_fails(project, command, text):
     assert done.returncode != 0
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def begin_at(project: Path, start: str) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(re.sub(r"(?m)^start: .*$", f"start: {start}", text))
+
+
+def test_a_file_of_reasoning_goes_to_sft_without_a_teacher(project, first_run):
+    shutil.copytree(ROOT / "tests/fixtures/clips", project / "data/media/clips")
+    (project / "models/smoke/teacher").rename(project / "models/smoke/away")
+    think = "<think>Frame by frame the disc moves to the right.</think>"
+    records = json.loads((project / "data/media/clips/records.json").read_text())
+    given = [{**record, "process": think} for record in records] + [{**records[0], "problem_id": 99}]
+    (project / "data/raw/reasoning.json").write_text(json.dumps(given))
+    begin_at(project, "{at: cot, path: data/raw/reasoning.json, media_root: data/media/clips}")
+    output = run(project, sys.executable, "-m", "dvc", "repro", "sft")
+    ran = re.findall(r"Running stage '(.*?)':", output)
+    assert ran == ["ingest", "validate@records", "annotate", "validate@cot", "filter", "validate@sft", "sft"]
+    assert f"annotate: skipped, start.at is cot: {len(records)} rows taken from data/raw/reasoning.json" in output
+    assert "start row 4: record: process: no <think>..</think>" in output
+    metrics = json.loads((project / "reports/annotate/metrics.json").read_text())
+    assert (metrics["taken_from"], metrics["mean_reward"]) == ("data/raw/reasoning.json", 1.0)
+    assert json.loads((project / "reports/filter/metrics.json").read_text())["kept"] == len(records)
+    assert json.loads((project / "reports/sft/metrics.json").read_text())["steps"] == 2
+    (project / "models/smoke/away").rename(project / "models/smoke/teacher")
+
+
+def test_a_checkpoint_goes_to_rl_without_sft(project, first_run):
+    checkpoint = project / "models/given"
+    shutil.copytree(project / "models/smoke/teacher", checkpoint)
+    begin_at(project, "{at: sft, path: models/given}")
+    output = run(project, sys.executable, "-m", "flows.video_r1", "--targets", "grpo")
+    skipped = ("annotate: skipped", "validate cot: skipped", "validate sft: skipped", "sft: skipped, start.at is sft")
+    for line in skipped:
+        assert line in output
+    weights = "model.safetensors"
+    assert (project / "models/sft" / weights).read_bytes() == (checkpoint / weights).read_bytes()
+    assert json.loads((project / "reports/sft/metrics.json").read_text())["taken_from"] == "models/given"
+    assert (project / "data/verdicts/sft").read_text() == "skip\n"
+    assert repro(project) >= {"benchmark@sft", "benchmark@grpo", "report"}
+    assert repro(project) == set()

@@ -69,7 +69,7 @@ def write(backbone, folder, scale=8.0, **sizes):
 
 def load(backbone, folder):
     processor = load_processor(folder)
-    shape = backbone.frame_shape(processor.video_processor.to_dict())
+    shape = backbone.frame_shape(processor.image_processor.to_dict())
     return Family(backbone, processor, load_model(folder, "float32", "cpu"), shape.fixed_side or 2 * shape.side_factor)
 
 

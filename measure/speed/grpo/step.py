@@ -12,7 +12,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from measure.speed.grpo.job import LEVERS
-from tasks.core.models.load import load_model, load_processor
+from tasks.core.models.load import frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import parse_record
 from tasks.core.train.clips import open_store
 from tasks.core.world import make_split
@@ -63,7 +63,10 @@ def measure_steps(params: Params, model: Path, on: bool, steps: int) -> dict[str
     times = StepTimes()
     processor = load_processor(model)
     settings = with_levers(params.grpo, on, steps + 1)
-    opening, workers = {**params.video.opening(), "disk_cache_gb": 0.0}, params.video.decode_workers
+    opening, workers = (
+        {**params.video.opening(), **frame_shape_in(model)._asdict(), "disk_cache_gb": 0.0},
+        params.video.decode_workers,
+    )
     with tempfile.TemporaryDirectory() as name, open_store(opening, settings.frame_cache_gb, workers) as clips:
         folder = Path(name)
         raw = make_split(folder, settings.steps * settings.prompts_per_step, SCENES, 0.0, 1, label="perf")

@@ -123,7 +123,7 @@ def _rest(trainer: Any, job: Job, processor: Any, folder: Path) -> dict[str, flo
     clip = noise(job)
     write_clip(folder / "noise.mp4", clip.frames, int(FPS))
     pixels = job.side * job.side
-    sizes = {"frames": job.frames, "min_frames": 4, "min_pixels": pixels, "max_pixels": pixels}
+    sizes: dict[str, Any] = {"frames": job.frames, "min_frames": 4, "min_pixels": pixels, "max_pixels": pixels}
     with clock.part("decode"):
         open_clip(str(folder / "noise.mp4"), "video", fps=FPS, **sizes)
     encoded = _encoded(processor, clip)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.core.engine.types import Completion, Request, failed
 from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs
+from tasks.core.text import opened_by
 
 Answer = Callable[[list[Request]], list[list[Completion]]]
 """Completions of requests, in order."""
@@ -29,8 +31,17 @@ def answer_admitted(
     """Results of all requests, in order: refused ones as errors, the others by `answer`, a failing batch halved."""
     refusals = [refusal(processor, request, max_model_len) for request in requests]
     admitted = [request for request, reason in zip(requests, refusals, strict=True) if reason is None]
-    answered = iter(answer_isolated(answer, admitted))
+    completed = answer_isolated(answer, admitted)
+    whole = [[with_opening(one, request) for one in own] for request, own in zip(admitted, completed, strict=True)]
+    answered = iter(whole)
     return [next(answered) if reason is None else [failed(reason)] for reason in refusals]
+
+
+def with_opening(completion: Completion, request: Request) -> Completion:
+    """The completion as read: behind the think tag that the prompt's template opened for it."""
+    if completion.error:
+        return completion
+    return dataclasses.replace(completion, text=opened_by(request.prompt) + completion.text)
 
 
 def answer_isolated(answer: Answer, requests: list[Request]) -> list[list[Completion]]:

@@ -52,6 +52,12 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
     return int(table.num_rows)
 
 
+def write_arrow(path: Path, table: pa.Table, schema: pa.Schema) -> None:
+    """Write a table that is in columns already, atomically."""
+    with replacing(path) as temporary:
+        pq.write_table(table.cast(schema), temporary)
+
+
 def check_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, where: str) -> pa.Table:
     """Rows as a table of `schema`.
 

@@ -131,7 +131,7 @@ def prompt_tokens(processor: Any, prompt: str, clip: Clip | None) -> int:
 def clip_tokens(processor: Any, frames: int, pixels: int, data_type: str) -> int:
     """Tokens of a clip of square frames of at most so many pixels, as the backbone takes them."""
     backbone = of_processor(processor)
-    shape = backbone.frame_shape(processor.video_processor.to_dict())
+    shape = backbone.frame_shape(processor.image_processor.to_dict())
     side = shape.fixed_side or max(shape.side_factor, math.isqrt(pixels) // shape.side_factor * shape.side_factor)
     picture = np.broadcast_to(np.uint8(0), (frames, side, side, 3))
     clip = Clip(picture, list(range(frames)), 1.0, 1.0, float(frames))

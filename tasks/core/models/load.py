@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.core.backbones import Backbone, UnknownBackboneError, backbone_of, of_model, of_processor
+from tasks.core.backbones import Backbone, FrameShape, UnknownBackboneError, backbone_of, of_model, of_processor
 from tasks.core.io.errors import StageError
-from tasks.core.io.work import folder_digest
+from tasks.core.io.digests import folder_digest
 
 
 class ModelError(StageError):
@@ -49,6 +49,49 @@ def backbone_in(path: Path | str) -> Backbone:
         return backbone_of(model_type)
     except UnknownBackboneError as error:
         raise ModelError(f"{folder}: {error}") from error
+
+
+def frame_shape_in(path: Path | str) -> FrameShape:
+    """Sizes of frames that the model in a folder reads; of an endpoint, whose processor resizes itself, the default.
+
+    Raises:
+        ModelError: not a checkpoint of a known backbone, or its processor settings do not say the size.
+    """
+    folder = Path(path)
+    if folder.suffix in (".yaml", ".yml"):
+        return FrameShape()
+    backbone = backbone_in(folder)
+    try:
+        return backbone.frame_shape(processor_settings(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: the processor's settings say no frame size: {error!r}") from error
+
+
+def processor_settings(folder: Path) -> dict[str, Any]:
+    """Settings of a checkpoint's image processor, in whichever files they are; a video processor's fill the gaps."""
+    merged: dict[str, Any] = {}
+    nested = _json_object(folder / "processor_config.json")
+    for settings in (
+        _json_object(folder / "video_preprocessor_config.json"),
+        nested.get("video_processor") or {},
+        _json_object(folder / "preprocessor_config.json"),
+        nested.get("image_processor") or {},
+    ):
+        merged |= settings
+    return merged
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """Fields of a JSON file; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        fields = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path}: not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise ModelError(f"{path}: not a JSON object")
+    return fields
 
 
 def load_model(path: Path | str, dtype: str = "float32", device: str | None = None) -> Any:
@@ -101,6 +144,7 @@ def load_processor(path: Path | str) -> Any:
         of_processor(processor)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder}: cannot load processor files: {_first_line(error)}") from error
+    processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
     if not processor.chat_template:
         raise ModelError(f"{folder}: the processor has no chat template")
     processor.tokenizer.padding_side = "left"

@@ -124,10 +124,11 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("width", pa.int64()),
         pa.field("height", pa.int64()),
         pa.field("codec", pa.string()),
+        pa.field("duration_seconds", pa.float64()),
         pa.field("status", pa.string(), nullable=False),
     ]
 )
-"""One row per media file; `status` is "ok" or why it does not decode, and then frames to codec are null."""
+"""One row per media file; `status` is "ok" or why it does not decode, and then frames to duration_seconds are null."""
 QUARANTINE_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),

@@ -1,6 +1,6 @@
 """Text: the think and answer tags of answers, and the tokens that no text may spell."""
 
-from tasks.core.text.tags import answer_of, is_well_formed, think_of
+from tasks.core.text.tags import answer_of, behind_opening, is_well_formed, opened_by, think_of
 from tasks.core.text.visual import spelled
 
-__all__ = ["answer_of", "is_well_formed", "spelled", "think_of"]
+__all__ = ["answer_of", "behind_opening", "is_well_formed", "opened_by", "spelled", "think_of"]

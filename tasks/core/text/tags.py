@@ -38,3 +38,18 @@ def is_well_formed(text: str) -> bool:
     if found is None or any(stripped.count(tag) != 1 for tag in _TAGS):
         return False
     return all(inside.strip() for inside in found.groups())
+
+
+def opened_by(prompt: str) -> str:
+    """The think tag that a prompt's template has opened already, which completions therefore leave out; else nothing.
+
+    Thinking variants of released models end their prompts so. A template that opens and closes an empty block asks for
+    no reasoning, and what the model then says is read as it is.
+    """
+    return "<think>" if prompt.rstrip().endswith("<think>") else ""
+
+
+def behind_opening(prompt: str, target: str) -> str:
+    """What is left to say of a target once its prompt has opened the think block."""
+    opening = opened_by(prompt)
+    return target.removeprefix(opening).lstrip("\n") if opening and target.startswith(opening) else target

@@ -1,24 +1,34 @@
 """Clips: which frames, decoding, resizing, shuffling, keeping decoded ones, decoding ahead."""
 
 from tasks.core.video.ahead import Ahead, in_batches
+from tasks.core.video.cache import VERSION, file_sha256
 from tasks.core.video.clip import Clip, VideoError
-from tasks.core.video.decode import read_clip, read_image, read_media
-from tasks.core.video.open import ReadClip, open_clip, tell_cache
+from tasks.core.video.decode import read_clip, read_media
+from tasks.core.video.guard import LIMIT_SECONDS, ReaderError, guarded
+from tasks.core.video.open import ReadClip, data_type_of, open_clip, open_media, tell_cache
+from tasks.core.video.picture import read_image
 from tasks.core.video.probe import MediaInfo, probe
 from tasks.core.video.resize import resize_clip, smart_resize
 from tasks.core.video.sample import frame_count, frame_indices
 from tasks.core.video.shuffle import shuffle_clip, shuffle_order
 
 __all__ = [
+    "LIMIT_SECONDS",
+    "VERSION",
     "Ahead",
     "Clip",
     "MediaInfo",
     "ReadClip",
+    "ReaderError",
     "VideoError",
+    "data_type_of",
+    "file_sha256",
     "frame_count",
     "frame_indices",
     "in_batches",
+    "guarded",
     "open_clip",
+    "open_media",
     "probe",
     "read_clip",
     "read_image",

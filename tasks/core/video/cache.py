@@ -29,8 +29,8 @@ import numpy as np
 
 from tasks.core.video.clip import Clip
 
-VERSION = 1
-"""Changes with the code that decodes and resizes: entries of another version are never read."""
+VERSION = 2
+"""Changes with the code that decodes and resizes: entries, and facts of media, of another version are never read."""
 BYTES_PER_GB = 2**30
 SWEPT_TO = 0.9
 """Share of the limit that a sweep leaves."""
@@ -114,8 +114,7 @@ class FrameCache:
         with contextlib.suppress(FileNotFoundError):
             if len(known := seen.read_text()) == hashlib.sha256().digest_size * 2:
                 return known
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(path)
         _write(seen, digest.encode())
         return digest
 
@@ -127,6 +126,12 @@ class FrameCache:
         if self._room < 0:
             self._room = int(self._limit * UNCHECKED)
             sweep(self._folder, self._limit, self._room)
+
+
+def file_sha256(path: Path | str) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def dump(clip: Clip) -> bytes:

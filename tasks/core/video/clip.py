@@ -37,12 +37,19 @@ class Clip:
     """Frames per second of the sampled clip: what M-RoPE's time scale is made of; 0 for an image."""
     duration_seconds: float
     """Length of the source; 0 for an image."""
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    """When each frame appears in the source, in the order shown; left out, at `source_fps` from the first."""
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[3] != 3 or self.frames.dtype != np.uint8:
             raise ValueError(f"frames must be (T, H, W, 3) uint8, got {self.frames.shape} {self.frames.dtype}")
         if len(self.indices) != len(self.frames):
             raise ValueError(f"{len(self.indices)} indices for {len(self.frames)} frames")
+        if not self.seconds:
+            rate = self.source_fps
+            object.__setattr__(self, "seconds", [index / rate if rate else 0.0 for index in self.indices])
+        if len(self.seconds) != len(self.frames):
+            raise ValueError(f"{len(self.seconds)} times for {len(self.frames)} frames")
 
     def __repr__(self) -> str:
         shape = "x".join(str(n) for n in self.frames.shape)

@@ -1,130 +1,191 @@
-"""Media files to frames: decord first, PyAV for what decord refuses (GIF, AV1, some damaged files)."""
+"""Videos to frames: those that a player shows, at the moments at which it shows them.
+
+Two ways that give the same frames (a test holds them together, container by container):
+
+    by packets   where the packets tell which frames there are (MP4, MKV and the like): only what the wanted frames need
+                 is decoded, and every frame must come out with the timestamp that its packet had
+    in order     everywhere else, and where that failed: all is decoded once to count, and again to keep what is wanted
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
-import decord
 import numpy as np
-from decord import DECORDError, VideoReader
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
-from PIL import Image
 
+from tasks.core.video.animation import decode_animation, is_pillow_animation
 from tasks.core.video.clip import Clip, VideoError
-from tasks.core.video.sample import frame_count, frame_indices
+from tasks.core.video.container import open_video, plain, read_index
+from tasks.core.video.decoded import Chooser, Decoded, assemble, choose_frames
+from tasks.core.video.folder import decode_folder
+from tasks.core.video.orient import Painter
+from tasks.core.video.packets import Index, doubt, spans
+from tasks.core.video.picture import read_image
+from tasks.core.video.timeline import Timeline, sample_times, timeline
 
-Chooser = Callable[[int, float], list[int]]
-"""(frames in the source, its frames per second) -> ascending positions to decode."""
-
-_BLANK_RATE = 0.0
-
-# What FFmpeg mutters about a damaged file says less than the error that follows.
-decord.logging.set_level(decord.logging.QUIET)
+SKIPS = frozenset({"h264", "hevc"})
+"""Decoders that leave out, packet by packet, frames that nothing refers to."""
 
 
-def read_clip(path: Path | str, *, frames: int, fps: float, min_frames: int) -> Clip:
-    """Sample a video by Video-R1's rule (`sample.py`); decoding uses one thread.
+class _LostError(Exception):
+    """A frame did not come out as its packet told."""
+
+
+def read_clip(
+    path: Path | str,
+    *,
+    frames: int,
+    fps: float,
+    min_frames: int,
+    window_seconds: tuple[float, float] | None = None,
+    folder_rate: float | None = None,
+) -> Clip:
+    """Sample a video by Video-R1's rule (`sample.py`) over time; decoding uses one thread.
+
+    Args:
+        path: video, or a folder whose pictures are the frames, in the order of their names.
+        frames: upper bound of frames.
+        fps: sampling rate aimed at.
+        min_frames: lower bound of frames.
+        window_seconds: first and last moment of the part to sample; None for the whole.
+        folder_rate: pictures of a folder per second; None takes `fps`.
 
     Raises:
         VideoError: missing, undecodable, or fewer than two frames.
     """
+    choose = partial(sample_times, frames=frames, fps=fps, min_frames=min_frames, window_seconds=window_seconds)
+    if Path(path).is_dir():
+        return decode_folder(path, folder_rate or fps, choose).clip
+    return decode_frames(path, choose).clip
 
-    def choose(total: int, source_fps: float) -> list[int]:
-        return frame_indices(total, frame_count(total, source_fps, frames=frames, fps=fps, min_frames=min_frames))
 
-    return decode_frames(path, choose)
+def read_media(path: Path | str, data_type: str, **sampling: Any) -> Clip:
+    """`read_image`, or `read_clip` with its keyword arguments, by the record's `data_type`."""
+    if data_type == "image":
+        return read_image(path)
+    return read_clip(path, **sampling)
 
 
-def decode_frames(path: Path | str, choose: Chooser) -> Clip:
+def decode_frames(path: Path | str, choose: Chooser) -> Decoded:
     """Decode the frames that `choose` names.
 
     Raises:
         VideoError: missing or undecodable, or `choose` raised ValueError.
     """
-    if not Path(path).is_file():
-        raise VideoError(path, "no such file")
-    try:
-        return _decord(path, choose)
-    # decord raises RuntimeError when it cannot open a file and its own class later; PyAV has the last word on both.
-    except (DECORDError, RuntimeError):
-        return _pyav(path, choose)
+    if is_pillow_animation(path):
+        return decode_animation(path, choose)
+    index = read_index(path)
+    damaged = sum(packet.is_damaged for packet in index.packets)
+    if damaged:
+        raise VideoError(path, f"{damaged} damaged packets")
+    if not doubt(index):
+        try:
+            return decode_by_packets(path, index, choose)
+        except _LostError:
+            pass
+    return decode_in_order(path, index, choose)
 
 
-def read_image(path: Path | str) -> Clip:
-    """One RGB frame; transparency is laid on white, and of an animation the first picture is taken.
+def decode_by_packets(path: Path | str, index: Index, choose: Chooser) -> Decoded:
+    """Decode what the chosen frames need; for an index without `doubt`.
 
     Raises:
-        VideoError: missing, undecodable or absurdly large.
+        VideoError: as `decode_frames`.
     """
-    if not Path(path).is_file():
-        raise VideoError(path, "no such file")
+    order = sorted((packet.tick or 0, place) for place, packet in enumerate(index.packets) if not packet.is_hidden)
+    shown = timeline([tick for tick, _ in order], index.time_base, index.end, index.header_rates)
+    choice = choose_frames(path, choose, shown)
+    wanted = {order[position][0] for position in choice.indices}
+    kept: dict[int, NDArray[np.uint8]] = {}
+    with open_video(path) as (container, stream):
+        painter = Painter(stream.sample_aspect_ratio)
+        runs = iter(spans(index.packets, (order[position][1] for position in choice.indices)))
+        run = next(runs)
+        filled = (packet for packet in container.demux(stream) if packet.size)
+        for place, packet in enumerate(filled):
+            if place < run.first:
+                continue
+            context = stream.codec_context
+            if index.codec in SKIPS:
+                context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            for frame in _frames_of(context, packet, is_last=place == run.last):
+                if frame.pts in wanted and not frame.is_corrupt:
+                    kept[frame.pts] = painter.paint(frame)
+            if place == run.last:
+                context.flush_buffers()
+                try:
+                    run = next(runs)
+                except StopIteration:
+                    break
+    if kept.keys() != wanted:
+        raise _LostError
+    pictures = [kept[order[position][0]] for position in choice.indices]
+    return assemble(path, pictures, choice, shown, index.codec)
+
+
+def decode_in_order(path: Path | str, index: Index, choose: Chooser) -> Decoded:
+    """Decode everything twice: to count and time, then to keep the chosen frames; memory holds those only.
+
+    Raises:
+        VideoError: as `decode_frames`.
+    """
+    with open_video(path):
+        ticks = [frame.pts for frame in _in_order(path)]
+    if not ticks:
+        raise VideoError(path, "no frame decodes")
+    shown = _timeline_of(ticks, index)
+    choice = choose_frames(path, choose, shown)
+    wanted, kept = set(choice.indices), {}
+    with open_video(path) as (_, stream):
+        painter = Painter(stream.sample_aspect_ratio)
+    for position, frame in enumerate(_in_order(path)):
+        if position in wanted:
+            kept[position] = painter.paint(frame)
+        if len(kept) == len(wanted):
+            break
+    if kept.keys() != wanted:
+        raise VideoError(path, "another number of frames when decoded again")
+    return assemble(path, [kept[position] for position in choice.indices], choice, shown, index.codec)
+
+
+def _frames_of(context: VideoCodecContext, packet: av.Packet, *, is_last: bool) -> Iterator[VideoFrame]:
     try:
-        with Image.open(path) as image:
-            pixels = np.asarray(_on_white(image), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VideoError(path, f"not a readable image: {error}") from error
-    return Clip(pixels[None], [0], _BLANK_RATE, _BLANK_RATE, 0.0)
+        yield from context.decode(packet)
+        if is_last:
+            yield from context.decode(None)
+    except av.FFmpegError as error:
+        raise _LostError from error
 
 
-def read_media(path: Path | str, data_type: str, *, frames: int, fps: float, min_frames: int) -> Clip:
-    """`read_image` or `read_clip`, by the record's `data_type`."""
-    if data_type == "image":
-        return read_image(path)
-    return read_clip(path, frames=frames, fps=fps, min_frames=min_frames)
+def _in_order(path: Path | str) -> Iterator[VideoFrame]:
+    """All frames in the order shown; packets before the first frame may fail, as they do where a recording begins."""
+    has_begun = False
+    with open_video(path) as (container, stream):
+        for packet in container.demux(stream):
+            if not packet.size and packet.buffer_ptr:
+                continue
+            try:
+                frames = stream.codec_context.decode(packet if packet.size else None)
+            except av.FFmpegError as error:
+                if has_begun:
+                    raise VideoError(path, f"does not decode: {plain(error)}") from error
+                continue
+            has_begun = has_begun or bool(frames)
+            yield from frames
 
 
-def plain(error: Exception) -> str:
-    """Words of an FFmpeg or system error, without its number and path."""
-    return str(getattr(error, "strerror", None) or error)
-
-
-def _decord(path: Path | str, choose: Chooser) -> Clip:
-    reader = VideoReader(str(path), num_threads=1)
-    total, rate = len(reader), float(reader.get_avg_fps())
-    indices = _chosen(path, choose, total, rate)
-    return _clip(reader.get_batch(indices).asnumpy(), indices, total, rate)
-
-
-def _pyav(path: Path | str, choose: Chooser) -> Clip:
-    """Two passes, so that memory holds the chosen frames only: count, then keep."""
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(path, "no video stream")
-            stream = container.streams.video[0]
-            rate = float(stream.average_rate or stream.guessed_rate or 0)
-            total = sum(1 for _ in container.decode(stream))
-        indices = _chosen(path, choose, total, rate)
-        wanted = set(indices)
-        with av.open(str(path)) as container:
-            kept = {
-                i: frame.to_ndarray(format="rgb24") for i, frame in enumerate(container.decode(video=0)) if i in wanted
-            }
-    except (av.FFmpegError, OSError, EOFError) as error:
-        raise VideoError(path, f"does not decode: {plain(error)}") from error
-    try:
-        stacked = np.stack([kept[i] for i in indices])
-    except ValueError as error:
-        raise VideoError(path, "frame size changes within the video") from error
-    return _clip(stacked, indices, total, rate)
-
-
-def _chosen(path: Path | str, choose: Chooser, total: int, rate: float) -> list[int]:
-    try:
-        return choose(total, rate)
-    except ValueError as error:
-        raise VideoError(path, str(error)) from error
-
-
-def _clip(frames: NDArray[np.uint8], indices: Sequence[int], total: int, rate: float) -> Clip:
-    return Clip(frames, list(indices), rate, len(indices) / total * rate, total / rate)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+def _timeline_of(ticks: Sequence[int | None], index: Index) -> Timeline:
+    """Timeline of decoded frames; without usable timestamps they lie at the header's rate."""
+    known = [tick for tick in ticks if tick is not None]
+    if len(known) == len(ticks) and all(a < b for a, b in zip(known, known[1:], strict=False)):
+        return timeline(known, index.time_base, index.end, index.header_rates)
+    rate = next((rate for rate in index.header_rates if rate), Fraction(0))
+    return timeline(range(len(ticks)), 1 / rate if rate else Fraction(0), len(ticks), (rate,))

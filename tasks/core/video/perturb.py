@@ -62,7 +62,10 @@ def _mirror(clip: Clip, _: int) -> Clip:
 
 def _repeat(clip: Clip, frame: int, times: int) -> Clip:
     return dataclasses.replace(
-        clip, frames=np.repeat(clip.frames[frame : frame + 1], times, axis=0), indices=[clip.indices[frame]] * times
+        clip,
+        frames=np.repeat(clip.frames[frame : frame + 1], times, axis=0),
+        indices=[clip.indices[frame]] * times,
+        seconds=[clip.seconds[frame]] * times,
     )
 
 

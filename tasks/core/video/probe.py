@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import av
-from PIL import Image
-
 from tasks.core.video.clip import Clip, VideoError
-from tasks.core.video.decode import decode_frames, plain, read_image
+from tasks.core.video.container import open_video
+from tasks.core.video.decode import decode_frames
+from tasks.core.video.picture import open_picture, read_image
+from tasks.core.video.timeline import Choice, Timeline
 
 _BOX_HEADER_BYTES = 8
 _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -23,13 +23,15 @@ class MediaInfo(NamedTuple):
     fps: float
     """0 for an image."""
     width: int
-    """Pixels."""
+    """Pixels as shown: turned upright, square."""
     height: int
-    """Pixels."""
+    """Pixels as shown."""
     codec: str
+    duration_seconds: float
+    """0 for an image."""
 
 
-def probe(path: Path, data_type: str) -> MediaInfo:
+def probe(path: Path | str, data_type: str) -> MediaInfo:
     """Check that a file decodes and say what it holds.
 
     A video must hold every byte its index promises, no packet may be damaged, and its first, middle and last frame must
@@ -40,57 +42,53 @@ def probe(path: Path, data_type: str) -> MediaInfo:
     """
     if data_type == "image":
         return _probe_image(path)
-    codec = _check_container(path)
-    counted: list[int] = []
-
-    def ends(total: int, source_fps: float) -> list[int]:
-        if total < 2:
-            raise ValueError(f"{total} frames, at least 2 needed")
-        if not source_fps > 0:
-            raise ValueError(f"frame rate {source_fps}")
-        counted.append(total)
-        return [0, total // 2, total - 1] if total > 2 else [0, 1]
-
-    clip = decode_frames(path, ends)
-    return _info(clip, counted[-1], clip.source_fps, codec)
+    _check_size(Path(path))
+    decoded = decode_frames(path, _ends)
+    shown = decoded.timeline
+    return _info(decoded.clip, len(shown.starts_seconds), shown.rate, decoded.codec)
 
 
-def _probe_image(path: Path) -> MediaInfo:
-    clip = read_image(path)
-    with Image.open(path) as image:
+def _ends(shown: Timeline) -> Choice:
+    total = len(shown.starts_seconds)
+    if total < 2:
+        raise ValueError(f"{total} frames, at least 2 needed")
+    if not shown.rate > 0:
+        raise ValueError(f"frame rate {shown.rate}")
+    return Choice([0, total // 2, total - 1] if total > 2 else [0, 1], shown.duration_seconds)
+
+
+def _probe_image(path: Path | str) -> MediaInfo:
+    with open_picture(path) as image:
         codec = (image.format or "").lower()
-    return _info(clip, 1, 0.0, codec)
+    return _info(read_image(path), 1, 0.0, codec)
 
 
 def _info(clip: Clip, frames: int, fps: float, codec: str) -> MediaInfo:
     _, height, width, _ = clip.frames.shape
-    return MediaInfo(frames, fps, width, height, codec)
+    return MediaInfo(frames, fps, width, height, codec, clip.duration_seconds)
 
 
-def _check_container(path: Path) -> str:
-    """Hold the file against its own index (where it has one) and look for damaged packets; return the codec."""
+def _check_size(path: Path) -> None:
+    """Hold an MP4 file against its own index, which says where every frame lies.
+
+    Raises:
+        VideoError: missing, empty, cut off, or not what its name says.
+    """
     if not path.is_file():
         raise VideoError(path, "no such file")
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise VideoError(path, "empty file")
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(path, "no video stream")
-            stream = container.streams.video[0]
-            codec = str(stream.codec_context.name)
-            # Only MP4's index holds sizes; edit lists make its packet count no measure, so bytes are compared.
-            ends = [entry.pos + entry.size for entry in stream.index_entries] if "mp4" in container.format.name else []
-            size = path.stat().st_size
-            whole = sum(end <= size for end in ends)
-            if whole < len(ends):
-                raise VideoError(path, f"truncated: {whole} of {len(ends)} frames are in the file")
-            damaged = sum(packet.is_corrupt for packet in container.demux(stream))
-    except (av.FFmpegError, OSError, EOFError) as error:
-        raise VideoError(path, _container_fault(path) or f"not a readable video: {plain(error)}") from error
-    if damaged:
-        raise VideoError(path, f"{damaged} damaged packets")
-    return codec
+        with open_video(path) as (container, stream):
+            if "mp4" not in container.format.name:
+                return
+            ends = [entry.pos + entry.size for entry in stream.index_entries]
+    except VideoError as error:
+        raise VideoError(path, _container_fault(path) or error.reason) from error
+    whole = sum(end <= size for end in ends)
+    if whole < len(ends):
+        raise VideoError(path, f"truncated: {whole} of {len(ends)} frames are in the file")
 
 
 def _container_fault(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Frame sizes the vision encoder takes: multiples of 28 within a pixel budget (Qwen2.5-VL's smart_resize)."""
+"""Frame sizes that a vision encoder takes: multiples of a side factor within a pixel budget, or one fixed square."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from PIL import Image
 
 from tasks.core.video.clip import Clip
 
-SIZE_FACTOR = 28
+SIDE_FACTOR = 28
 MAX_RATIO = 200
 
 
-def smart_resize(height: int, width: int, *, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Height and width nearest to the given ones, both multiples of 28, the ratio nearly kept.
+def smart_resize(
+    height: int, width: int, *, min_pixels: int, max_pixels: int, factor: int = SIDE_FACTOR
+) -> tuple[int, int]:
+    """Height and width nearest to the given ones, both multiples of `factor`, the ratio nearly kept.
 
     As published: the budget bounds the rounded size, which goes down when over `max_pixels` and up when under
     `min_pixels`.
@@ -25,24 +27,30 @@ def smart_resize(height: int, width: int, *, min_pixels: int, max_pixels: int) -
     """
     if max(height, width) > MAX_RATIO * min(height, width):
         raise ValueError(f"{width} x {height} pixels: one side is more than {MAX_RATIO} times the other")
-    h, w = _near(height), _near(width)
+    h, w = _near(height, factor), _near(width, factor)
     if h * w > max_pixels:
         beta = math.sqrt(height * width / max_pixels)
-        return _down(height / beta), _down(width / beta)
+        return _down(height / beta, factor), _down(width / beta, factor)
     if h * w < min_pixels:
         beta = math.sqrt(min_pixels / (height * width))
-        return _up(height * beta), _up(width * beta)
+        return _up(height * beta, factor), _up(width * beta, factor)
     return h, w
 
 
-def resize_clip(clip: Clip, min_pixels: int, max_pixels: int) -> Clip:
+def resize_clip(
+    clip: Clip, min_pixels: int, max_pixels: int, factor: int = SIDE_FACTOR, fixed_side: int | None = None
+) -> Clip:
     """Scale every frame by `smart_resize` (bicubic with antialiasing); a clip already of that size comes back as it is.
+
+    With `fixed_side` every frame becomes a square of that side, whatever its ratio, as encoders of one size are fed.
 
     Raises:
         ValueError: see `smart_resize`.
     """
     _, height, width, _ = clip.frames.shape
-    h, w = smart_resize(height, width, min_pixels=min_pixels, max_pixels=max_pixels)
+    h, w = smart_resize(height, width, min_pixels=min_pixels, max_pixels=max_pixels, factor=factor)
+    if fixed_side is not None:
+        h = w = fixed_side
     if (h, w) == (height, width):
         return clip
     scaled = [
@@ -52,13 +60,13 @@ def resize_clip(clip: Clip, min_pixels: int, max_pixels: int) -> Clip:
     return dataclasses.replace(clip, frames=np.stack(scaled))
 
 
-def _near(side: float) -> int:
-    return max(SIZE_FACTOR, round(side / SIZE_FACTOR) * SIZE_FACTOR)
+def _near(side: float, factor: int) -> int:
+    return max(factor, round(side / factor) * factor)
 
 
-def _down(side: float) -> int:
-    return max(SIZE_FACTOR, math.floor(side / SIZE_FACTOR) * SIZE_FACTOR)
+def _down(side: float, factor: int) -> int:
+    return max(factor, math.floor(side / factor) * factor)
 
 
-def _up(side: float) -> int:
-    return math.ceil(side / SIZE_FACTOR) * SIZE_FACTOR
+def _up(side: float, factor: int) -> int:
+    return math.ceil(side / factor) * factor

@@ -38,11 +38,16 @@ def shuffle_order(n: int, seed: int, unit: str = "frame") -> list[int]:
 
 
 def shuffle_clip(clip: Clip, order: Sequence[int]) -> Clip:
-    """The clip with its frames in `order`; `indices` follow, the time scale stays.
+    """The clip with its frames in `order`; `indices` and `seconds` follow, the time scale stays.
 
     Raises:
         ValueError: `order` is not a permutation of the clip's frames.
     """
     if sorted(order) != list(range(len(clip.frames))):
         raise ValueError(f"order {list(order)} is not a permutation of {len(clip.frames)} frames")
-    return dataclasses.replace(clip, frames=clip.frames[list(order)], indices=[clip.indices[i] for i in order])
+    return dataclasses.replace(
+        clip,
+        frames=clip.frames[list(order)],
+        indices=[clip.indices[place] for place in order],
+        seconds=[clip.seconds[place] for place in order],
+    )

@@ -20,31 +20,21 @@ from tasks.core.train.rows import pad_rows
 from tasks.core.train.shared_prefix import packed_rows, score_answers
 from tasks.core.video import shuffle_clip
 from tasks.grpo.rollout import sample
-from tests.support.families import FAMILIES, ORDERS, batch_inputs, load, missing, write
+from tests.support.families import FAMILIES, ORDERS, batch_inputs, load
 
 TEMPERATURE = 0.7
 LOGPS, GRADIENTS = 2e-4, 2e-3
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    return {}
-
-
 @pytest.fixture(params=FAMILIES, scope="module")
-def family(request, folders, tmp_path_factory):
-    if (reason := missing(request.param)) is not None:
-        pytest.skip(reason)
-    backbone = backbone_of(request.param)
-    if request.param not in folders:
-        folders[request.param] = write(backbone, tmp_path_factory.mktemp("models") / request.param)
-    return load(backbone, folders[request.param])
+def family(request, family_folder):
+    return load(backbone_of(request.param), family_folder(request.param))
 
 
 @pytest.fixture
-def fresh(family, folders):
+def fresh(family, family_folder):
     """As `family`, for tests that change the model."""
-    made = load(family.backbone, folders[family.backbone.model_types[0]])
+    made = load(family.backbone, family_folder(family.backbone.model_types[0]))
     with torch.no_grad():  # at the enlarged scale rounding alone passes the tolerances
         for name, weight in made.model.named_parameters():
             if weight.ndim > 1 and "embed" not in name:

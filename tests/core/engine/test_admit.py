@@ -2,9 +2,11 @@
 
 import pytest
 
-from tasks.core.engine.admit import answer_isolated
+from tasks.core.engine.admit import answer_admitted, answer_isolated
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import Completion, EngineError, Request
+from tasks.core.models import inputs
+from tasks.core.models.load import load_processor
 
 
 def request(key):
@@ -50,3 +52,16 @@ def test_a_failing_engine_is_not_a_bad_request():
 def test_unknown_backend_is_named(tmp_path):
     with pytest.raises(EngineError, match="'tgi'.*vllm, transformers"):
         open_engine("tgi", tmp_path)
+
+
+def test_a_completion_is_read_behind_the_tag_that_its_prompt_opened(tiny_model, chat):
+    processor = load_processor(tiny_model)
+    endings = ("", "<think>\n", "<think>\n\n</think>\n")
+    asked = [inputs.prompt_text(processor, chat(None)) + opened for opened in endings]
+    requests = [Request(prompt, prompt, None, "video", 0) for prompt in asked]
+
+    def answer(batch):
+        return [[Completion("a</think><answer>B</answer>")] for _ in batch]
+
+    answered = answer_admitted(processor, requests, 512, answer)
+    assert [completion.text.startswith("<think>a") for [completion] in answered] == [False, True, False]

@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.core.text import answer_of, is_well_formed, think_of
+from tasks.core.text import answer_of, behind_opening, is_well_formed, opened_by, think_of
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,21 @@ def test_think_of():
 )
 def test_is_well_formed(text, good):
     assert is_well_formed(text) is good
+
+
+OPENED = "assistant\n<think>\n"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "target", "left"),
+    [
+        pytest.param(OPENED, "<think>a</think>\n<answer>B</answer>", "a</think>\n<answer>B</answer>", id="opened"),
+        pytest.param(OPENED, "<think>\na</think>", "a</think>", id="its line break too"),
+        pytest.param("assistant\n", "<think>a</think>", "<think>a</think>", id="not opened"),
+        pytest.param("<think>\n\n</think>\n\n", "<think>a</think>", "<think>a</think>", id="opened and closed"),
+        pytest.param(OPENED, "<answer>B</answer>", "<answer>B</answer>", id="a target without reasoning"),
+    ],
+)
+def test_what_a_prompt_has_opened_is_not_said_again(prompt, target, left):
+    assert behind_opening(prompt, target) == left
+    assert bool(opened_by(prompt)) == (prompt.strip().endswith("<think>"))

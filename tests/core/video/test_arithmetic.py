@@ -63,6 +63,14 @@ def test_smart_resize(height, width, low, high, size):
     assert smart_resize(height, width, min_pixels=low, max_pixels=high) == size
 
 
+def test_smart_resize_by_another_factor():
+    assert smart_resize(1080, 1920, min_pixels=100352, max_pixels=200704, factor=32) == (320, 576)
+
+
+def test_a_fixed_side_overrides_budget_and_ratio():
+    assert resize_clip(clip(2, 60, 120), 784, 784, 1, 48).frames.shape == (2, 48, 48, 3)
+
+
 def test_smart_resize_refuses_extreme_ratios():
     with pytest.raises(ValueError, match="200 times"):
         smart_resize(10, 2001, min_pixels=784, max_pixels=3136)

@@ -158,7 +158,7 @@ def test_broken_image(tmp_path):
 
 def test_an_image_is_probed(tmp_path):
     Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg")
-    assert probe(tmp_path / "a.jpg", "image") == (1, 0.0, 6, 4, "jpeg")
+    assert probe(tmp_path / "a.jpg", "image") == (1, 0.0, 6, 4, "jpeg", 0.0)
 
 
 def test_the_error_travels_between_processes():

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,11 +15,14 @@ from tasks.core.io.tables import read_table
 from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA, Record, RecordError
 from tasks.ingest import __main__ as stage
 from tasks.ingest import manifest
+from tasks.ingest.facts import PENDING, KnownMedia
 from tasks.ingest.ingest import check_names
-from tasks.ingest.manifest import Medium, check_media
+from tasks.ingest.manifest import Checker, Medium, check_media
 from tasks.ingest.mix import mix_media
-from tasks.ingest.parse import Candidate, drop_duplicates, media_path
-from tasks.ingest.sources import SourceError, draw_rows
+from tasks.ingest.pool import Pool, numbered, repeated_ids, without
+from tasks.ingest.root import MediaRoot
+from tasks.ingest.sources import FORMATS, SourceError, draw_rows
+from tests.support import bad_readers
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
 ROW = {
@@ -37,8 +42,12 @@ def record(problem_id=0, data_type="video"):
     return Record(problem_id, "q", data_type, "numerical", [], "", "<answer>1</answer>", f"{problem_id}.mp4")
 
 
-def candidates(kinds, source="s"):
-    return [Candidate(source, "train", i, record(i, kind)) for i, kind in enumerate(kinds)]
+def table_of(*rows):
+    """A table of ingest from (source, row, record)."""
+    pool = Pool()
+    for name, place, item in rows:
+        pool.add(item, name, place)
+    return pool.table()
 
 
 @pytest.fixture
@@ -205,11 +214,14 @@ def test_a_source_that_cannot_be_read_is_one_line_and_exit_2(project, capsys, mo
 class TestDraw:
     def test_draw_keeps_order_and_is_fixed_by_its_seed(self, tmp_path):
         (tmp_path / "a.json").write_text(json.dumps(list(range(100))))
-        rows = list(read_rows(tmp_path / "a.json"))
-        drawn = draw_rows(rows, 10, 1)
-        assert drawn == draw_rows(rows, 10, 1) != draw_rows(rows, 10, 2)
-        assert [row.row for row in drawn] == sorted(row.row for row in drawn)
-        assert draw_rows(rows, 1000, 1) == rows
+
+        def draw(limit, seed):
+            return list(draw_rows(lambda: read_rows(tmp_path / "a.json"), limit, seed))
+
+        drawn = draw(10, 1)
+        assert drawn == draw(10, 1) != draw(10, 2)
+        assert len(drawn) == 10 and [row.row for row in drawn] == sorted(row.row for row in drawn)
+        assert draw(1000, 1) == draw(None, 1) == list(read_rows(tmp_path / "a.json"))
 
 
 class TestMediaPath:
@@ -229,7 +241,7 @@ class TestMediaPath:
 
     @pytest.mark.parametrize("path", ["a/clip.mp4", "./a/clip.mp4", "a/../a/clip.mp4", "in.mp4"])
     def test_inside(self, root, path):
-        assert Path(media_path(path, root, "here")).is_file()
+        assert MediaRoot(root).locate(path, "here") == str(root / path)
 
     @pytest.mark.parametrize(
         ("path", "reason"),
@@ -249,7 +261,7 @@ class TestMediaPath:
     )
     def test_refused(self, root, path, reason):
         with pytest.raises(RecordError) as caught:
-            media_path(path, root, "here")
+            MediaRoot(root).locate(path, "here")
         assert caught.value.field == "path"
         assert reason in caught.value.reason
 
@@ -270,21 +282,94 @@ class TestMix:
         ],
     )
     def test_counts(self, video, image, share, kept):
-        mixed = mix_media(candidates(["video"] * video + ["image"] * image), share, 0)
-        kinds = [candidate.record.data_type for candidate in mixed]
-        assert (kinds.count("video"), kinds.count("image")) == kept
+        kinds = ["video"] * video + ["image"] * image
+        places = mix_media(kinds, share, 0)
+        mixed = kinds if places is None else [kinds[place] for place in places]
+        assert (mixed.count("video"), mixed.count("image")) == kept
 
     def test_order_is_kept_and_the_draw_is_fixed_by_its_seed(self):
-        rows = candidates(["video", "image", "image"] * 20)
-        mixed = mix_media(rows, 0.5, 1)
-        assert mixed == mix_media(rows, 0.5, 1) != mix_media(rows, 0.5, 2)
-        assert [c.row for c in mixed] == sorted(c.row for c in mixed)
+        kinds = ["video", "image", "image"] * 20
+        mixed = mix_media(kinds, 0.5, 1)
+        assert mixed == mix_media(kinds, 0.5, 1) != mix_media(kinds, 0.5, 2)
+        assert mixed == sorted(mixed)
 
 
 class TestCheckMedia:
-    def test_a_file_used_twice_is_checked_once(self):
+    """Facts of media: each file once, in children, and none again that is known."""
+
+    @pytest.fixture
+    def check(self, tmp_path):
+        """`check(media, workers)` -> (rows, files hashed, files probed), facts kept from call to call."""
+
+        def run(media, workers=1):
+            known = KnownMedia(tmp_path / "known")
+            checker = Checker(known)
+            rows = check_media(media, workers, checker)
+            known.close()
+            return rows, checker.work.hashed, checker.work.probed
+
+        return run
+
+    def test_a_file_used_twice_is_checked_once(self, check):
         clip = str(CLIPS / "slide.mp4")
-        assert len(check_media([Medium(clip, "video"), Medium(clip, "video")], 1)) == 1
+        rows, hashed, probed = check([Medium(clip, "video"), Medium(clip, "video")])
+        assert (len(rows), hashed, probed) == (1, 1, 1)
+
+    def test_only_new_files_are_hashed_and_probed(self, check, tmp_path):
+        for number in range(6):
+            Image.new("RGB", (6 + number, 4)).save(tmp_path / f"{number}.png")
+        files = [Medium(str(tmp_path / f"{number}.png"), "image") for number in range(6)]
+        first, *work = check(files[:5])
+        assert work == [5, 5]
+        again, *work = check(files[:5])
+        assert work == [0, 0] and again == first
+        more, *work = check(files)
+        assert work == [1, 1] and list(more) == files
+
+    def test_a_copy_is_hashed_and_not_probed(self, check, tmp_path):
+        clip, copy = CLIPS / "slide.mp4", tmp_path / "copy.mp4"
+        first, *_ = check([Medium(str(clip), "video")])
+        copy.write_bytes(clip.read_bytes())
+        rows, *work = check([Medium(str(copy), "video")])
+        assert work == [1, 0]
+        [row], [original] = rows.values(), first.values()
+        assert dataclasses.replace(row, path=original.path) == original and row.path == str(copy)
+
+    def test_a_file_that_changed_is_read_again(self, check, tmp_path):
+        path = tmp_path / "a.png"
+        for size in (6, 8):
+            Image.new("RGB", (size, 4)).save(path)
+            os.utime(path, ns=(size, size))
+            rows, *work = check([Medium(str(path), "image")])
+            assert work == [1, 1] and rows[Medium(str(path), "image")].width == size
+
+    def test_the_other_data_type_is_another_question(self, check):
+        clip = str(CLIPS / "slide.mp4")
+        check([Medium(clip, "video")])
+        rows, *work = check([Medium(clip, "image")])
+        assert work == [1, 1] and "not a readable image" in rows[Medium(clip, "image")].status
+
+    def test_a_refused_file_is_known_too(self, check, tmp_path):
+        (tmp_path / "a.mp4").write_bytes(b"text")
+        first, *_ = check([Medium(str(tmp_path / "a.mp4"), "video")])
+        rows, *work = check([Medium(str(tmp_path / "a.mp4"), "video")])
+        assert work == [0, 0] and rows == first
+
+    @pytest.mark.parametrize("damage", [b"", b"{}\n", b"\xff\xfe{", b'{"reader": "older"}\n', b"[1]\n[2]\n"])
+    def test_a_damaged_log_of_facts_is_no_log(self, check, tmp_path, damage):
+        clip = [Medium(str(CLIPS / "slide.mp4"), "video")]
+        first, *_ = check(clip)
+        (tmp_path / "known/facts.jsonl").write_bytes(damage)
+        assert check(clip) == (first, 1, 1)
+        assert check(clip) == (first, 0, 0)
+
+    def test_the_log_of_facts_does_not_grow_with_every_run(self, check, tmp_path):
+        path = tmp_path / "a.png"
+        Image.new("RGB", (6, 4)).save(path)
+        for turn in range(2 * PENDING):
+            os.utime(path, ns=(turn, turn))
+            check([Medium(str(path), "image")])
+        assert len((tmp_path / "known/facts.jsonl").read_bytes().splitlines()) <= PENDING + 3
 
     def test_workers_change_nothing(self, tmp_path):
         Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
@@ -293,36 +378,58 @@ class TestCheckMedia:
             Medium(str(tmp_path / "a.png"), "image"),
             Medium(str(CLIPS / "records.json"), "image"),
         ]
-        alone, together = check_media(media, 1), check_media(media, 2)
+        alone, together = (check_media(media, n, Checker(KnownMedia(tmp_path / str(n)))) for n in (1, 2))
         assert alone == together
         assert list(together) == media
         assert [row.status == "ok" for row in together.values()] == [True, True, False]
 
-    def test_a_file_that_kills_its_worker_costs_itself_only(self, tmp_path, monkeypatch):
+    def test_a_file_that_kills_or_holds_its_reader_costs_itself_only_and_is_tried_again(self, check, monkeypatch):
         media = [Medium(str(CLIPS / name), "video") for name in ("slide.mp4", "turn.mp4", "scene.gif")]
-        monkeypatch.setattr(manifest, "check_medium", _crash_on_turn)
-        statuses = [row.status for row in check_media(media, 2).values()]
-        assert statuses == ["ok", "the decoder crashed", "ok"]
+        monkeypatch.setattr(manifest, "probe", bad_readers.crash_on_turn)
+        rows, *work = check(media, 2)
+        assert [row.status for row in rows.values()] == ["ok", "the decoder crashed (SIGSEGV)", "ok"]
+        rows, *work = check(media, 2)
+        assert work == [1, 1]
+        monkeypatch.undo()
+        rows, *work = check(media, 2)
+        assert work == [1, 1] and {row.status for row in rows.values()} == {"ok"}
 
 
-_check_medium = manifest.check_medium
-
-
-def _crash_on_turn(medium):
-    import os
-
-    if "turn" in medium.path:
-        os._exit(139)
-    return _check_medium(medium)
-
-
-def test_duplicates_keep_the_first():
-    rows = candidates(["video", "video"])
-    parsed = drop_duplicates([*rows, rows[1]._replace(row=2), *candidates(["image"], source="t")])
-    assert [(c.source, c.row) for c in parsed.candidates] == [("s", 0), ("s", 1), ("t", 0)]
-    assert [row.kind for row in parsed.quarantined] == ["duplicate"]
+def test_duplicates_keep_the_first_of_each_source():
+    table = table_of(("s", 0, record(0)), ("s", 1, record(1)), ("t", 0, record(0)), ("s", 2, record(1)))
+    reasons = repeated_ids(table)
+    assert reasons == [(3, "1 is taken by s row 1")]
+    kept, [lost] = without(table, "train", "duplicate", "problem_id", reasons)
+    assert kept.column("row").to_pylist() == [0, 1, 0]
+    assert (lost.source, lost.row, lost.problem_id, lost.kind) == ("s", 2, "1", "duplicate")
+    assert numbered(kept, ["s", "t"]).column("problem_id").to_pylist() == [0, 1, 10**12]
 
 
 def test_source_names_are_unique():
     with pytest.raises(SourceError, match="'a' appears 2 times"):
         check_names(["a", "b", "a"])
+
+
+class TestReasoning:
+    """Rows of video_r1_cot: `process` comes out as a whole completion."""
+
+    @pytest.mark.parametrize(
+        ("change", "process"),
+        [
+            pytest.param({}, "<think>so</think>\n<answer>4</answer>", id="published-file"),
+            pytest.param({"answer": "5"}, "<think>so</think>\n<answer>5</answer>", id="script-with-a-wrong-answer"),
+            pytest.param(
+                {"process": " <think>so</think>\n"}, "<think>so</think>\n<answer>4</answer>", id="white-space"
+            ),
+        ],
+    )
+    def test_read(self, tmp_path, change, process):
+        (tmp_path / "a.json").write_text(json.dumps([{**ROW, "process": "<think>so</think>", **change}]))
+        [row] = FORMATS["video_r1_cot"](tmp_path / "a.json", tmp_path)
+        assert row.value["process"] == process
+
+    @pytest.mark.parametrize("process", ["", None, "so", "<think>so", 3])
+    def test_rows_without_reasoning_are_faults(self, tmp_path, process):
+        (tmp_path / "a.json").write_text(json.dumps({"results": [{**ROW, "process": process}, ROW, 3]}))
+        rows = list(FORMATS["video_r1_cot"](tmp_path / "a.json", tmp_path))
+        assert [bool(row.fault) for row in rows] == [True, True, False]

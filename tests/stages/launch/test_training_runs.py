@@ -1,5 +1,6 @@
 """Training never lies and never loses its work: what SFT and GRPO share, through their own stages."""
 
+import dataclasses
 import importlib
 import json
 import shutil
@@ -8,16 +9,18 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tests.stages.test_sft import record
-from tests.stages.training_project import make_project
 from transformers import Trainer, TrainerCallback
 
 from tasks import paths
 from tasks.core.io.errors import StageError
+from tasks.core.io.tables import write_table
+from tasks.core.schemas.records import RECORD_SCHEMA
 from tasks.core.train.checkpoints import newest_checkpoint
 from tasks.core.train.guards import DivergedError
 from tasks.core.train.runs import begin_training
 from tasks.params import load
+from tests.stages.sft.test_sft import record
+from tests.support.training_project import make_project
 
 STAGES = ("sft", "grpo")
 
@@ -138,7 +141,7 @@ def test_a_learning_rate_past_reason_publishes_nothing(project, stage):
 
 
 def test_a_guard_warns_by_name_and_stops_where_it_is_told_to(project, capsys):
-    change("grpo", guards={"empty_steps": 2}, temporal={"enabled": False}, format_weight=0.0)
+    change("grpo", guards={"empty_steps": 2}, objective={"kind": "grpo"}, length=None, format_weight=0.0)
     assert run("grpo") == 0
     assert (
         "grpo: warning: step 2: reward: 2 steps in a row in which no answer earned anything" in capsys.readouterr().err
@@ -224,10 +227,31 @@ def other_processes(monkeypatch, count):
 def test_another_number_of_processes_is_refused_unless_a_step_has_the_same_rows(project, monkeypatch, stage, rows):
     """Only the key is looked at here; tests/stages/test_launched.py starts the processes."""
     module = importlib.import_module(f"tasks.{stage}.__main__")
-    arguments = (paths.SFT_MODEL,) if stage == "sft" else ()
+    arguments = (paths.SFT_MODEL,) if stage == "sft" else ([],)
     one = begin_training(module.work_of(load(), *arguments))
     other_processes(monkeypatch, 2)
     with pytest.raises(StageError, match=rf"{stage}: .*trained by 1 processes; 2 processes would change rows_per_step"):
         begin_training(module.work_of(load(), *arguments))
     change(stage, **{rows: 1})
     assert begin_training(module.work_of(load(), *arguments)) == one
+
+
+def test_a_prompt_that_vllm_has_no_room_for_is_told_before_training(project, monkeypatch, capsys):
+    """The engine itself is left out: it would be started after the look at the prompts."""
+    rows = [dataclasses.replace(record(8, path="clip.mp4"), problem="Which way? " * 300), record(9, path="clip.mp4")]
+    write_table(paths.RL_RECORDS, [dataclasses.asdict(row) for row in rows], RECORD_SCHEMA)
+    change("grpo", rollout_engine="vllm", rollout_max_len=512)
+    seen = []
+
+    def train(model, processor, prompts, **_):
+        seen.extend(prompts)
+        stop(model)
+
+    monkeypatch.setattr("tasks.grpo.train.train", train)
+    with pytest.raises(KeyboardInterrupt):
+        run("grpo")
+    assert [prompt.record.problem_id for prompt in seen] == [9]
+    assert "rl.parquet: problem_id 8 (clip.mp4): a prompt of" in capsys.readouterr().err
+    write_table(paths.RL_RECORDS, [dataclasses.asdict(rows[0])], RECORD_SCHEMA)
+    with pytest.raises(StageError, match="no prompt is short enough; the first: a prompt of"):
+        run("grpo")

@@ -1,0 +1,18 @@
+"""Sources of records by format: one module each, and one line here."""
+
+from collections.abc import Mapping
+
+from tasks.ingest.sources import clevrer, llava, next_qa, table, video_r1, video_r1_cot
+from tasks.ingest.sources.base import Read, SourceError, draw_rows
+
+FORMATS: Mapping[str, Read] = {
+    "video_r1": video_r1.read,
+    "video_r1_cot": video_r1_cot.read,
+    "table": table.read,
+    "llava": llava.read,
+    "next_qa": next_qa.read,
+    "clevrer": clevrer.read,
+}
+"""`format` of an entry of `ingest.sources` -> how it is read; the rendered mini world stands beside them."""
+
+__all__ = ["FORMATS", "Read", "SourceError", "draw_rows"]

@@ -1,0 +1,86 @@
+"""LLaVA-style conversations: `id`, `image` or `video`, `conversations` of turns "from" human and gpt.
+
+Every question and its reply become a record; the turns before are not shown. A question that lists options and a reply
+that is the letter of one are multiple choice, everything else is free-form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.core.io.rows import RawRow, read_rows
+from tasks.core.text.options import LETTERS, is_labelled
+
+_PLACEHOLDER = re.compile(r"\s*<(?:image|video)>\s*")
+_OPTION = re.compile(r"\s*\(?([A-Z])[.):]\s*\S.*")
+_INSTRUCTION = re.compile(
+    r"\s*(?:Please\s+)?(?:answer|respond|select|provide)\b[^\n]*\b(?:letter|option|choices?)\b[^\n]*$", re.IGNORECASE
+)
+_LETTER = re.compile(r"\(?([A-Z])\)?[.:]?(?:\s.*)?", re.DOTALL)
+HUMAN, MODEL = ("human", "user"), ("gpt", "assistant")
+
+
+def read(annotations: Path, media_root: Path) -> Iterator[RawRow]:
+    """Questions in order, counted through all conversations."""
+    number = 0
+    for raw in read_rows(annotations):
+        for value, fault in _questions(raw):
+            yield RawRow(number, value and {**value, "problem_id": number}, fault)
+            number += 1
+
+
+def _questions(raw: RawRow) -> Iterator[tuple[dict[str, Any] | None, str]]:
+    where = f"conversation {raw.row}: "
+    item = raw.value
+    if raw.fault or not isinstance(item, Mapping):
+        yield None, raw.fault or f"{where}not an object but {type(item).__name__}"
+        return
+    media = [(kind, item[kind]) for kind in ("image", "video") if item.get(kind)]
+    turns = item.get("conversations")
+    if len(media) != 1 or not isinstance(media[0][1], str):
+        yield None, f"{where}one image or one video is wanted"
+        return
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        yield None, f"{where}conversations: not a list of turns"
+        return
+    said = [turn for turn in turns if turn.get("from") != "system"]
+    for asked, replied in zip(said[::2], said[1::2], strict=False):
+        if asked.get("from") not in HUMAN or replied.get("from") not in MODEL:
+            yield None, f"{where}turns of human and gpt do not alternate"
+            return
+        yield _question(str(asked.get("value") or ""), str(replied.get("value") or ""), *media[0]), ""
+    if len(said) % 2:
+        yield None, f"{where}the last question has no reply"
+
+
+def _question(asked: str, replied: str, data_type: str, path: str) -> dict[str, Any]:
+    text = _PLACEHOLDER.sub("\n", asked).strip()
+    problem, options = split_options(text)
+    letter = _LETTER.fullmatch(replied.strip())
+    is_choice = bool(options) and letter is not None and letter.group(1) in LETTERS[: len(options)]
+    truth = letter.group(1) if letter and is_choice else replied.strip()
+    return {
+        "problem": problem if is_choice else text,
+        "data_type": data_type,
+        "problem_type": "multiple choice" if is_choice else "free-form",
+        "options": options if is_choice else [],
+        "solution": f"<answer>{truth}</answer>",
+        "path": path,
+    }
+
+
+def split_options(text: str) -> tuple[str, list[str]]:
+    """A question and the options that its last lines list as A, B, ..; an instruction behind them is left out."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    while lines and _INSTRUCTION.fullmatch(lines[-1]):
+        lines.pop()
+    start = len(lines)
+    while start and _OPTION.fullmatch(lines[start - 1]):
+        start -= 1
+    options = [line.strip() for line in lines[start:]]
+    if len(options) < 2 or not all(map(is_labelled, options, LETTERS)):
+        return text, []
+    return "\n".join(lines[:start]).strip(), options

@@ -1,0 +1,54 @@
+"""Readers that misbehave, for the process that reads to call: functions of a module, as requests name them."""
+
+import ctypes
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tasks.core.video import probe
+
+
+def sleep(path, seconds=600):
+    time.sleep(seconds)
+
+
+def spin(path):
+    while True:
+        pass
+
+
+def crash(path):
+    ctypes.string_at(0)
+
+
+def crash_on_turn(path, data_type):
+    """A probe that dies of one file."""
+    if "turn" in path:
+        crash(path)
+    return probe(path, data_type)
+
+
+def fail(path):
+    raise AttributeError("'NoneType' object has no attribute 'name'")
+
+
+def fill_memory(path):
+    return np.ones(1 << 40, np.uint8)
+
+
+def mutter(path):
+    os.write(1, b"decoder: this is odd\n" * 1000)
+    os.write(2, b"decoder: this is odd\n" * 1000)
+    print("more of it")
+    return path
+
+
+def process_of(path):
+    return os.getpid()
+
+
+def write_process_and_sleep(path):
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(600)
