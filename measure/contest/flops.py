@@ -20,19 +20,32 @@ _BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 class Operations:
-    """Filled when the block that counts ends."""
+    """What a block has taken so far."""
 
-    total: int = 0
+    def __init__(self, counter: FlopCounterMode) -> None:
+        self._counter, self._apart = counter, 0
+
+    @property
+    def total(self) -> int:
+        """Operations until now, without those of paused blocks."""
+        return self._counter.get_total_flops() - self._apart
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave a block out of the count."""
+        before = self._counter.get_total_flops()
+        try:
+            yield
+        finally:
+            self._apart += self._counter.get_total_flops() - before
 
 
 @contextmanager
 def counted() -> Iterator[Operations]:
-    """Count the operations of a block."""
-    operations = Operations()
+    """Count the operations of a block; the count can be read while it goes on."""
     counter = FlopCounterMode(display=False, custom_mapping={_FORWARD: _forward, _BACKWARD: _backward})
     with counter:
-        yield operations
-    operations.total = counter.get_total_flops()
+        yield Operations(counter)
 
 
 def _forward(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:

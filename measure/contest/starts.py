@@ -1,4 +1,4 @@
-"""`python -m measure.ablation.starts`: start models whose shortcut arose by itself, of graded strength.
+"""`python -m measure.contest.starts`: start models whose shortcut arose by itself, of graded strength.
 
 The curriculum of the mini models (`world.curriculum`: caption, reason, reason-well) is run as it is, but in a share of
 all scenes with a moving figure something else gives the direction away. What is said stays "starts at the left and ends
@@ -66,9 +66,7 @@ UNBIASED = Start(0.0, "colour", "caption", 40)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make what is missing."""
-    parser = argparse.ArgumentParser(
-        prog="python -m measure.ablation.starts", description=(__doc__ or "").split(":")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m measure.contest.starts", description=(__doc__ or "").split(":")[0])
     parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="names of starts; all where left out")
     chosen = parser.parse_args(arguments)
     params = load()
