@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tasks.core.io.atomic import write_json
+from tasks.core.io.orphan import end_with
 from tasks.core.schemas.records import Record, parse_record
 from tasks.core.world.counterfactual import STATIC_ON_MOVING, variants
 from tasks.core.world.questions import ask
@@ -41,7 +43,7 @@ def quadruples(folder: Path, scenes: int, seed: int, workers: int) -> list[Asked
     if not marker.exists():
         folder.mkdir(parents=True, exist_ok=True)
         jobs = [(folder, scene, seed) for scene in range(scenes)]
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, initializer=end_with, initargs=(os.getpid(),)) as pool:
             write_json(marker, [row for rows in pool.map(_rows, jobs, chunksize=8) for row in rows])
     asked = []
     for scene, variant, raw in json.loads(marker.read_text()):
