@@ -10,7 +10,7 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.questions import build_request
 from tasks.core.engine.types import EngineError
 from tasks.core.io.cli import run_stage
-from tasks.core.models.load import check_folder, frame_shape_in
+from tasks.core.models.load import check_folder, frame_shape_in, is_endpoint
 from tasks.core.schemas.records import PROBLEM_TYPES, Record
 from tasks.core.text import answer_of, think_of
 from tasks.core.text.options import lettered
@@ -21,11 +21,12 @@ def main() -> int:
     """Ask, print reasoning and answer."""
     arguments = parse_arguments()
     config = params.load()
-    check_folder(arguments.model)
+    if not is_endpoint(arguments.model):
+        check_folder(arguments.model)
     record = question(arguments.clip, arguments.question, arguments.options, arguments.type)
     opening = config.video.opening() | frame_shape_in(arguments.model)._asdict()
     clip = open_clip(record.path, record.data_type, **opening)
-    settings = config.engine.model_dump() | {"backend": arguments.engine, "batch_size": 1}
+    settings = config.engine.model_dump() | {"backend": arguments.engine, "batch_size": 1, "data_parallel": 1}
     with open_engine(model_path=arguments.model, **settings) as engine:
         request = build_request(engine, record, clip, key="ask", **config.prompt.model_dump(), seed=config.seed)
         [[completion]] = engine.generate([request], temperature=0.0, top_p=1.0, max_tokens=arguments.max_tokens)
@@ -42,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tasks.ask", description=__doc__)
     parser.add_argument("clip", help="video or image file")
     parser.add_argument("question")
-    parser.add_argument("--model", type=Path, default=paths.GRPO_MODEL, help="checkpoint folder")
+    parser.add_argument("--model", type=Path, default=paths.GRPO_MODEL, help="checkpoint folder or endpoint file")
     parser.add_argument("--options", nargs="+", default=[], metavar="OPTION", help="lettered if they are not yet")
     parser.add_argument("--type", choices=PROBLEM_TYPES, help="multiple choice with options, else free-form")
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
