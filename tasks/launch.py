@@ -20,6 +20,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.core.io.lifeline import hold
+
 VARIABLE = "VIDEO_R1_LAUNCH"
 LAUNCHERS = ("python", "accelerate", "torchrun", "srun")
 TRAINING = ("sft", "grpo")
@@ -89,6 +91,7 @@ def main() -> int:
     except LaunchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    hold()
     try:
         os.execvp(line[0], line)
     except FileNotFoundError:

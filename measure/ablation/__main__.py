@@ -33,8 +33,8 @@ from measure.ablation.table import FIELDS, SKILL_FIELDS, markdown
 from tasks import grpo, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import folder_digest, work_key
 from tasks.core.io.errors import StageError
-from tasks.core.io.work import folder_digest, work_key
 from tasks.core.models.load import ModelError, checkpoint_digest, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import Record, parse_record
 from tasks.core.train.clips import ClipStore, open_store

@@ -15,13 +15,14 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import code_digests, file_digest, media_digest
 from tasks.core.io.tables import read_table, write_table
-from tasks.core.io.work import Work, WorkLog, begin_work, code_digests, file_digest, find_work, media_digest
+from tasks.core.io.work import Work, WorkLog, begin_work, find_work
 from tasks.core.models.load import checkpoint_digest, frame_shape_in
 from tasks.core.schemas.records import COT_SCHEMA, RECORD_SCHEMA, Record, record_from_row
 from tasks.core.video import open_clip, tell_cache
 
-ASKING = ("engine", "models", "prompts", "text", "video")
+ASKING = ("backbones", "engine", "models", "prompts", "text", "video")
 """Packages of `core` that decide an answer before it is scored."""
 
 

@@ -24,10 +24,10 @@ from tasks.audit.summary import lines, summary, tagged
 from tasks.core.engine.open import open_engine
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import file_digest, folder_digest, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.rows import read_rows
-from tasks.core.io.work import file_digest, folder_digest, work_key
 from tasks.core.models.load import ModelError, check_folder, frame_shape_in
 from tasks.core.schemas.records import Record, RecordError, parse_record, record_from_row
 from tasks.core.video import open_clip

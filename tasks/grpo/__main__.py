@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import code_digests, file_digest, folder_digest
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.io.work import Work, code_digests, file_digest, find_work, folder_digest
+from tasks.core.io.work import Work, find_work
 from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
@@ -22,7 +24,10 @@ from tasks.params import Params, ParamsError, load
 HERE = Path(__file__).parent
 CODE = [
     HERE,
-    *(HERE.parent / "core" / name for name in ("engine", "models", "prompts", "rewards", "text", "train", "video")),
+    *(
+        HERE.parent / "core" / name
+        for name in ("backbones", "engine", "models", "prompts", "rewards", "text", "train", "video")
+    ),
 ]
 """What a checkpoint depends on besides data and parameters."""
 
@@ -37,29 +42,41 @@ def main() -> int:
     if not rows:
         raise StageError(f"{paths.RL_RECORDS}: no rows to train on")
 
+    from tasks.grpo.admit import too_long
     from tasks.grpo.data import render
     from tasks.grpo.log import RolloutLog
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
     from tasks.grpo.train import STEPS, train
 
-    work = begin_training(work_of(params))
-    skipped = work / "skipped.jsonl"
-
-    def skip(record: Record, reason: str) -> None:
-        append_jsonl(skipped, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
-        row = f"{paths.RL_RECORDS}: problem_id {record.problem_id} ({record.path})"
-        print(f"grpo: prompt left out: {row}: {reason}", file=sys.stderr)
-
+    settings = params.grpo
+    prompts = render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
     opening = params.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
-    store = open_store(opening, params.grpo.frame_cache_gb, params.video.decode_workers)
+    store = open_store(opening, settings.frame_cache_gb, params.video.decode_workers)
     with StopRequest() as stop, store as clips:
+        reasons: dict[int, str] = {}
+        if settings.rollout_engine == "vllm":
+            limits = {"max_len": settings.rollout_max_len, "max_tokens": settings.sampling.max_tokens}
+            size = {"frames": params.video.frames, "max_pixels": params.video.max_pixels}
+            reasons = too_long(prompts, processor, clips, **limits, **size)
+        if len(reasons) == len(prompts):
+            raise StageError(f"{paths.RL_RECORDS}: no prompt is short enough; the first: {reasons[0]}")
+        work = begin_training(work_of(params, [prompts[index].record.problem_id for index in reasons]))
+        skipped = work / "skipped.jsonl"
+
+        def skip(record: Record, reason: str) -> None:
+            append_jsonl(skipped, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
+            row = f"{paths.RL_RECORDS}: problem_id {record.problem_id} ({record.path})"
+            print(f"grpo: prompt left out: {row}: {reason}", file=sys.stderr)
+
+        for index, reason in reasons.items():
+            skip(prompts[index].record, reason)
         try:
             result = train(
                 model,
                 processor,
-                render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump()),
+                [prompt for index, prompt in enumerate(prompts) if index not in reasons],
                 clips=clips,
-                settings=params.grpo,
+                settings=settings,
                 seed=params.seed,
                 work=work,
                 curve=paths.curve("grpo"),
@@ -85,13 +102,19 @@ def main() -> int:
     return 0
 
 
-def work_of(params: Params) -> Work:
-    """The work in progress: keyed by everything that can change the weights."""
+def work_of(params: Params, left_out: Sequence[int]) -> Work:
+    """The work in progress: keyed by everything that can change the weights.
+
+    Args:
+        params: the whole file.
+        left_out: problem ids of prompts that are too long.
+    """
     settings = params.grpo
     inputs = {
         **params.model_dump(include={"seed", "prompt"}),
         "grpo": settings.deciding(),
         "video": params.video.sampling(),
+        "left_out": list(left_out),
         ROWS_PER_STEP: settings.prompts_per_step * processes() / settings.group_ranks,
         "files": {
             str(paths.RL_RECORDS): file_digest(paths.RL_RECORDS),

@@ -1,7 +1,10 @@
 """Stopping on request: a SIGTERM at any moment lets the step end, saves a checkpoint and leaves.
 
     SIGTERM during  rollouts | forward | backward | optimizer | save   ->  end of that step, checkpoint, exit code 143
-    a second SIGTERM                                                   ->  the process ends at once, as by default
+    a SIGTERM more than two seconds after it                           ->  the process ends at once, as by default
+
+Whoever ends a tree of processes asks each of them, and the kernel asks again when the parent goes: within two seconds
+that is one request.
 
 A stop before the first step or after the last leaves nothing to save or to do again. Processes of one run agree at the
 end of each step, so that all of them stop after the same one.
@@ -9,7 +12,9 @@ end of each step, so that all of them stop after the same one.
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from types import FrameType
 from typing import Any, Self
 
@@ -17,6 +22,7 @@ import torch
 from transformers import TrainerCallback
 
 EXIT_CODE = 128 + signal.SIGTERM
+ONE_REQUEST_SECONDS = 2.0
 
 
 class StoppedError(Exception):
@@ -28,6 +34,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self._at = 0.0
         self._before: Any = None
 
     def __enter__(self) -> Self:
@@ -38,8 +45,11 @@ class StopRequest:
         signal.signal(signal.SIGTERM, self._before)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.signal(signal.SIGTERM, self._before)
+        if self.asked and time.monotonic() > self._at + ONE_REQUEST_SECONDS:
+            signal.signal(signal.SIGTERM, self._before)
+            os.kill(os.getpid(), number)
+        elif not self.asked:
+            self.asked, self._at = True, time.monotonic()
 
     def anywhere(self, device: torch.device) -> bool:
         """Whether any process of the run was asked; all of them must call it."""

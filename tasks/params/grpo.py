@@ -104,7 +104,7 @@ class Grpo(Section):
     rollout_gpu_share: float = Field(0.3, gt=0, lt=1)
     """vLLM: share of the GPU's memory for its weights and cache."""
     rollout_max_len: int = Field(1024, ge=128)
-    """vLLM: prompt plus answer, tokens."""
+    """vLLM: prompt plus answer, tokens; a prompt that leaves less than `sampling.max_tokens` is left out of the run."""
     frame_cache_gb: float = Field(1.0, gt=0)
     """Decoded frames kept in memory, GiB; what falls out is decoded again."""
     save_steps: int = Field(100, ge=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.core.io.work import value_digest
+from tasks.core.io.digests import value_digest
 from tasks.report.tables import Cell, Table
 
 OWN_STAGE = "report"

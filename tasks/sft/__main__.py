@@ -9,10 +9,11 @@ from pathlib import Path
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
+from tasks.core.io.digests import code_digests, file_digest, folder_digest
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
-from tasks.core.io.work import Work, code_digests, file_digest, find_work, folder_digest
+from tasks.core.io.work import Work, find_work
 from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
@@ -22,7 +23,7 @@ from tasks.params import Params, ParamsError, load
 from tasks.sft.given import take_checkpoint
 
 HERE = Path(__file__).parent
-CODE = [HERE, *(HERE.parent / "core" / name for name in ("models", "prompts", "text", "train", "video"))]
+CODE = [HERE, *(HERE.parent / "core" / name for name in ("backbones", "models", "prompts", "text", "train", "video"))]
 """What a checkpoint depends on besides data and parameters."""
 
 

@@ -1,26 +1,45 @@
 """How a stage command ends: its own exit code, or one clear line and exit code 2."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
-from tasks.core.io.errors import StageError
+from tasks.core.io.errors import StageError, full_disk
+from tasks.core.io.lifeline import hold
 
 USAGE_EXIT = 2
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose wrong arguments are a `StageError`: one line for the user, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what `run_stage` prints."""
+        raise StageError(f"{self.prog}: {message}; see --help")
 
 
 def run_stage(main: Callable[[], int | None], *known: type[Exception]) -> None:
     """Run a stage's `main` and leave the process with its exit code (None counts as 0).
 
     A `StageError`, or one of the `known` classes, becomes one line on stderr and exit code 2: these tell the user what
-    to mend. Every other exception is a bug and keeps its traceback.
+    to mend; so does a full disk. Every other exception is a bug and keeps its traceback.
+
+    What the stage starts ends with it, and it ends with the program that started it (`lifeline`).
 
         if __name__ == "__main__":
             run_stage(main, ParamsError)
     """
+    hold()
     expected: tuple[type[Exception], ...] = (StageError, *known)
     try:
         code = main()
     except expected as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE_EXIT)
+    except Exception as error:
+        if (reason := full_disk(error)) is None:
+            raise
+        print(f"error: {reason}; make room, then the same command goes on", file=sys.stderr)
         sys.exit(USAGE_EXIT)
     sys.exit(code or 0)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import tempfile
+
+FULL_DISK = ("No space left on device", "Disk quota exceeded", "unexpected pos", "file write failed")
 LONGEST = 600
 """Characters of a reason; a longer one keeps its beginning and its end."""
 
@@ -27,6 +33,29 @@ def reason_of(error: BaseException) -> str:
     if len(line) <= LONGEST:
         return line
     return f"{line[: LONGEST // 2]} .. {line[-LONGEST // 2 :]}"
+
+
+def full_disk(error: BaseException) -> str | None:
+    """The reason in one line where an error, or one it was raised from, means that a disk is full; else None.
+
+    torch says "unexpected pos" or "file write failed" of it, safetensors and parquet quote the system.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        full = isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or any(phrase in str(link) for phrase in FULL_DISK):
+            name = link.filename if isinstance(link, OSError) and link.filename else None
+            return f"no space left on the disk: {name or _fullest()}"
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _fullest() -> str:
+    """The place where a stage writes that has least room, with what is left there."""
+    places = [place for place in (".", tempfile.gettempdir(), "/dev/shm") if os.path.isdir(place)]
+    free = {place: shutil.disk_usage(place).free for place in places}
+    place = min(free, key=lambda place: free[place])
+    return f"{free[place] / 1e6:.1f} MB are free in {os.path.abspath(place)}"
 
 
 def _message(error: BaseException) -> str:

@@ -1,94 +1,35 @@
-"""Work in progress of a stage, kept under a key of all that its results depend on, and the digests in that key."""
+"""Work in progress of a stage, kept in a folder under a key of all that its results depend on.
+
+A stage finds the work of its inputs, begins it (a word about what is not gone on from) and claims it, so that no second
+process works in it. `python -m tasks.work` lists and clears works.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.core.io.atomic import write_json
+from tasks.core.io.digests import DIGEST_LENGTH, work_key
+from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 
-KEY_LENGTH = 16
-DIGEST_LENGTH = 64
 DESCRIPTION = "work.json"
 """What a work belongs to: stage, inputs and facts."""
 ROWS = "rows.jsonl"
+LOCK = ".lock"
+WAIT_SECONDS = 600.0
+_CLAIMED: dict[tuple[int, int], int] = {}
+"""Lock files that this process holds: (device, inode) -> number of the open file."""
 KEPT_DAYS = 30.0
 SECONDS_PER_DAY = 86400
-
-
-def value_digest(value: Any) -> str:
-    """SHA-256 of a JSON-like value; the order of keys does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def folder_digest(*folders: Path) -> str:
-    """SHA-256 over the names and contents of all files below the folders; caches and hidden files do not count.
-
-    Where a folder lies and what it is called does not matter; the order of several does.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
-    digest = hashlib.sha256()
-    for folder in folders:
-        for file in files_below(folder):
-            digest.update(f"{file.relative_to(folder)}\0{file_digest(file)}\n".encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
-
-
-def files_below(folder: Path) -> list[Path]:
-    """All files below a folder in the order of their names, without caches and hidden ones.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    inside = {file: file.relative_to(folder).parts for file in folder.rglob("*") if file.is_file()}
-    hidden = {file for file, parts in inside.items() if any(part.startswith(".") for part in parts)}
-    return sorted(file for file, parts in inside.items() if file not in hidden and "__pycache__" not in parts)
-
-
-def media_digest(paths: Iterable[str]) -> str:
-    """SHA-256 over names, sizes and modification times of media files; cheap enough for hundreds of thousands.
-
-    A file that is touched or missing changes the digest, which costs a resume, never a wrong answer.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(set(paths)):
-        file = Path(path)
-        stat = file.stat() if file.exists() else None
-        digest.update(f"{path}\0{stat.st_size if stat else -1}\0{stat.st_mtime_ns if stat else -1}\n".encode())
-    return digest.hexdigest()
-
-
-def work_key(**inputs: Any) -> str:
-    """Sixteen hex digits that change when any input does; inputs are JSON-like values."""
-    return value_digest(inputs)[:KEY_LENGTH]
-
-
-def code_digests(*places: Path) -> dict[str, str]:
-    """Digest of every Python file at or below the places, by its path; a key that holds them can say which changed."""
-    files = [file for place in places for file in ([place] if place.is_file() else files_below(place))]
-    return {os.path.relpath(file): file_digest(file) for file in files if file.suffix == ".py"}
 
 
 class Previous(NamedTuple):
@@ -139,12 +80,12 @@ def find_work(root: Path, stage: str, inputs: Mapping[str, Any], facts: Mapping[
 
 
 def begin_work(work: Work, tell: Callable[[str], None] = print) -> Path:
-    """Make the work's folder and say what it goes on from, or why it starts afresh and what is kept beside it.
+    """Make the work's folder, claim it, and say why it starts afresh and what is kept beside it.
 
     Works of the stage that nobody used for `KEPT_DAYS` days are removed, and that is said.
     """
     for folder in old_works(work.folder.parent, days=kept_days()):
-        if folder != work.folder:
+        if folder != work.folder and not in_use(folder):
             tell(f"{work.stage}: removed {folder} ({readable(size_of(folder))}), not used for {kept_days():g} days")
             shutil.rmtree(folder)
     if work.previous and work.previous.folder.exists():
@@ -155,8 +96,53 @@ def begin_work(work: Work, tell: Callable[[str], None] = print) -> Path:
             f"{work.stage}: older work is kept, {total} in {work.folder.parent}; `python -m tasks.work` lists it, "
             f"`python -m tasks.work clear {work.stage}` removes it"
         )
+    work.folder.mkdir(parents=True, exist_ok=True)
+    claim(work.folder, work.stage)
     write_json(work.folder / DESCRIPTION, {"stage": work.stage, "inputs": work.inputs, "facts": work.facts})
     return work.folder
+
+
+def claim(folder: Path, stage: str, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Take a work for this process alone until it ends; one that is still ending is waited for.
+
+    Raises:
+        StageError: another process holds it all the while; names the process.
+    """
+    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+    file = os.fstat(number)
+    if (file.st_dev, file.st_ino) in _CLAIMED:
+        os.close(number)
+        return
+    deadline = time.monotonic() + wait_seconds
+    told = False
+    while True:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            holder = os.pread(number, 20, 0).decode() or "another process"
+            if time.monotonic() > deadline:
+                os.close(number)
+                raise StageError(f"{stage}: process {holder} works in {folder}; end it first") from None
+            if not told:
+                print(f"{stage}: waits for process {holder}, which works in {folder}", file=sys.stderr, flush=True)
+                told = True
+            time.sleep(0.5)
+    os.truncate(number, 0)
+    os.pwrite(number, str(os.getpid()).encode(), 0)
+    _CLAIMED[file.st_dev, file.st_ino] = number
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process holds a work."""
+    if not (folder / LOCK).exists():
+        return False
+    with (folder / LOCK).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def differences(before: Any, now: Any, name: str = "") -> dict[str, str]:

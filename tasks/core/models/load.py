@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.core.backbones import Backbone, FrameShape, UnknownBackboneError, backbone_of, of_model, of_processor
 from tasks.core.io.errors import StageError
-from tasks.core.io.work import folder_digest
+from tasks.core.io.digests import folder_digest
 
 
 class ModelError(StageError):

@@ -19,8 +19,8 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from tasks.core.io.atomic import sync, write_json
+from tasks.core.io.digests import file_digest
 from tasks.core.io.errors import StageError
-from tasks.core.io.work import file_digest
 
 PREFIX = "checkpoint-"
 DAMAGED = "damaged-"

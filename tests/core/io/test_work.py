@@ -1,11 +1,13 @@
 """Keys and digests follow contents, not places."""
 
+import json
 import os
 import time
 
 import pytest
 
-from tasks.core.io.work import begin_work, find_work, folder_digest, work_key
+from tasks.core.io.digests import folder_digest, work_key
+from tasks.core.io.work import begin_work, find_work
 
 
 def make(folder, files):
@@ -98,13 +100,19 @@ def test_of_several_works_the_nearest_is_named(tmp_path):
     assert told[0] == "sft: starts afresh: seed: 0 -> 1"
 
 
-def test_work_that_nobody_used_for_long_is_removed_and_told(tmp_path, monkeypatch):
-    first, *_ = begun(tmp_path, INPUTS)
-    old = time.time() - 31 * 86400
-    for path in (first / "work.json", first):
-        os.utime(path, (old, old))
-    second, told, _ = begun(tmp_path, {**INPUTS, "seed": 1})
-    assert not first.exists() and second.exists()
+def aged(root, inputs, days):
+    """A work that another process left so long ago."""
+    folder = find_work(root, "sft", inputs).folder
+    folder.mkdir()
+    (folder / "work.json").write_text(json.dumps({"stage": "sft", "inputs": inputs, "facts": {}}))
+    then = time.time() - days * 86400
+    os.utime(folder / "work.json", (then, then)), os.utime(folder, (then, then))
+    return folder
+
+
+def test_work_that_nobody_used_for_long_is_removed_and_told(tmp_path):
+    old, younger = aged(tmp_path, INPUTS, 31), aged(tmp_path, {**INPUTS, "seed": 1}, 29)
+    own = aged(tmp_path, {**INPUTS, "seed": 2}, 31)
+    used, told, _ = begun(tmp_path, {**INPUTS, "seed": 2})
+    assert (old.exists(), younger.exists(), used) == (False, True, own), "what is gone on with is used"
     assert "removed" in told[0] and "not used for 30 days" in told[0]
-    os.utime(second / "work.json", (old, old)), os.utime(second, (old, old))
-    assert begun(tmp_path, {**INPUTS, "seed": 1})[0] == second and second.exists(), "its own is used now"
