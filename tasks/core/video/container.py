@@ -53,7 +53,7 @@ def read_index(path: Path | str) -> Index:
     packets: list[Packet] = []
     last = end = -(2**62)
     with open_video(path) as (container, stream):
-        codec = stream.codec_context.name
+        codec = stream.codec_context.codec.canonical_name
         for packet in container.demux(stream):
             if packet.pts is not None and packet.pts >= last:
                 last, end = packet.pts, packet.pts + (packet.duration or 0)

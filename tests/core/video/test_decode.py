@@ -47,7 +47,7 @@ def noisy(tmp_path_factory):
     [
         ("slide.mp4", 90, "h264", 6),
         ("turn.mp4", 120, "h264", 8),
-        pytest.param("scene.gif", 22, "gif", 10, id="gif-that-decord-refuses"),
+        pytest.param("scene.gif", 22, "gif", 10, id="gif"),
     ],
 )
 def test_real_clips(name, frames, codec, sampled):
