@@ -1,20 +1,17 @@
 """Public benchmarks: official files in, numbers out; resume, faults, rescoring."""
 
-import dataclasses
 import json
 import random
 
 import pytest
 
-from tasks.benchmark import rescore, suite_log
-from tasks.benchmark.jobs import Settings, open_source, spread
-from tasks.benchmark.media import Sampling, locate, read_sample
-from tasks.benchmark.suite_run import run_suites
+from tasks.benchmark import log, rescore
+from tasks.benchmark.base import SuiteError
+from tasks.benchmark.clips import locate, read_sample
+from tasks.benchmark.jobs import open_questions, spread
+from tasks.benchmark.reading.text import bare_answer
 from tasks.benchmark.suites import REGISTRY, tempcompass, video_mmmu, vsi_bench
-from tasks.benchmark.suites.base import Decoding, SuiteError
-from tasks.benchmark.suites.text import bare_answer
-from tasks.core.io.tables import write_table
-from tasks.core.schemas.records import RECORD_SCHEMA
+from tests.support.benchmark_runs import SAMPLING, benchmark, opened
 from tests.support.benchmark_trees import (
     BROKEN,
     MISSING,
@@ -26,24 +23,6 @@ from tests.support.benchmark_trees import (
     render,
     runs,
 )
-from tests.support.infer_project import RECORDS
-
-SAMPLING = Sampling(16, 2.0, 4, 3136, 3136)
-
-
-def settings(**changes):
-    base = Settings(
-        config="c",
-        template="video_r1",
-        system="You are a helpful assistant.",
-        seed=1,
-        views=("ordered", "shuffled", "no_video"),
-        frames=(16, 32),
-        sampling=SAMPLING,
-        decoding=Decoding(0.1, 0.001, 1024),
-        official_max_tokens=None,
-    )
-    return base._replace(**changes)
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +33,8 @@ def tree(tmp_path_factory):
     return root
 
 
-def run(tree, folder, engine=None, names=SUITES, change=None, **changes):
-    engine = engine or LetterEngine()
-    made = run_suites(
-        runs(tree / "annotations", tree / "media", names, **(change or {})),
-        settings(**changes),
-        folder,
-        lambda: engine,
-        model="m",
-        backend="vllm",
-        batch_size=8,
-        grader=None,
-    )
-    return made, engine
+def run(tree, folder, engine=None, names=SUITES, frames=(16, 32), sampling=SAMPLING, **changes):
+    return benchmark(opened(tree, names, frames=frames, sampling=sampling), folder, engine, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +46,8 @@ def undisturbed(tree, tmp_path_factory):
 def entry(made, benchmark, protocol, frames=16, view="ordered"):
     [found] = [
         one
-        for one in made["entries"]
-        if (one["benchmark"], one["protocol"], one["frames"], one["view"]) == (benchmark, protocol, frames, view)
+        for one in made.entries
+        if (one.benchmark, one.protocol, one.frames, one.view) == (benchmark, protocol, frames, view)
     ]
     return found
 
@@ -109,13 +77,13 @@ def test_a_missing_annotation_file_is_one_line(tmp_path, name):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        pytest.param({"ground_truth": None}, "record 0: ground_truth: missing", id="no truth"),
-        pytest.param({"question_type": "smell"}, "record 0: question_type: unknown 'smell'", id="an unknown task"),
-        pytest.param({"ground_truth": "0"}, "record 0: ground_truth: not a positive", id="zero has no relative error"),
+        pytest.param({"ground_truth": None}, "line 1: ground_truth: missing", id="no truth"),
+        pytest.param({"question_type": "smell"}, "line 1: question_type: unknown 'smell'", id="an unknown task"),
+        pytest.param({"ground_truth": "0"}, "line 1: ground_truth: not a positive", id="zero has no relative error"),
         pytest.param(
             {"options": "A. left", "question_type": "route_planning"}, "options: not a list", id="text options"
         ),
-        pytest.param({"id": 900002}, "record 1: id 900002 comes twice", id="an id taken"),
+        pytest.param({"id": 900002}, "line 2: id 900002 comes twice", id="an id taken"),
     ],
 )
 def test_a_bad_row_costs_itself_alone(tmp_path, change, said):
@@ -155,7 +123,7 @@ def test_tempcompass_parquet_equals_its_json(tmp_path):
     rows = [json.loads(line) for line in (SAMPLES / "tempcompass/hf_captioning.jsonl").read_text().splitlines()]
     parquet(tmp_path / "captioning/test-00000-of-00001.parquet", rows)
     [one] = tempcompass.read(tmp_path).samples
-    assert one.extra["mc_answer"] == "B. jumping"
+    assert one.caption_answer == "B. jumping"
     assert one.problem_type is None
 
 
@@ -174,10 +142,11 @@ def test_video_r1_file_is_read_for_its_own_protocol(tree, tmp_path):
     path.write_text(json.dumps(given))
     [run_of] = runs(tree / "annotations", tree / "media", ["vsi_bench"], video_r1_file=str(path))
     fields = {name: value for name, value in run_of.items() if name != "protocols"}
-    found = open_source("video_r1", **fields).annotations.samples
+    fields |= {"frames": [16], "sampling": SAMPLING}
+    found = open_questions("video_r1", **fields).annotations.samples
     assert [one.problem_type for one in found] == ["regression", "multiple choice", "numerical", "multiple choice"]
     assert found[0].categories["original_question_type"] == "object_counting"
-    assert open_source("official", **fields).annotations.samples[0].sample_id == "900001"
+    assert open_questions("official", **fields).annotations.samples[0].sample_id == "900001"
 
 
 def test_limit_spreads_over_the_list():
@@ -218,21 +187,21 @@ def test_every_protocol_frame_cap_and_view_has_numbers(undisturbed):
     for name in SUITES:
         for protocol in ("official", "video_r1"):
             for frames in (16, 32):
-                assert entry(made, name, protocol, frames)["rows"] > 0
-                assert entry(made, name, protocol, frames, "shuffled")["rows"] > 0
-            assert entry(made, name, protocol, 0, "no_video")["rows"] > 0
+                assert entry(made, name, protocol, frames).rows > 0
+                assert entry(made, name, protocol, frames, "shuffled").rows > 0
+            assert entry(made, name, protocol, 0, "no_video").rows > 0
 
 
 def test_the_broken_and_the_missing_clip_are_reported_and_not_wrong(undisturbed):
     made, _, folder = undisturbed
-    rows = list(suite_log.read(folder / "vsi_bench.jsonl").values())
+    rows = list(log.read(folder / "vsi_bench.jsonl").values())
     found = entry(made, "vsi_bench", "official")
-    assert found["errors"] == {"missing file": 2, "unreadable clip": 1}
-    assert found["answered"] == found["rows"] - 3 == found["scored"]
+    assert found.errors == {"missing file": 2, "unreadable clip": 1}
+    assert found.answered == found.rows - 3 == found.scored
     assert {row["media"].endswith(BROKEN) for row in rows if row["error_class"] == "unreadable clip"} == {True}
     assert all(MISSING in row["error"] for row in rows if row["error_class"] == "missing file")
     assert all(row["official"] is None for row in rows if row["error_class"])
-    [source] = [one for one in made["sources"] if (one["benchmark"], one["protocol"]) == ("vsi_bench", "official")]
+    [source] = [one for one in made.question_sets if (one["benchmark"], one["protocol"]) == ("vsi_bench", "official")]
     assert source["missing_clips"] == 2
     assert "object_counting: 1 of 565 rows" in source["incomplete"]
 
@@ -240,7 +209,7 @@ def test_the_broken_and_the_missing_clip_are_reported_and_not_wrong(undisturbed)
 def test_caps_are_caps(undisturbed):
     _, _, folder = undisturbed
     lengths = {}
-    for row in suite_log.read(folder / "video_holmes.jsonl").values():
+    for row in log.read(folder / "video_holmes.jsonl").values():
         if not row["error_class"]:
             lengths.setdefault(row["frames"], set()).add(len(row["frame_indices"]))
     assert lengths[16] == {16}
@@ -250,16 +219,16 @@ def test_caps_are_caps(undisturbed):
 def test_judged_parts_are_not_scored_without_a_judge(undisturbed):
     made, _, _ = undisturbed
     found = entry(made, "mmvu", "official")
-    assert found["scored"] == 0
-    assert found["overall"]["value"] is None
-    assert found["not_scored"] == {"not scored: needs a judge": found["answered"]}
-    captions = entry(made, "tempcompass", "official")["not_scored"]
+    assert found.scored == 0
+    assert found.overall.value is None
+    assert found.not_scored == {"not scored: needs a judge": found.answered}
+    captions = entry(made, "tempcompass", "official").not_scored
     assert captions == {"not scored: needs a judge": 1}
 
 
 def test_protocols_ask_differently_and_never_mix(undisturbed):
     made, engine, folder = undisturbed
-    rows = list(suite_log.read(folder / "mvbench.jsonl").values())
+    rows = list(log.read(folder / "mvbench.jsonl").values())
     official = [row["prompt"] for row in rows if row["protocol"] == "official" and row["prompt"]]
     ours = [row["prompt"] for row in rows if row["protocol"] == "video_r1" and row["prompt"]]
     assert all(prompt.endswith("Best option:(") for prompt in official)
@@ -285,7 +254,7 @@ def test_a_second_run_asks_nothing(tree, undisturbed):
 def test_only_what_is_new_is_asked(tree, tmp_path, change, new):
     run(tree, tmp_path, names=["mmvu", "video_mme"])
     _, engine = run(tree, tmp_path, names=["mmvu", "video_mme"], **change)
-    rows = [row for path in suite_log.logs_in(tmp_path) for row in suite_log.read(path).values()]
+    rows = [row for path in log.logs_in(tmp_path) for row in log.read(path).values()]
     asked = {request.key for request in engine.asked}
     assert {(row["frames"], row["view"]) for row in rows if row["key"] in asked} == new
 
@@ -313,27 +282,27 @@ def test_killed_five_times_at_random_equals_undisturbed(tree, undisturbed, tmp_p
         with pytest.raises(KeyboardInterrupt):
             run(tree, tmp_path, engine)
         asked += len(engine.asked)
-        for path in suite_log.logs_in(tmp_path)[-1:]:  # a write cut off in the middle of a line
+        for path in log.logs_in(tmp_path)[-1:]:  # a write cut off in the middle of a line
             data = path.read_bytes()
             path.write_bytes(data[: len(data) - draw.randint(0, 40)])
     again, engine = run(tree, tmp_path)
     assert again == made
     assert asked > 0 and len(engine.asked) < len(whole.asked)
     for name in SUITES:
-        ours, theirs = (suite_log.read(place / f"{name}.jsonl") for place in (tmp_path, folder))
+        ours, theirs = (log.read(place / f"{name}.jsonl") for place in (tmp_path, folder))
         assert [row | {"seconds": 0} for row in ours.values()] == [row | {"seconds": 0} for row in theirs.values()]
 
 
 def test_rescore_changes_scores_and_nothing_else(tree, undisturbed, monkeypatch, tmp_path):
     made, _ = run(tree, tmp_path, names=["video_mme"])
-    before = suite_log.read(tmp_path / "video_mme.jsonl")
-    assert rescore.rescore_suites(tmp_path, "m", made["sources"]) == made
-    assert suite_log.read(tmp_path / "video_mme.jsonl") == before
+    before = log.read(tmp_path / "video_mme.jsonl")
+    assert rescore.rescore(tmp_path, "m", made.question_sets, "robust") == made
+    assert log.read(tmp_path / "video_mme.jsonl") == before
     monkeypatch.setattr("tasks.benchmark.suites.video_mme.extract_letter", lambda text: "C")
-    changed = rescore.rescore_suites(tmp_path, "m", made["sources"])
+    changed = rescore.rescore(tmp_path, "m", made.question_sets, "robust")
     found = entry(changed, "video_mme", "official")
-    assert found["overall"]["value"] == pytest.approx(1 / 3, abs=1e-6), "one of the three true letters is C"
-    after = suite_log.read(tmp_path / "video_mme.jsonl")
+    assert found.overall.value == pytest.approx(1 / 3, abs=1e-6), "one of the three true letters is C"
+    after = log.read(tmp_path / "video_mme.jsonl")
     assert [row["completion"] for row in after.values()] == [row["completion"] for row in before.values()]
 
 
@@ -359,9 +328,8 @@ def test_a_benchmark_named_twice_is_refused(tree, tmp_path):
 
 
 def test_an_absent_folder_is_one_line(tree, tmp_path):
-    [one] = runs(tmp_path / "nothing", tree / "media", ["mmvu"])
     with pytest.raises(SuiteError, match="no such folder; put the official annotation files there"):
-        open_source("official", **{name: value for name, value in one.items() if name != "protocols"})
+        opened(tmp_path, ["mmvu"])
 
 
 @pytest.mark.parametrize(
@@ -377,16 +345,3 @@ def test_an_absent_folder_is_one_line(tree, tmp_path):
 )
 def test_bare_answer(text, answer):
     assert bare_answer(text) == answer
-
-
-def test_the_mini_worlds_split_is_a_benchmark_too(tmp_path):
-    rows = [dataclasses.asdict(one) for one in RECORDS]
-    write_table(tmp_path / "test.parquet", rows, RECORD_SCHEMA)
-    found = REGISTRY["world"].read(tmp_path, None)
-    assert [one.sample_id for one in found.samples] == [str(one.problem_id) for one in RECORDS]
-    assert {one.problem_type for one in found.samples} == {"multiple choice", "numerical", None}
-    said = REGISTRY["world"].mark(found.samples[0], "<think>t</think><answer>(B)</answer>")
-    assert (said.value, said.rule) == (1.0, "letter")
-    with pytest.raises(SuiteError, match="no column"):
-        parquet(tmp_path / "test.parquet", [{"problem_id": 1}])
-        REGISTRY["world"].read(tmp_path, None)

@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
 
-from tasks.benchmark.suites.base import Sample
-from tasks.core.video import LIMIT_SECONDS, Clip, open_clip
+from tasks.benchmark.base import Sample
+from tasks.benchmark.settings import FrameSampling
+from tasks.core.video import LIMIT_SECONDS, Clip, open_clip, shuffle_clip, shuffle_order
 
 SUFFIXES = (".mp4", ".MP4", ".webm", ".mkv", ".avi", ".mov", ".gif")
 _EDGE_BYTES = 1 << 16
 
 
-class Sampling(NamedTuple):
-    """Which frames, and how large; the fields of `params.Video` and of the model's frame shape."""
+def locate(sample: Sample, root: Path | None) -> Path | None:
+    """The sample's clip, its suffix exchanged where the annotated one is not there; None if missing.
 
-    frames: int
-    fps: float
-    min_frames: int
-    min_pixels: int
-    max_pixels: int
-    side_factor: int = 28
-    fixed_side: int | None = None
-
-
-def locate(sample: Sample, root: Path) -> Path | None:
-    """The sample's clip below `root`, its suffix exchanged where the annotated one is not there; None if missing.
-
-    A path that leaves `root` is not looked at.
+    Args:
+        sample: a question.
+        root: media folder; a path that leaves it is not looked at. None opens paths as they stand, which only those
+            may that ingest has checked: the test split's.
     """
     for place in sample.media:
-        outside = Path(place).is_absolute() or ".." in Path(place).parts
-        if outside and "data_type" not in sample.extra:  # The mini world's own paths were checked by ingest.
+        if root is not None and (Path(place).is_absolute() or ".." in Path(place).parts):
             continue
-        path = root / place
+        path = Path(place) if root is None else root / place
         if path.exists():
             return path
         for suffix in SUFFIXES:
@@ -67,7 +57,7 @@ def stamp(path: Path | None) -> str:
 def read_sample(
     sample: Sample,
     path: Path,
-    sampling: Sampling,
+    sampling: FrameSampling,
     *,
     windowed: bool,
     disk_cache_gb: float = 0.0,
@@ -82,10 +72,27 @@ def read_sample(
     """
     return open_clip(
         str(path),
-        str(sample.extra.get("data_type", "video")),
+        sample.data_type,
         **sampling._asdict(),
         window_seconds=sample.window if windowed else None,
         folder_rate=sample.frame_rate,
         disk_cache_gb=disk_cache_gb,
         read_limit_seconds=read_limit_seconds,
     )
+
+
+def show(clip: Clip, view: str, seed: int) -> Clip | None:
+    """What the model is shown: the clip, the clip out of order (never the true order), or nothing.
+
+    Raises:
+        ValueError: unknown view, or a clip too short to shuffle.
+    """
+    if view == "ordered":
+        return clip
+    if view == "no_video":
+        return None
+    if view == "shuffled":
+        if len(clip.frames) < 2:
+            raise ValueError("a clip of one frame has no order to shuffle")
+        return shuffle_clip(clip, shuffle_order(len(clip.frames), seed))
+    raise ValueError(f"unknown view {view!r}")

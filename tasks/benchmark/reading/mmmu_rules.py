@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tasks.benchmark.suites.base import LETTERS
+from tasks.benchmark.base import LETTERS
 
 NOT_FOUND = "No Answere Found"
 """As the official code spells it."""
@@ -67,15 +67,15 @@ def choose(text: str, options: Sequence[str]) -> tuple[str, str]:
     if dotted or colons:
         shape = "{}." if dotted else "{}:"
         return _last(dotted + colons, [text.rfind(shape.format(one)) for one in dotted + colons]), "letter and sign"
-    if found := [letter for letter in letters if f"({letter})" in text]:
-        return _last(found, [text.rfind(f"({one})") for one in found]), "letter in brackets"
-    if found := [letter for letter in letters if f"{letter} " in text]:
-        return _last(found, [text.rfind(f" {one} ") for one in found]), "letter and space"
+    if named := [letter for letter in letters if f"({letter})" in text]:
+        return _last(named, [text.rfind(f"({letter})") for letter in named]), "letter in brackets"
+    if named := [letter for letter in letters if f"{letter} " in text]:
+        return _last(named, [text.rfind(f" {letter} ") for letter in named]), "letter and space"
     if len(text.split()) > 5:
         low = text.lower()
         places = {letter: low.rfind(option.lower()) for letter, option in zip(letters, options, strict=False)}
-        if found := [letter for letter, place in places.items() if place >= 0]:
-            return _last(found, [places[one] for one in found]), "option text"
+        if named := [letter for letter, place in places.items() if place >= 0]:
+            return _last(named, [places[letter] for letter in named]), "option text"
     return NOT_FOUND, "no option"
 
 

@@ -14,31 +14,32 @@ import numpy as np
 import pytest
 import yaml
 
-from tasks.benchmark.aggregate import aggregate
-from tasks.benchmark.answer import see
+from tasks.benchmark import totals
+from tasks.benchmark.clips import show
 from tasks.core.io.atomic import write_json, write_text
+from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl
 from tasks.core.io.seeds import derive_seed
 from tasks.core.io.tables import write_table
+from tasks.core.schemas.answers import as_json
 from tasks.core.schemas.records import QUARANTINE_SCHEMA, RECORD_SCHEMA, parse_record, truth_of
 from tasks.core.video import Clip
 from tasks.core.world.split import make_split
 from tasks.report import __main__ as command
-from tasks.report.clips import open_strips, shuffled_view
-from tasks.report.examples import answer_of_row, by_question, choose, choose_shuffled, verdict
+from tasks.report.examples import answer_of_row, choose, choose_shuffled, plan, verdict
 from tasks.report.inputs import Inputs
-from tasks.report.page import context, plan
+from tasks.report.numbers import split_rows
+from tasks.report.page import context
+from tasks.report.pictures import jpeg_uri, open_pictures, pick, shuffled_view, strip
 from tasks.report.render import html_page
-from tasks.report.strips import jpeg_uri, pick, strip
-from tasks.report.summary import ReportError
-from tests.support.report_inputs import HOSTILE, inputs_of, record, row
+from tests.support.report_inputs import CAP, HOSTILE, SPLIT, inputs_of, record, row
 
 
 def page_of(inputs: Inputs, count: int = 8) -> str:
     models = list(inputs.logs)
     chosen = plan(inputs, models, count)
     shown = [r for r in [*chosen.shown, chosen.shuffled] if r]
-    pictures = {r["problem_id"]: open_strips(r, 4, frames=4, fps=2.0, min_frames=2) for r in shown}
+    pictures = {r["problem_id"]: open_pictures(r, 4, frames=4, fps=2.0, min_frames=2) for r in shown}
     return html_page(context(inputs, models, chosen, pictures))
 
 
@@ -52,17 +53,17 @@ def test_pick(frames: int, count: int, picked: list[int]) -> None:
 
 def test_strips_are_data_uris_with_times() -> None:
     frames = np.zeros((4, 20, 30, 3), np.uint8)
-    shown = strip(frames, [0.0, 0.5, 1.0, 1.5], 2)
+    shown = strip(Clip(frames, [0, 1, 2, 3], 2.0, 2.0, 2.0), 2)
     assert [frame.label for frame in shown] == ["0.0 s", "1.5 s"]
     assert all(frame.uri.startswith("data:image/jpeg;base64,") for frame in shown)
-    assert strip(frames[:1], [], 2)[0].label == ""
+    assert strip(Clip(frames[:1], [0], 0.0, 0.0, 0.0), 2)[0].label == ""
     assert len(jpeg_uri(np.zeros((2000, 3000, 3), np.uint8))) < 4000
 
 
 def test_the_shuffled_strip_is_what_the_benchmark_shows() -> None:
     frames = np.arange(8, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     clip = Clip(frames, list(range(8)), 2.0, 2.0, 4.0)
-    shown = see(clip, "shuffled", derive_seed(7, 42, "shuffle"))
+    shown = show(clip, "shuffled", derive_seed(7, 42, "shuffle"))
     assert shown is not None
     assert shuffled_view(clip, 42, 7).indices == shown.indices != clip.indices
 
@@ -70,10 +71,10 @@ def test_the_shuffled_strip_is_what_the_benchmark_shows() -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"reward": 1.0}, "right"),
-        ({"reward": 0.4}, "partly"),
-        ({"reward": 0.0}, "wrong"),
-        ({"reward": None}, "error"),
+        ({"score": 1.0}, "right"),
+        ({"score": 0.4}, "partly"),
+        ({"score": 0.0}, "wrong"),
+        ({"score": None}, "error"),
     ],
 )
 def test_verdict(fields: dict[str, Any], expected: str) -> None:
@@ -85,19 +86,19 @@ def test_verdict(fields: dict[str, Any], expected: str) -> None:
     [
         pytest.param({}, "t", "", id="well formed"),
         pytest.param(
-            {"completion": "<answer>A</answer>", "well_formed": False},
+            {"completion": "<answer>A</answer>"},
             "",
             "not well formed",
             id="a bare answer is not repeated as reasoning",
         ),
         pytest.param(
-            {"completion": "<think>on and on", "parsed": False, "well_formed": False, "finish_reason": "length"},
+            {"completion": "<think>on and on", "pipeline_extracted": "", "finish_reason": "length"},
             "<think>on and on",
             "not well formed; no answer could be read; cut off",
             id="cut off",
         ),
         pytest.param(
-            {"completion": "", "reward": None, "finish_reason": "error"},
+            {"completion": "", "score": None, "finish_reason": "error"},
             "",
             "not answered: does not decode",
             id="failed",
@@ -112,8 +113,8 @@ def test_answer_of_row(fields: dict[str, Any], reasoning: str, note: str) -> Non
 def test_examples_take_kinds_in_turn_and_disagreement_first() -> None:
     records = [record(i, skill="order" if i < 4 else "colour", temporal=i < 4) for i in range(8)]
     answered = {
-        "a": by_question([row(i) for i in range(7)], "ordered"),
-        "b": by_question([row(i, reward=float(i not in (2, 5))) for i in range(7)], "ordered"),
+        "a": split_rows([row(i) for i in range(7)], CAP, "ordered"),
+        "b": split_rows([row(i, score=float(i not in (2, 5))) for i in range(7)], CAP, "ordered"),
     }
     picked = [r["problem_id"] for r in choose(records, answered, 4)]
     assert picked[:2] == [2, 5]
@@ -126,8 +127,8 @@ def test_examples_take_kinds_in_turn_and_disagreement_first() -> None:
 
 def test_the_shuffled_example_is_a_temporal_question_lost_to_shuffling() -> None:
     records = [record(i, temporal=i != 2) for i in range(4)]
-    ordered = by_question([row(i, reward=float(i != 3)) for i in range(4)], "ordered")
-    shuffled = by_question([row(i, "shuffled", float(i == 0)) for i in range(4)], "shuffled")
+    ordered = split_rows([row(i, score=float(i != 3)) for i in range(4)], CAP, "ordered")
+    shuffled = split_rows([row(i, "shuffled", float(i == 0)) for i in range(4)], CAP, "shuffled")
     found = choose_shuffled(records, ordered, shuffled)
     assert found is not None and found["problem_id"] == 1
     assert choose_shuffled(records, ordered, {}) is None
@@ -135,8 +136,8 @@ def test_the_shuffled_example_is_a_temporal_question_lost_to_shuffling() -> None
 
 def test_hostile_text_is_escaped_everywhere() -> None:
     hostile: dict[str, Any] = {
-        "extracted": HOSTILE,
-        "completion": f"<think>{HOSTILE}</think>",
+        "pipeline_extracted": HOSTILE,
+        "completion": f"<think>{HOSTILE}</think><answer>{HOSTILE}</answer>",
         "skill": HOSTILE,
         "problem_type": HOSTILE,
     }
@@ -225,15 +226,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 data_type=r.data_type,
                 temporal=r.temporal,
                 skill=r.skill,
-                path=r.path,
-                extracted=truth_of(r.solution),
+                cluster=r.path,
+                pipeline_extracted=truth_of(r.solution),
             )
             for r in records
             for view in ("ordered", "shuffled", "no_video")
             if view != "shuffled" or r.data_type == "video"
         ]
-        append_jsonl(Path(f"data/benchmark/{model}.jsonl"), rows)
-        write_json(Path(f"reports/benchmark/{model}.json"), aggregate(model, rows))
+        append_jsonl(Path(f"data/benchmark/{model}/world.jsonl"), rows)
+        write_json(Path(f"reports/benchmark/{model}.json"), as_json(totals.numbers(model, [rows], [SPLIT])))
     write_text(Path("reports/grpo/curve.csv"), "step,loss,accuracy_ordered,accuracy_shuffled\n1,2,.5,.2\n2,1,.6,.2\n")
     models = {"base": "models/base", "grpo": "models/grpo"}
     source = {"name": "w", "format": "world", "split": "test", "rows": 6}
@@ -269,7 +270,7 @@ def test_command(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     [
         pytest.param([], "no benchmark results", id="nothing was benchmarked"),
         pytest.param(["show"], "no report yet", id="nothing to show"),
-        pytest.param(["shwo"], "usage:", id="unknown word"),
+        pytest.param(["shwo"], "invalid choice: 'shwo'", id="unknown word"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -277,7 +278,7 @@ def test_wrong_use_is_one_line(
 ) -> None:
     for path in Path("reports/benchmark").glob("*.json"):
         path.unlink()
-    with pytest.raises(ReportError, match=message) as caught:
+    with pytest.raises(StageError, match=message) as caught:
         run(monkeypatch, *arguments)
     assert "\n" not in str(caught.value)
 
@@ -285,8 +286,8 @@ def test_wrong_use_is_one_line(
 def test_a_report_that_is_not_json_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("reports/sft").mkdir()
     Path("reports/sft/metrics.json").write_text("{")
-    with pytest.raises(ReportError, match=r"reports/sft/metrics\.json: not JSON"):
+    with pytest.raises(StageError, match=r"reports/sft/metrics\.json: not JSON"):
         run(monkeypatch)
     Path("reports/sft/metrics.json").write_text(json.dumps([1]))
-    with pytest.raises(ReportError, match=r"metrics\.json: a JSON object is wanted, got list"):
+    with pytest.raises(StageError, match=r"metrics\.json: a JSON object is wanted, got list"):
         run(monkeypatch)

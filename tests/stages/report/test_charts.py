@@ -73,14 +73,14 @@ def test_charts_escape_their_text() -> None:
         svg.line_chart(
             HOSTILE, [svg.Series(HOSTILE, [0, 1], [0, 1]), svg.Series("b", [0, 1], [1, 0])], x_label=HOSTILE
         ),
-        svg.dot_chart(HOSTILE, [svg.DotRow(HOSTILE, [svg.Mark(0.5)], HOSTILE)], [(HOSTILE, svg.Mark(0.0))]),
+        svg.dot_chart(HOSTILE, [svg.DotRow(HOSTILE, [svg.Dot(0.5)], HOSTILE)], [(HOSTILE, svg.Dot(0.0))]),
     ):
         drawing(text)
         assert "<script" not in text
 
 
 def test_dot_chart_leaves_out_what_is_not_a_number() -> None:
-    text = svg.dot_chart("accuracy", [svg.DotRow("m", [svg.Mark(math.nan), svg.Mark(0.5, 0.4, 0.6)])])
+    text = svg.dot_chart("accuracy", [svg.DotRow("m", [svg.Dot(math.nan), svg.Dot(0.5, 0.4, 0.6)])])
     drawing(text)
     assert text.count("<circle") == 1
     drawing(svg.dot_chart("accuracy", []))

@@ -8,10 +8,10 @@ import pytest
 
 from tasks import paths
 from tasks.benchmark import __main__ as stage
-from tasks.benchmark import suite_log
+from tasks.benchmark import log
 from tests.support.infer_project import make_project
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEMPCOMPASS = ROOT / "tests/fixtures/tempcompass"
 MINI = ROOT / "models/world/base"
 
@@ -32,13 +32,13 @@ def project(tmp_path_factory):
         }
         engine = {"backend": "transformers", "max_model_len": 2048, "batch_size": 32}
         make_project(folder, MINI, benchmark=benchmark, engine=engine)
-        patch.setattr(sys, "argv", ["benchmark", "base"])
+        patch.setattr(sys, "argv", ["benchmark", "run", "base"])
         stage.main()
         yield folder
 
 
 def rows(folder):
-    return list(suite_log.read(folder / paths.suite_logs("base") / "tempcompass.jsonl").values())
+    return list(log.read(folder / paths.answers("base") / "tempcompass.jsonl").values())
 
 
 def test_every_row_is_answered_from_its_gif(project):
@@ -52,37 +52,34 @@ def test_every_row_is_answered_from_its_gif(project):
 
 
 def test_numbers_are_by_task_and_both_clips_are_one_cluster(project):
-    numbers = json.loads((project / paths.metrics("benchmark", "base")).read_text())["suites"]
-    [official] = [one for one in numbers["entries"] if (one["protocol"], one["view"]) == ("official", "ordered")]
+    numbers = json.loads((project / paths.metrics("benchmark", "base")).read_text())
+    public = [one for one in numbers["entries"] if one["benchmark"] == "tempcompass"]
+    [official] = [one for one in public if (one["protocol"], one["view"]) == ("official", "ordered")]
     assert (official["rows"], official["answered"], official["scored"]) == (32, 32, 24)
     assert official["overall"]["clusters"] == 1
     assert set(official["groups"]["task"]) == {"multi-choice", "yes_no", "caption_matching"}
     assert set(official["groups"]["fine_aspect"]) == {"object motion"}
-    [ours] = [one for one in numbers["entries"] if (one["protocol"], one["view"]) == ("video_r1", "ordered")]
+    [ours] = [one for one in public if (one["protocol"], one["view"]) == ("video_r1", "ordered")]
     assert ours["rows"] == 24, "captions are no question of that protocol"
-    about = {one["protocol"]: one for one in numbers["sources"]}
+    about = {one["protocol"]: one for one in numbers["question_sets"]}
     assert about["video_r1"]["left_out_by_protocol"] == 8
     assert "multi-choice: 6 of 1580 rows" in about["official"]["incomplete"]
 
 
 def test_rescore_by_command_leaves_all_as_it_is(project, monkeypatch):
     monkeypatch.chdir(project)
-    before = paths.metrics("benchmark", "base").read_text(), paths.predictions("base").read_text(), rows(project)
+    before = paths.metrics("benchmark", "base").read_text(), rows(project)
     monkeypatch.setattr(sys, "argv", ["benchmark", "rescore", "base"])
     stage.main()
-    assert (
-        paths.metrics("benchmark", "base").read_text(),
-        paths.predictions("base").read_text(),
-        rows(project),
-    ) == before
+    assert (paths.metrics("benchmark", "base").read_text(), rows(project)) == before
 
 
 def test_compare_by_command_writes_every_changed_answer(project, monkeypatch, capsys):
     monkeypatch.chdir(project)
-    other = paths.suite_logs("teacher")
+    other = paths.answers("teacher")
     other.mkdir(parents=True)
     flipped = [row | {"official": None if row["official"] is None else 1 - row["official"]} for row in rows(project)]
-    suite_log.settle(other / "tempcompass.jsonl", flipped)
+    log.settle(other / "tempcompass.jsonl", flipped)
     monkeypatch.setattr(sys, "argv", ["benchmark", "compare", "base", "teacher"])
     stage.main()
     made = json.loads(paths.comparison("base", "teacher").read_text())["comparisons"]

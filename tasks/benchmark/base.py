@@ -1,6 +1,6 @@
-"""What a benchmark is: annotation rows to samples, a prompt, a score, and how scores become one number.
+"""What a public benchmark is: annotation rows to samples, a prompt, a score, and how scores become one number.
 
-A new benchmark is one module that builds a `Suite`, and one entry in `suites.REGISTRY`.
+A new benchmark is one module in `suites` that builds a `Suite`, and one entry in `suites.REGISTRY`.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tasks.core.io.errors import StageError
 from tasks.core.text import options
 from tasks.core.text.options import LETTERS
 
-PROTOCOLS = ("official", "video_r1")
+DataType = Literal["image", "video"]
 
 
 class SuiteError(StageError):
@@ -22,30 +22,40 @@ class SuiteError(StageError):
 
 
 class Mark(NamedTuple):
-    """What one scorer says about one answer."""
+    """One scorer's verdict on one completion."""
 
     value: float | None
     """Score in [0, 1]; None takes no part in the mean, and `rule` says why."""
     extracted: str
     """What was read as the answer; "" when nothing was."""
     rule: str
-    """The rule that fired."""
+    """The rule that decided."""
 
 
-class Ask(NamedTuple):
-    """A question as the official code words it."""
+class Wording(NamedTuple):
+    """A question as a protocol puts it to the model."""
 
     text: str
-    system: str | None = None
-    """System message; None takes the run's own."""
-    prime: str = ""
+    """Text of the user turn, behind the video or image."""
+    system: str
+    """System message."""
+    prefill: str = ""
     """Put into the assistant's mouth; the model goes on from there."""
     lead: str = ""
     """What the official scorer puts before the model's text."""
 
 
+class OfficialWording(NamedTuple):
+    """A question as the benchmark's own code words it; the fields of `Wording`, a `system` of None takes the run's."""
+
+    text: str
+    system: str | None = None
+    prefill: str = ""
+    lead: str = ""
+
+
 class Decoding(NamedTuple):
-    """Sampling the official code uses."""
+    """Sampling parameters."""
 
     temperature: float
     top_p: float
@@ -63,6 +73,7 @@ class Published(NamedTuple):
     """Percent."""
     source: str
     note: str = ""
+    """Why even a run that follows the protocol is not comparable; "" when it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,7 @@ class Sample:
     options: tuple[str, ...]
     """Option texts without letters, in order; empty for open questions."""
     answer: str
-    """As the official scorer wants it."""
+    """Truth as the official scorer wants it."""
     categories: Mapping[str, str]
     """The benchmark's own groupings: grouping -> group."""
     media: tuple[str, ...]
@@ -84,19 +95,30 @@ class Sample:
     cluster: str
     """Samples that share a source clip or scene share this."""
     problem_type: str | None
-    """Video-R1's problem type; None where its protocol does not take the question."""
+    """Video-R1's problem type; None for a question that has none (a caption)."""
     solution: str
     """Truth under Video-R1's protocol, without tags."""
     problem: str = ""
     """Question text under Video-R1's protocol; "" means `question`."""
     lettered: tuple[str, ...] = ()
     """Options under Video-R1's protocol ("A. left")."""
+    data_type: DataType = "video"
+    form: Literal["official", "video_r1"] = "official"
+    """Whose annotation file the question was read from: the benchmark's own, or Video-R1's `eval_*.json`."""
     window: tuple[float, float] | None = None
-    """Part of the clip the question is about, seconds; only the official protocol may honour it."""
+    """Part of the clip that the question is about, seconds; only the official protocol may honour it."""
     frame_rate: float | None = None
     """Frames per second of a folder of pictures; None for a video file."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """What only this benchmark's scorer, judge or export needs."""
+    video: str = ""
+    """Name of the clip in the benchmark's result file."""
+    question_id: str = ""
+    """Id of the question in the benchmark's result file, where that is not `sample_id`."""
+    explanation: str = ""
+    """The benchmark's own explanation of the truth, for its result file."""
+    caption_question: str = ""
+    """Multiple-choice question that a judge answers from a model's caption."""
+    caption_answer: str = ""
+    """Its true option."""
 
 
 class Annotations(NamedTuple):
@@ -109,11 +131,15 @@ class Annotations(NamedTuple):
     """Files that were read."""
 
 
-class Judgement(NamedTuple):
+class JudgePrompt(NamedTuple):
     """A question for a judge model."""
 
     system: str
     user: str
+
+
+Row = Mapping[str, Any]
+"""A row of the answer log (`ANSWER_SCHEMA`)."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +150,20 @@ class Suite:
     title: str
     read: Callable[[Path, str | None], Annotations]
     """(annotation folder, subset) -> samples; raises SuiteError when there is no usable file at all."""
-    ask: Callable[[Sample], Ask]
-    mark: Callable[[Sample, str], Mark]
-    """Official score of an answer, without a judge."""
-    decoding: Decoding
     counts: Mapping[str, Mapping[str, int]]
     """Subset ("" for the whole) -> group of `counted_by` -> rows of the published files."""
     counted_by: str
-    """Grouping that `counts` refers to."""
-    published: Sequence[Published] = ()
+    """Grouping that `counts` refers to; "all" counts all rows."""
+    protocols: tuple[str, ...] = ("official", "video_r1")
+    """Protocols that it can be run under."""
+    scorers: tuple[str, ...] = ("official", "video_r1")
+    """Protocols whose scorers read every answer, whatever it was asked under."""
+    word: Callable[[Sample], OfficialWording] | None = None
+    """Official wording of a question."""
+    mark: Callable[[Sample, str], Mark] | None = None
+    """Official score of a completion, without a judge."""
+    decoding: Decoding | None = None
+    """Sampling parameters of the official code."""
     deviations: Sequence[str] = ()
     """Where the `official` protocol here departs from the official code."""
     leaves: str | None = None
@@ -141,14 +172,18 @@ class Suite:
     """Group names present -> weight of each in the overall number; None weighs them alike."""
     combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Derived groups of `leaves`: name -> groups averaged alike."""
-    judge: Callable[[Sample, str], Judgement | None] | None = None
-    """Question for a judge about an answer; None where no judge is needed for it."""
+    controls_by: str | None = None
+    """Grouping whose groups the controls keep apart; None compares all questions together."""
+    without_lecture: str | None = None
+    """Subset that asks some of the questions without the lecture they are about; the difference is knowledge gain."""
+    judge: Callable[[Sample, str], JudgePrompt | None] | None = None
+    """Question for a judge about a completion; None where no judge is needed for it."""
     verdict: Callable[[Sample, str], Mark] | None = None
     """Reading of the judge's reply."""
-    export: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]] | None = None
+    export: Callable[[Sequence[Row]], dict[str, Any]] | None = None
     """Log rows -> the benchmark's own result files: file name -> JSON value (text for a .csv)."""
     unwrap: bool = True
-    """Whether reasoning and answer tags are taken off before the official rule reads the answer."""
+    """Whether reasoning and answer tags are taken off before the official rule reads the completion."""
 
 
 def lettered(texts: Sequence[str]) -> tuple[str, ...]:

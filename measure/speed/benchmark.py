@@ -1,4 +1,4 @@
-"""How long the public benchmarks take at full size without a model: `python -m tests.support.benchmark_scale`.
+"""How long the public benchmarks take at full size without a model: `python -m measure.speed.benchmark`.
 
 1. Annotation of the published size (7,540 TempCompass, 5,130 VSI-Bench and 4,000 MVBench rows, synthetic text) is
    read, recorded answers are scored under both protocols, and the report's tables and charts are rendered.
@@ -11,24 +11,25 @@ import json
 import random
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tasks.benchmark import suite_log
+from tasks.benchmark import log, totals
+from tasks.benchmark.base import Annotations, Decoding
 from tasks.benchmark.generate import row_of
-from tasks.benchmark.jobs import Job, Settings, Source, ask_of
+from tasks.benchmark.jobs import Job, QuestionSet
 from tasks.benchmark.marking import scored
-from tasks.benchmark.media import Sampling
+from tasks.benchmark.protocols import PROTOCOLS
 from tasks.benchmark.provenance import describe
-from tasks.benchmark.rescore import rescore_suites
-from tasks.benchmark.suite_run import summary
+from tasks.benchmark.rescore import rescore
+from tasks.benchmark.settings import FrameSampling, Settings
 from tasks.benchmark.suites import REGISTRY, mvbench, tempcompass, vsi_bench
-from tasks.benchmark.suites.base import Decoding
 from tasks.core.engine.types import Completion
-from tasks.report.suites import frame_charts, suite_tables
+from tasks.report.public import frame_charts, public_tables
 from tasks.report.tables import as_markdown
 
-NAMES = ("tempcompass", "vsi_bench", "mvbench")
 ROWS = 100_000
 WORDS = [
     "the",
@@ -55,7 +56,7 @@ WORDS = [
 
 
 @contextmanager
-def clock(name: str):
+def clock(name: str) -> Iterator[None]:
     """Print what a step took."""
     wall, used = time.monotonic(), time.process_time()
     yield
@@ -63,10 +64,12 @@ def clock(name: str):
 
 
 def sentence(draw: random.Random, words: int = 14) -> str:
+    """Random words."""
     return " ".join(draw.choice(WORDS) for _ in range(words))
 
 
 def make_tempcompass(folder: Path, draw: random.Random) -> None:
+    """Annotation files of the published size, synthetic text."""
     (folder / "questions").mkdir(parents=True)
     videos = [f"{1000 + i // 2}{'_reverse' if i % 2 else ''}" for i in range(410)]
     about = {video: {"eval_dim": {a: {"type": "object motion"} for a in tempcompass.ASPECTS}} for video in videos}
@@ -89,6 +92,7 @@ def make_tempcompass(folder: Path, draw: random.Random) -> None:
 
 
 def make_vsi_bench(folder: Path, draw: random.Random) -> None:
+    """Annotation files of the published size, synthetic text."""
     folder.mkdir(parents=True)
     lines, number = [], 0
     for kind, total in REGISTRY["vsi_bench"].counts[""].items():
@@ -102,6 +106,7 @@ def make_vsi_bench(folder: Path, draw: random.Random) -> None:
 
 
 def make_mvbench(folder: Path, draw: random.Random) -> None:
+    """Annotation files of the published size, synthetic text."""
     (folder / "json").mkdir(parents=True)
     for task in mvbench.FOLDERS:
         rows = []
@@ -112,24 +117,34 @@ def make_mvbench(folder: Path, draw: random.Random) -> None:
         (folder / "json" / f"{task}.json").write_text(json.dumps(rows))
 
 
-def settings() -> Settings:
-    sampling = Sampling(16, 2.0, 4, 3136, 3136)
-    return Settings("c", "video_r1", "s", 0, ("ordered",), (16,), sampling, Decoding(0.1, 0.001, 1024), None)
+MAKERS = {"tempcompass": make_tempcompass, "vsi_bench": make_vsi_bench, "mvbench": make_mvbench}
+SETTINGS = Settings("c", "video_r1", "s", 0, ("ordered",), Decoding(0.1, 0.001, 1024), None)
 
 
-def answer(draw: random.Random) -> str:
-    """A recorded answer: a reasoned letter or number."""
-    said = draw.choice(["A", "B", "C", "D", "yes", "no", "3.5", "Caption A"])
-    return f"<think>{sentence(draw, 40)}</think><answer>{said}</answer>"
+def question_sets(name: str, annotations: Annotations, root: Path) -> list[QuestionSet]:
+    """A suite under both of its protocols."""
+    sampling = FrameSampling(16, 2.0, 4, 3136, 3136)
+    return [
+        QuestionSet(REGISTRY[name], PROTOCOLS[protocol], "", annotations, 0, root, (16,), sampling)
+        for protocol in REGISTRY[name].protocols
+    ]
 
 
-def recorded(sources: list[Source], draw: random.Random) -> list[dict]:
-    shared, rows = settings(), []
-    for source in sources:
-        for sample in source.annotations.samples:
-            key = f"{source.protocol}/{sample.sample_id}"
-            job = Job(source, sample, 16, "ordered", None, ask_of(source, sample, shared), key)
-            rows.append(row_of(job, None, None, Completion(answer(draw), [1] * 60), "", 0.1))
+def completion(draw: random.Random) -> Completion:
+    """A recorded completion: a reasoned letter or number."""
+    answer = draw.choice(["A", "B", "C", "D", "yes", "no", "3.5", "Caption A"])
+    return Completion(f"<think>{sentence(draw, 40)}</think><answer>{answer}</answer>", [1] * 60)
+
+
+def recorded(sets: list[QuestionSet], draw: random.Random) -> list[dict[str, Any]]:
+    """Log rows of one answer to each question."""
+    rows = []
+    for questions in sets:
+        for sample in questions.annotations.samples:
+            wording = questions.protocol.word(questions.suite, sample, SETTINGS)
+            key = f"{questions.protocol.name}/{sample.sample_id}"
+            job = Job(questions, sample, 16, "ordered", None, wording, key)
+            rows.append(row_of(job, None, None, completion(draw), "", 0.1) | {"model": "m"})
     return rows
 
 
@@ -138,38 +153,34 @@ def main() -> None:
     draw = random.Random(0)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        for name in NAMES:
-            globals()[f"make_{name}"](root / name, draw)
+        for name, make in MAKERS.items():
+            make(root / name, draw)
         with clock("1. read annotations of three benchmarks"):
-            found = {name: REGISTRY[name].read(root / name, None) for name in NAMES}
+            read = {name: REGISTRY[name].read(root / name, None) for name in MAKERS}
         print(
-            {name: len(one.samples) for name, one in found.items()},
+            {name: len(each.samples) for name, each in read.items()},
             "faults",
-            sum(len(f.faults) for f in found.values()),
+            sum(len(r.faults) for r in read.values()),
         )
-        both = {
-            name: [Source(REGISTRY[name], protocol, one, 0, root, "") for protocol in ("official", "video_r1")]
-            for name, one in found.items()
-        }
-        raw = {name: recorded(sources, draw) for name, sources in both.items()}
+        sets = {name: question_sets(name, annotations, root) for name, annotations in read.items()}
+        raw = {name: recorded(each, draw) for name, each in sets.items()}
         with clock(f"   score {sum(map(len, raw.values()))} recorded answers by both scorers"):
-            rows = {name: [scored(row) for row in some] for name, some in raw.items()}
+            rows = {name: [scored(row, "robust") for row in some] for name, some in raw.items()}
+        described = [describe(each, SETTINGS, "vllm", None, 0) for some in sets.values() for each in some]
         with clock("   numbers, intervals and groups"):
-            parts = [summary(some) for some in rows.values()]
-        about = [describe(one, settings(), "vllm", None, 0) for sources in both.values() for one in sources]
-        numbers = {"entries": [e for part in parts for e in part["entries"]], "controls": [], "sources": about}
+            numbers = totals.numbers("m", rows.values(), described)
         with clock("   tables and charts"):
-            text = "".join(as_markdown(table) for table in suite_tables({"m": numbers}, ["m"]))
+            text = "".join(as_markdown(table) for table in public_tables({"m": numbers}, ["m"], 16))
             frame_charts({"m": numbers}, ["m"])
         print(f"   {len(text)} characters of tables")
         folder = root / "logs"
-        for name, some in raw.items():
-            copies = -(-ROWS // sum(map(len, raw.values())))
+        for name, some in rows.items():
+            copies = -(-ROWS // sum(map(len, rows.values())))
             many = (row | {"key": f"{copy}/{row['key']}"} for copy in range(copies) for row in some)
-            suite_log.settle(folder / f"{name}.jsonl", many)
+            log.settle(folder / f"{name}.jsonl", many)
         total = sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
         with clock(f"2. rescore {total} answers in place"):
-            rescore_suites(folder, "m", about)
+            rescore(folder, "m", described, "robust")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """The report on public benchmarks: tables, charts and cards from real runs of a fake engine."""
 
+import dataclasses
+
 import pytest
 
 from tasks.report.cards import card, maker
-from tasks.report.suites import frame_charts, suite_tables
-from tasks.report.summary import summary_of
+from tasks.report.public import frame_charts, public_tables
 from tasks.report.tables import as_markdown
-from tests.stages.test_benchmark_suites import run
+from tests.support.benchmark_runs import benchmark, opened
 from tests.support.benchmark_trees import annotate, render
-from tests.support.report_inputs import inputs_of, row
+from tests.support.report_inputs import numbers_of, row
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +17,14 @@ def numbers(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
     annotate(root / "annotations")
     render(root / "annotations", root / "media")
-    base, _ = run(root, root / "base")
-    other, _ = run(root, root / "grpo", config="other weights", seed=9)
+    base, _ = benchmark(opened(root), root / "base", model="base")
+    other, _ = benchmark(opened(root), root / "grpo", model="grpo", config="other weights", seed=9)
     return {"base": base, "grpo": other}
 
 
 @pytest.fixture(scope="module")
 def tables(numbers):
-    return {table.title: table for table in suite_tables(numbers, ["base", "sft", "grpo"])}
+    return {table.title: table for table in public_tables(numbers, ["base", "sft", "grpo"], 16)}
 
 
 def test_scores_name_benchmark_protocol_and_frames_in_every_row(tables):
@@ -56,7 +57,7 @@ def test_categories_are_the_benchmarks_own(tables):
 
 def test_controls_faults_and_sources_are_there(tables):
     controls = tables["Controls on public benchmarks"]
-    assert any(cells[4].text != "–" for cells in controls.rows)
+    assert any(cells[-2].text != "–" for cells in controls.rows)
     health = tables["Extraction, truncation and denominators"]
     assert any("missing file" in cells[3].text and "unreadable clip" in cells[3].text for cells in health.rows)
     sources = as_markdown(tables["Sources of the public benchmarks"])
@@ -70,7 +71,7 @@ def test_one_curve_per_benchmark_and_protocol(numbers):
 
 
 def test_nothing_run_is_no_table():
-    assert suite_tables({}, ["base"]) == []
+    assert public_tables({}, ["base"], 16) == []
     assert frame_charts({}, ["base"]) == []
 
 
@@ -83,18 +84,22 @@ LOCK = {
             "outs": [{"path": "models/grpo", "md5": "abcdef1234567890.dir"}],
         },
         "sft": {"cmd": "c", "deps": [], "outs": [{"path": "models/sft", "md5": "77"}]},
-        "benchmark@grpo": {"cmd": "c", "deps": [], "outs": [{"path": "data/benchmark/grpo.jsonl", "md5": "8"}]},
+        "benchmark@grpo": {"cmd": "c", "deps": [], "outs": [{"path": "data/benchmark/grpo", "md5": "8"}]},
     }
 }
 
 
 def test_a_card_tells_lineage_parameters_and_scores(numbers):
-    inputs = inputs_of({"grpo": [row()]})
+    split = numbers_of({"grpo": [row(model="grpo")]})["grpo"]
+    both = dataclasses.replace(
+        numbers["grpo"],
+        entries=[*split.entries, *numbers["grpo"].entries],
+        question_sets=[*split.question_sets, *numbers["grpo"].question_sets],
+    )
     text = card(
         "grpo",
         "models/grpo",
-        summary=inputs.summaries[0],
-        suites=numbers["grpo"],
+        numbers=both,
         lock=LOCK,
         params={"seed": 0, "grpo": {"beta": 0.1}, "sft": {"epochs": 1}},
         commit="commit abc",
@@ -104,15 +109,14 @@ def test_a_card_tells_lineage_parameters_and_scores(numbers):
     assert "benchmark@grpo" not in text
     assert "beta: 0.1" in text and "epochs" not in text
     assert "| MVBench | video_r1 | 32 |" in text
-    assert "**Test split**" in text
+    assert "**Test split**" in text and "| ordered | 16 | 1 | 100.0% |" in text
 
 
 def test_a_card_of_an_input_says_so():
     text = card(
         "base",
         "models/base",
-        summary=summary_of({"model": "base", "views": {}}, "x"),
-        suites={},
+        numbers=None,
         lock={},
         params={},
         commit="commit abc",

@@ -1,7 +1,7 @@
-"""The per-sample logs of the public benchmarks: append-only while answers come, put in order at the end.
+"""The answer logs: append-only while answers come, put in order at the end.
 
-A model's folder holds one `<benchmark>.jsonl` (with `-<subset>`) each. While running, rows are appended and flushed
-batch by batch; a later row of a key replaces an earlier one. `settle` then writes the run's rows alone, in order, by a
+A model's folder holds one `<suite>.jsonl` (with `-<subset>`) each. While running, rows are appended and flushed batch
+by batch; a later row of a key replaces an earlier one. `settle` then writes the run's rows alone, in order, by a
 rename.
 """
 
@@ -16,13 +16,15 @@ from tasks.benchmark.suites import REGISTRY
 from tasks.core.io.atomic import replacing
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
+from tasks.core.schemas.answers import ANSWER_SCHEMA
 
 Row = dict[str, Any]
+_FIELDS = frozenset(ANSWER_SCHEMA.names)
 
 
-def path_of(folder: Path, benchmark: str, subset: str) -> Path:
-    """Log of one benchmark."""
-    return folder / (f"{benchmark}-{subset}.jsonl" if subset else f"{benchmark}.jsonl")
+def path_of(folder: Path, suite: str, subset: str) -> Path:
+    """Log of one suite, or of a subset of it."""
+    return folder / (f"{suite}-{subset}.jsonl" if subset else f"{suite}.jsonl")
 
 
 def logs_in(folder: Path) -> list[Path]:
@@ -34,13 +36,15 @@ def read(path: Path) -> dict[str, Row]:
     """Rows by key, the last of each key; a missing file is an empty log, a line torn by a crash is left out.
 
     Raises:
-        StageError: a row without a key; names file and row.
+        StageError: a row without the fields of an answer; names file, row and field.
     """
     rows = {}
     for number, row in enumerate(read_jsonl(path)):
-        if not isinstance(row.get("key"), str):
-            raise StageError(f"{path}: row {number}: key: missing")
-        rows[row["key"]] = row
+        if lacking := sorted(_FIELDS - row.keys()):
+            raise StageError(
+                f"{path}: row {number}: {lacking[0]}: missing; the log is of another version: remove it to ask anew"
+            )
+        rows[str(row["key"])] = row
     return rows
 
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
 
-from tasks.report.controls import controls_of, gain, loss
+from tasks.benchmark import totals
+from tasks.core.io.errors import StageError
+from tasks.core.schemas.answers import as_json
+from tasks.core.stats import paired
 from tasks.report.data import composition_table, quarantine_table, rejection_table, splits_table, verdict_table
 from tasks.report.lineage import lineage_table, size
-from tasks.report.summary import ReportError, headline, summary_of
-from tasks.report.tables import NONE, Cell, Table, as_markdown, as_text, group_table, main_table, percent, points
-from tests.support.report_inputs import inputs_of, record, row
+from tasks.report.numbers import NOTHING, gain, headline, main_cap, parsed, split_entry
+from tasks.report.tables import (
+    NONE,
+    Cell,
+    Table,
+    as_markdown,
+    as_text,
+    controls_table,
+    estimate_cell,
+    group_table,
+    main_table,
+    mark_best,
+    percent,
+    points,
+)
+from tests.support.report_inputs import CAP, numbers_of, record, row
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -22,11 +39,14 @@ def texts(table: Table) -> list[list[str]]:
 def test_main_table_of_hard_logs() -> None:
     """A model whose every question failed, one without temporal questions, one never run, one not in the params."""
     logs = {
-        "errors": [row(i, reward=None) for i in range(3)],
-        "static": [row(i, reward=float(i), temporal=False, well_formed=i == 0) for i in range(2)],
-        "extra": [row(0, reward=0.25)],
+        "errors": [row(i, score=None) for i in range(3)],
+        "static": [
+            row(i, score=float(i), temporal=False, completion=("<think>t</think><answer>A</answer>", "A")[i])
+            for i in range(2)
+        ],
+        "extra": [row(0, score=0.25)],
     }
-    table = main_table(inputs_of(logs).summaries, ["errors", "static", "absent"])
+    table = main_table(numbers_of(logs), ["errors", "static", "absent"], CAP)
     shown = {cells[0]: cells[1:] for cells in texts(table)}
     assert list(shown) == ["errors", "static", "absent", "extra"]
     assert shown["errors"] == ["0", NONE, NONE, NONE, NONE, NONE, NONE, "3"]
@@ -39,33 +59,49 @@ def test_main_table_of_hard_logs() -> None:
 
 def test_headline_numbers_leave_out_what_was_not_asked() -> None:
     """Temporal questions alone on two views: no static accuracy, no blind one; errors are no wrong answers."""
-    log = [row(0, reward=1.0), row(1, reward=0.5, well_formed=False), row(2, reward=None)]
-    log += [row(i, view="shuffled", reward=0.0) for i in range(2)]
-    numbers = headline(inputs_of({"a": log}).summaries[0])
+    log = [row(0, score=1.0), row(1, score=0.5, completion="A"), row(2, score=None)]
+    log += [row(i, view="shuffled", score=0.0) for i in range(2)]
+    numbers = headline(numbers_of({"a": log})["a"], CAP)
     assert numbers == {"overall": 0.75, "temporal": 0.75, "well_formed": 0.5, "temporal_shuffled": 0.0}
-    assert headline(inputs_of({"a": [row(0, reward=None)]}).summaries[0]) == {}
+    assert headline(numbers_of({"a": [row(0, score=None)]})["a"], CAP) == {}
 
 
 def test_a_model_without_ordered_view_is_not_run() -> None:
-    summaries = inputs_of({"m": [row(view="shuffled")]}).summaries
-    assert texts(main_table(summaries, ["m"]))[0][1] == "not run"
-    assert group_table("t", "skill", summaries, ["m"], lambda view: view.by_skill).rows == []
+    numbers = numbers_of({"m": [row(view="shuffled")]})
+    assert texts(main_table(numbers, ["m"], CAP))[0][1] == "not run"
+    assert group_table("t", "skill", numbers, ["m"], "skill", CAP).rows == []
 
 
 def test_group_table_shows_a_gap_for_a_kind_that_one_model_lacks() -> None:
-    logs = {"a": [row(0), row(1, skill="count", reward=0.0)], "b": [row(0)]}
-    table = group_table("t", "skill", inputs_of(logs).summaries, ["a", "b"], lambda view: view.by_skill)
+    logs = {"a": [row(0), row(1, skill="count", score=0.0)], "b": [row(0)]}
+    table = group_table("t", "skill", numbers_of(logs), ["a", "b"], "skill", CAP)
     assert table.head == ["skill", "n", "a", "b"]
     assert texts(table) == [["count", "1", "0.0%", NONE], ["direction", "1", "100.0%", "100.0%"]]
 
 
 @pytest.mark.parametrize(
     ("raw", "word"),
-    [({}, "model"), ({"model": "m", "views": []}, "items"), ({"model": "m", "views": {"ordered": {}}}, "overall")],
+    [
+        pytest.param({}, "model", id="empty"),
+        pytest.param({"model": "m", "views": {}}, "entries", id="of another version"),
+        pytest.param({"model": "m", "entries": [{}], "controls": [], "gains": []}, "overall", id="an empty entry"),
+    ],
 )
 def test_a_malformed_benchmark_report_names_file_and_field(raw: dict[str, Any], word: str) -> None:
-    with pytest.raises(ReportError, match=rf"m\.json: .*{word}"):
-        summary_of(raw, "m.json")
+    with pytest.raises(StageError, match=rf"m\.json: .*{word}"):
+        parsed(raw, "m.json")
+
+
+def test_numbers_survive_their_file() -> None:
+    made = numbers_of({"m": [row(0), row(0, "shuffled", 0.0), row(1, score=None), row(1, "no_video", 0.0)]})["m"]
+    assert parsed(json.loads(json.dumps(as_json(made))), "m.json") == made
+
+
+def test_the_main_tables_show_the_pipelines_frame_cap_where_it_was_run() -> None:
+    numbers = numbers_of({"m": [row(0, frames=4), row(0, frames=16), row(0, "no_video")]})
+    assert [main_cap(numbers, frames) for frames in (4, 16, 8)] == [4, 16, 16]
+    assert main_cap({}, 8) == 8
+    assert split_entry(numbers["m"], 4, "no_video") is not None, "it is the same at every cap"
 
 
 def test_controls_compare_the_same_questions() -> None:
@@ -80,16 +116,19 @@ def test_controls_compare_the_same_questions() -> None:
         row(2),
         row(2, "shuffled", None),
         row(2, "no_video", 1.0),
-        row(3, reward=0.0),
+        row(3, score=0.0),
         row(3, "no_video", 1.0),
         row(4, data_type="image", temporal=False),
         row(4, "no_video", 0.0, data_type="image", temporal=False),
     ]
-    (control,) = controls_of("m", rows)
+    [control] = totals.controls(rows)
     assert (control.group, control.n) == ("temporal", 2)
-    assert control.accuracy == {"ordered": 1.0, "shuffled": 0.5, "no_video": 0.0}
-    assert control.loss["shuffled"].value == 0.5
-    assert control.loss["no_video"] == loss([1.0, 1.0], ["0.mp4", "1.mp4"])
+    assert control.scores == {"ordered": 1.0, "shuffled": 0.5, "no_video": 0.0}
+    assert control.lost["shuffled"].difference == 0.5
+    assert control.lost["no_video"] == totals.rounded(paired([1.0, 1.0], [0.0, 0.0], ["0.mp4", "1.mp4"]))
+    table = controls_table("t", [("m", control)])
+    assert table.head[:3] == ["model", "questions", "n"]
+    assert texts(table) == [["m", "temporal", "2", "100.0%", "50.0%", "0.0%", "+50.0", "+100.0"]]
 
 
 @pytest.mark.parametrize(
@@ -103,20 +142,19 @@ def test_controls_compare_the_same_questions() -> None:
     ],
 )
 def test_no_controls(rows: list[dict[str, Any]]) -> None:
-    assert controls_of("m", rows) == []
-
-
-def test_questions_about_one_clip_are_one_cluster() -> None:
-    alone, together = loss([1.0, 0.0, 1.0, 0.0], list("abcd")), loss([1.0, 0.0, 1.0, 0.0], list("aabb"))
-    assert alone.low is not None and alone.low == pytest.approx(0.5 - 1.96 * math.sqrt(1 / 12), abs=1e-3)
-    assert together.low == together.high == 0.5
-    assert loss([1.0, 0.0], ["a", "a"]).low is None
+    assert totals.controls(rows) == []
 
 
 def test_gain_is_paired_over_common_temporal_questions() -> None:
-    found = gain([row(0), row(1), row(2, temporal=False)], [row(1, reward=0.0), row(2, temporal=False)], temporal=True)
-    assert found is not None and (found[0], found[1].value) == (1, 1.0)
-    assert gain([row(0)], [], temporal=True) is None
+    gained = gain([row(0), row(1), row(2, temporal=False)], [row(1, score=0.0), row(2, temporal=False)], CAP)
+    assert gained is not None and (gained.n, gained.difference) == (1, 1.0)
+    assert gain([row(0)], [], CAP) is None
+
+
+def test_the_best_is_marked_as_printed() -> None:
+    cells = mark_best([[Cell("50.0%"), Cell("50.0%"), Cell(NONE), Cell("not run")], [Cell("50.0%"), Cell(NONE)]])
+    assert [[cell.best for cell in cells] for cells in cells] == [[True, True, False, False], [False, False]]
+    assert estimate_cell(NOTHING) == Cell(NONE)
 
 
 @pytest.mark.parametrize(
