@@ -61,7 +61,7 @@ class Size(NamedTuple):
     mixed_rows: int
 
 
-WHOLE = Size(budget=6e13, most_steps=200, every=10, rl_rows=1200, scenes=150, quick_scenes=24, mixed_rows=200)
+WHOLE = Size(budget=5e12, most_steps=200, every=10, rl_rows=1200, scenes=150, quick_scenes=24, mixed_rows=200)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
