@@ -19,7 +19,8 @@ from tasks.core.models.inputs import encode_one, padded, prompt_text
 from tasks.core.video import Clip
 from tasks.core.world.render import SOURCE_FPS, render_frames
 from tasks.core.world.scene import DURATION_SECONDS, Scene
-from tasks.world.rows import KINDS, Row, draw
+from tasks.core.world.split import draw_row
+from tasks.world.rows import KINDS, Row, Scenes, draw
 
 PATCHES = 4
 """Patches along a side of a frame: two by two merged ones."""
@@ -32,8 +33,17 @@ _TIMES = np.linspace(0, DURATION_SECONDS * SOURCE_FPS - 1, FRAMES).round() / SOU
 class RowBatches(torch.utils.data.IterableDataset):
     """Endless batches of one curriculum step; batch `i` depends on (seed, i) alone."""
 
-    def __init__(self, processor: Any, mix: dict[str, float], rows: int, seed: int, prompt: dict[str, str]) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        mix: dict[str, float],
+        rows: int,
+        seed: int,
+        prompt: dict[str, str],
+        scenes: Scenes = draw_row,
+    ) -> None:
         self.processor, self.mix, self.rows, self.seed, self.prompt = processor, mix, rows, seed, prompt
+        self.scenes = scenes
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = torch.utils.data.get_worker_info()
@@ -46,7 +56,7 @@ class RowBatches(torch.utils.data.IterableDataset):
         """The batch with this number."""
         rng = np.random.default_rng((self.seed, index))
         kinds = rng.choice(list(self.mix), size=self.rows, p=np.array(list(self.mix.values())) / sum(self.mix.values()))
-        return collate([draw(str(kind), rng, **self.prompt) for kind in kinds], self.processor, rng)
+        return collate([draw(str(kind), rng, self.scenes, **self.prompt) for kind in kinds], self.processor, rng)
 
 
 def collate(rows: list[Row], processor: Any, rng: np.random.Generator, *, end: bool = True) -> dict[str, torch.Tensor]:

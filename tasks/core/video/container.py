@@ -16,6 +16,14 @@ from tasks.core.video.packets import Index, Packet, is_invisible
 # What FFmpeg mutters about a damaged file says less than the error that follows.
 av.logging.set_level(None)
 
+DEMUXERS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,live_flv,ogg,gif,apng,ivf,obu,av1,h264,hevc,h263,m4v,mjpeg,vc1,nut,mxf,rm,"
+    "wtv,dv,yuv4mpegpipe"
+)
+"""Containers that hold a video themselves. Playlists (HLS, DASH, concat) are left out: they lead to other files."""
+OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
+"""A file is a file: nothing else is opened, on this disk or over a network."""
+
 
 @contextmanager
 def open_video(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -28,7 +36,9 @@ def open_video(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]
         raise VideoError(path, "no such file")
     try:
         # Tags need not be UTF-8; nothing here reads them.
-        opened = av.open(str(path), metadata_errors="replace")
+        opened = av.open(str(path), options=OPTIONS, metadata_errors="replace")
+    except av.ArgumentError as error:
+        raise VideoError(path, "not a readable video: no container that is read") from error
     except (av.FFmpegError, OSError, EOFError) as error:
         raise VideoError(path, f"not a readable video: {plain(error)}") from error
     try:

@@ -75,6 +75,8 @@ class _Reader:
             EOFError: it died of this.
             TimeoutError: no whole reply within the limit.
         """
+        if self._process.poll() is not None:
+            raise BrokenPipeError
         self._requests.write(LENGTH.pack(len(request)) + request)
         self._requests.flush()
         return self._receive(limit_seconds)
@@ -115,28 +117,34 @@ class Readers:
     def __init__(self) -> None:
         self._idle: list[_Reader] = []
         self._lock = threading.Lock()
+        self._hung: dict[tuple[str, str], str] = {}
+        """Reasons by function and path: ten questions about a clip that hangs wait for it once."""
         self.processor_seconds = 0.0
         """That the children have used."""
 
     def call(self, function: Callable[..., Any], path: str, arguments: Any, keywords: Any, limit: float) -> Any:
         """`guarded`, with these children."""
         # A child stays in the folder in which it began.
-        request = pickle.dumps((function, (os.path.abspath(path), *arguments), keywords))
+        whole_path = os.path.abspath(path)
+        if hung := self._hung.get((function.__name__, whole_path)):
+            raise ReaderError(path, hung)
+        request = pickle.dumps((function, (whole_path, *arguments), keywords))
+        is_fresh = False
         while True:
             with self._lock:
-                reader = self._idle.pop() if self._idle else None
+                reader = self._idle.pop() if self._idle and not is_fresh else None
             is_fresh, reader = reader is None, reader or _Reader()
             try:
                 reply = reader.ask(request, limit)
-            except BrokenPipeError:
-                reader.kill()
-                if is_fresh:
-                    raise
             except TimeoutError as error:
                 reader.kill()
-                raise ReaderError(path, f"not read within {limit:.0f} s") from error
-            except EOFError as error:
-                raise ReaderError(path, f"the decoder crashed ({_ending(reader.kill())})") from error
+                reason = self._hung[function.__name__, whole_path] = f"not read within {limit:.0f} s"
+                raise ReaderError(path, reason) from error
+            except (EOFError, BrokenPipeError) as error:
+                ending = _ending(reader.kill())
+                if is_fresh:
+                    raise ReaderError(path, f"the decoder crashed ({ending})") from error
+                is_fresh = True  # It may have died before, or of what it read before: the next one is new.
             except BaseException:  # Ctrl-C half way through a reply: this child's pipe holds the rest of it.
                 reader.kill()
                 raise
