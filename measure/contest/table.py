@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from measure.ablation.table import sign_flip
+from tasks.core.stats import sign_flip
 
 KEY = ("start", "method", "seed")
 MEASURES = (
