@@ -85,7 +85,7 @@ def make(start: Start, params: Params) -> Path:
     w = params.world
     processor = build_processor(w.architecture, corpus(prompt, start.seed), w.vocabulary)
     shape = {"hidden_size": w.hidden_size, "layers": w.layers, "heads": w.heads, "vision_layers": w.vision_layers}
-    model = build_model(processor, **shape, seed=start.seed)
+    model = build_model(processor, architecture=w.architecture, **shape, seed=start.seed)
     steps: list[Step] = []
     for number, name in enumerate(SKILLS):
         skill = next(skill for skill in w.curriculum if skill.name == name)

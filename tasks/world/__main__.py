@@ -150,7 +150,7 @@ def start_of(p: params.Params, number: int, processor: Any) -> tuple[Any, Any]:
         return load_model(folder, dtype="float32"), load_processor(folder)
     w = p.world
     shape = {"hidden_size": w.hidden_size, "layers": w.layers, "heads": w.heads, "vision_layers": w.vision_layers}
-    return build_model(processor, **shape, seed=p.seed), processor
+    return build_model(processor, architecture=w.architecture, **shape, seed=p.seed), processor
 
 
 def save(model: Any, processor: Any, folder: Path, steps: list[Step]) -> None:
