@@ -22,6 +22,8 @@ from tasks.params import load
 from tests.support.sft_stage import record
 from tests.support.training_project import make_project
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("sft", "grpo")
 
 

@@ -159,6 +159,7 @@ def test_a_resumed_epoch_goes_on_in_its_own_order(processes, by_length):
     assert resumed == [share[2:] for share in epochs[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize(
     "batches",
