@@ -8,6 +8,7 @@ from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.jsonl import read_jsonl
+from tasks.core.lineage import as_json, chain, stage_report
 from tasks.report import page
 from tasks.report.cards import cards_of
 from tasks.report.clips import open_strips
@@ -63,6 +64,9 @@ def build(p: params.Params) -> None:
     )
     for model, text in cards.items():
         write_text(paths.model_card(model), text)
+        if links := chain(p.models[model], inputs.lock):
+            reports = {link.stage: report for link in links if (report := stage_report(paths.REPORTS, link.stage))}
+            write_json(paths.lineage(model), as_json(p.models[model], links, inputs.commit, reports))
 
 
 def open_pictures(chosen: page.Plan, p: params.Params) -> dict[int, page.Pictures]:

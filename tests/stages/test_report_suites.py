@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.report.cards import card, maker
+from tasks.report.cards import card
 from tasks.report.suites import frame_charts, suite_tables
 from tasks.report.summary import summary_of
 from tasks.report.tables import as_markdown
@@ -119,9 +119,3 @@ def test_a_card_of_an_input_says_so():
     )
     assert "the checkpoint is an input" in text
     assert "Not benchmarked." in text
-
-
-def test_maker_is_the_stage_whose_output_holds_the_folder():
-    lock = {"stages": {"world": {"outs": [{"path": "models/world"}]}}}
-    assert maker("models/world/base", lock)[0] == "world"
-    assert maker("models/worlds", lock) == ("", None)
