@@ -39,14 +39,15 @@ def check_api(url: str, environment: Mapping[str, str] = os.environ) -> None:
     Raises:
         PreflightError: no answer within ten seconds, or not that of a Prefect server.
     """
-    request = urllib.request.Request(f"{url.rstrip('/')}/health")
+    headers = {}
     if key := environment.get("PREFECT_API_KEY"):
-        request.add_header("Authorization", f"Bearer {key}")
+        headers["Authorization"] = f"Bearer {key}"
     elif login := environment.get("PREFECT_API_AUTH_STRING"):
-        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
     hint = "start it (`prefect server start`), set PREFECT_API_URL right, or unset it to run without a server"
+    address = f"{url.rstrip('/')}/health"
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=ANSWER_SECONDS) as answer:
             status = answer.status
     except urllib.error.HTTPError as error:
         status = error.code
@@ -54,4 +55,4 @@ def check_api(url: str, environment: Mapping[str, str] = os.environ) -> None:
         reason = getattr(error, "reason", error)
         raise PreflightError(f"{url}: no Prefect server answers: {reason}; {hint}") from None
     if status != 200:
-        raise PreflightError(f"{url}: the server answers {status} to {request.full_url}; {hint}")
+        raise PreflightError(f"{url}: the server answers {status} to {address}; {hint}")
