@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +29,24 @@ def stage_rows(results: Sequence[StageResult], failed: Mapping[str, str], skippe
 
 
 def benchmark_rows(folder: Path) -> list[Row]:
-    """One row per model and view from `folder`/*.json; empty where there is no file.
-
-    A view's own numbers become columns, and so does the accuracy of each of its question groups; what is nested deeper
-    stays with the report.
-    """
+    """One row per model, suite, protocol, frame cap and view from `folder`/*.json; empty where there is no file."""
     rows: list[Row] = []
     for path in sorted(folder.glob("*.json")):
         report = json.loads(path.read_text())
-        for view, numbers in report["views"].items():
-            rows.append({"model": report["model"], "view": view, **dict(_columns(numbers))})
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    return [{column: row.get(column, "") for column in columns} for row in rows]
+        rows += [{"model": report["model"], **_columns(entry)} for entry in report["entries"]]
+    return rows
 
 
-def _columns(numbers: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, value in numbers.items():
-        if isinstance(value, Mapping):
-            value = value.get("accuracy")
-        if isinstance(value, int | float):
-            yield name, round(value, 4)
+def _columns(entry: Mapping[str, Any]) -> Row:
+    """What names an entry, its score with the 95 % interval, and how many questions it rests on."""
+    overall = entry["overall"]
+    score: Row = {name: _figure(overall[key]) for name, key in (("score", "value"), ("low", "low"), ("high", "high"))}
+    names: Row = {name: entry[name] for name in ("benchmark", "subset", "protocol", "frames", "view")}
+    return {**names, **score, "scored": entry["scored"], "errors": entry["rows"] - entry["answered"]}
+
+
+def _figure(value: float | None) -> str | float:
+    return "" if value is None else round(value, 4)
 
 
 def publish(stages: list[Row], reports: Path) -> None:

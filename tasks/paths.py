@@ -26,7 +26,7 @@ REJECTED_ROWS = Path("data/filter/rejected.parquet")
 ROLLOUTS = Path("data/grpo/rollouts.parquet")
 GRPO_STEPS = Path("data/grpo/steps.jsonl")
 
-PREDICTIONS = Path("data/benchmark")
+ANSWERS = Path("data/benchmark")
 
 # Models.
 WORLD_MODELS = Path("models/world")
@@ -56,14 +56,9 @@ def validation_report(suite: str) -> Path:
     return REPORTS / "validate" / f"{suite}.json"
 
 
-def predictions(model: str) -> Path:
-    """Per-sample benchmark log of one model (JSON lines)."""
-    return PREDICTIONS / f"{model}.jsonl"
-
-
-def suite_logs(model: str) -> Path:
-    """Folder of one model's logs and exports of the public benchmarks."""
-    return PREDICTIONS / model
+def answers(model: str) -> Path:
+    """Folder of one model's answer logs, one JSON lines file per suite, and of their exports."""
+    return ANSWERS / model
 
 
 def comparison(first: str, second: str) -> Path:

@@ -1,7 +1,7 @@
 """What is to be asked: one job per sample, protocol, frame cap and view, each with a key that names its answer.
 
-A key is a hash of everything that decides the answer: model, decoding, prompt, clip, frames, view, code. An answer in
-the log with the same key is the answer; anything else is asked anew.
+A key is a hash of everything that decides the completion: model, decoding, prompt, clip, frames, view, code. A row of
+the log with the same key holds the answer; anything else is asked anew.
 """
 
 from __future__ import annotations
@@ -13,67 +13,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.benchmark import media
+from tasks.benchmark import clips
+from tasks.benchmark.base import Annotations, Decoding, Sample, Suite, SuiteError, Wording
+from tasks.benchmark.protocols import PROTOCOLS
+from tasks.benchmark.protocols.base import Protocol
+from tasks.benchmark.protocols.video_r1 import read_file
+from tasks.benchmark.settings import FrameSampling, Settings
 from tasks.benchmark.suites import REGISTRY
-from tasks.benchmark.suites.base import Annotations, Ask, Decoding, Sample, Suite, SuiteError
-from tasks.benchmark.suites.video_r1 import read_file
-from tasks.core.prompts import messages
-from tasks.core.schemas.records import Record
-from tasks.core.video import LIMIT_SECONDS
-
-NO_FRAMES = 0
-"""Frame cap of the view without video, which is the same at every cap."""
+from tasks.core.schemas.answers import NO_FRAMES
 
 
-class Settings(NamedTuple):
-    """What all jobs of a model share."""
-
-    config: str
-    """Hash of the model and of everything else that decides an answer but is not in a job."""
-    template: str
-    system: str
-    seed: int
-    views: tuple[str, ...]
-    frames: tuple[int, ...]
-    sampling: media.Sampling
-    """Its `frames` is replaced by each cap."""
-    decoding: Decoding
-    """Of protocol `video_r1`."""
-    official_max_tokens: int | None
-    decode_workers: int = 0
-    """Threads that decode a batch ahead; no part of a key."""
-    disk_cache_gb: float = 0.0
-    """Size of the cache of decoded frames, GiB; no part of a key."""
-    read_limit_seconds: float = LIMIT_SECONDS
-    """How long reading a small file may take; no part of a key."""
-
-
-class Source(NamedTuple):
-    """One suite under one protocol: its samples and where their clips are."""
+class QuestionSet(NamedTuple):
+    """One suite under one protocol: its samples, where their clips are, and at which frame caps they are asked."""
 
     suite: Suite
-    protocol: str
+    protocol: Protocol
+    subset: str
     annotations: Annotations
     left_out: int
     """Samples that the protocol does not take."""
-    media_root: Path
-    subset: str
+    media_root: Path | None
+    """Folder of the clips; None opens their paths as they stand (the test split's, which ingest has checked)."""
+    frames: tuple[int, ...]
+    """Frame caps."""
+    sampling: FrameSampling
+    """Its `frames` is replaced by each cap."""
+    own_file: bool = False
+    """Whether the questions are of Video-R1's own evaluation file."""
 
 
 @dataclass(frozen=True)
 class Job:
     """One answer to be had."""
 
-    source: Source
+    questions: QuestionSet
     sample: Sample
     frames: int
+    """Frame cap; `NO_FRAMES` without video."""
     view: str
     path: Path | None
-    ask: Ask
+    """The clip; None if it is missing."""
+    wording: Wording
     key: str
 
 
-def open_source(
+def open_questions(
     protocol: str,
     *,
     name: str,
@@ -82,23 +66,39 @@ def open_source(
     video_r1_file: str | None,
     subset: str | None,
     limit: int | None,
-) -> Source:
-    """Read a suite's annotations; the keyword arguments are the fields of `params.SuiteRun`.
+    frames: Sequence[int],
+    sampling: FrameSampling,
+) -> QuestionSet:
+    """Read a suite's annotations.
+
+    Args:
+        protocol: name of the protocol.
+        name: of the suite.
+        annotations: annotation folder.
+        media: folder of the clips; None takes `annotations`, but for the test split, whose paths stand for themselves.
+        video_r1_file: Video-R1's own file, for protocol `video_r1`; None makes its form from the official files.
+        subset: of the suite; None takes it whole.
+        limit: most questions, evenly spread; None takes all.
+        frames: frame caps.
+        sampling: which frames, and how large.
 
     Raises:
-        SuiteError: there is no usable annotation file.
+        SuiteError: there is no usable annotation file, or the suite has no such protocol.
     """
-    suite, folder = REGISTRY[name], Path(annotations)
+    suite, folder, rules = REGISTRY[name], Path(annotations), PROTOCOLS[protocol]
+    if protocol not in suite.protocols:
+        raise SuiteError(f"{name}: no protocol {protocol!r}; it has {', '.join(suite.protocols)}")
     if not folder.is_dir():
         raise SuiteError(f"{name}: {folder}: no such folder; put the official annotation files there")
-    own = protocol == "video_r1" and video_r1_file is not None
-    found = read_file(Path(video_r1_file)) if own and video_r1_file else suite.read(folder, subset)
-    taken = [sample for sample in found.samples if protocol == "official" or sample.problem_type is not None]
-    left_out = len(found.samples) - len(taken)
-    kept = found._replace(samples=spread(taken, limit))
-    # The mini world's records name their clips from the project's root.
-    root = Path() if name == "world" and media is None else Path(media or annotations)
-    return Source(suite, protocol, kept, left_out, root, subset or "")
+    own_file = protocol == "video_r1" and video_r1_file is not None
+    read = read_file(Path(video_r1_file)) if own_file and video_r1_file else suite.read(folder, subset)
+    taken = [sample for sample in read.samples if rules.takes(sample)]
+    kept = read._replace(samples=spread(taken, limit))
+    own_paths = "pipeline" in suite.protocols and media is None
+    root = None if own_paths else Path(media or annotations)
+    caps = tuple(sorted(set(frames)))
+    left_out = len(read.samples) - len(taken)
+    return QuestionSet(suite, rules, subset or "", kept, left_out, root, caps, sampling, own_file)
 
 
 def spread(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
@@ -108,94 +108,68 @@ def spread(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
     return [samples[place * len(samples) // limit] for place in range(limit)]
 
 
-def plan(source: Source, settings: Settings) -> Iterator[list[Job]]:
-    """Jobs of a source, those of one sample at one frame cap together; the view without video comes once."""
-    places = {sample.sample_id: media.locate(sample, source.media_root) for sample in source.annotations.samples}
-    stamps = {path: media.stamp(path) for path in set(places.values())}
-    for number, frames in enumerate(settings.frames):
-        for sample in source.annotations.samples:
-            ask, path = ask_of(source, sample, settings), places[sample.sample_id]
-            yield [
-                _job(
-                    source, sample, NO_FRAMES if view == "no_video" else frames, view, path, stamps[path], ask, settings
-                )
-                for view in settings.views
-                if (view != "no_video" or number == 0) and (view != "shuffled" or kind_of(sample) == "video")
-            ]
+def plan(questions: QuestionSet, settings: Settings) -> Iterator[list[Job]]:
+    """Jobs of a question set, those of one sample at one frame cap together; the view without video comes once."""
+    samples = questions.annotations.samples
+    places = {sample.sample_id: clips.locate(sample, questions.media_root) for sample in samples}
+    stamps = {path: clips.stamp(path) for path in set(places.values())}
+    for number, frames in enumerate(questions.frames):
+        for sample in samples:
+            path = places[sample.sample_id]
+            wording = questions.protocol.word(questions.suite, sample, settings)
+            jobs = []
+            for view in views_of(sample, settings.views, first_cap=number == 0):
+                cap = NO_FRAMES if view == "no_video" else frames
+                key = key_of(questions, sample, cap, view, stamps[path], wording, settings)
+                jobs.append(Job(questions, sample, cap, view, path, wording, key))
+            yield jobs
 
 
-def ask_of(source: Source, sample: Sample, settings: Settings) -> Ask:
-    """The question as its protocol words it."""
-    if source.protocol == "official":
-        return source.suite.ask(sample)
-    return Ask(json.dumps([sample.problem or sample.question, *sample.lettered]))
+def views_of(sample: Sample, views: Sequence[str], first_cap: bool) -> list[str]:
+    """Views to ask a sample on: an image has no order to shuffle, and without video no cap differs from the first."""
+    return [
+        view
+        for view in views
+        if (view != "shuffled" or sample.data_type == "video") and (view != "no_video" or first_cap)
+    ]
 
 
-def chat_of(job: Job, settings: Settings, medium: bool) -> list[dict[str, Any]]:
-    """Messages of a job."""
-    kind = kind_of(job.sample)
-    if job.source.protocol == "video_r1":
-        return messages(record_of(job.sample), template=settings.template, system=settings.system, medium=medium)
-    text = {"type": "text", "text": job.ask.text}
-    content = [{"type": kind}, text] if medium else [text]
-    system = settings.system if job.ask.system is None else job.ask.system
-    return [{"role": "system", "content": [{"type": "text", "text": system}]}, {"role": "user", "content": content}]
+def decoding_of(questions: QuestionSet, settings: Settings) -> Decoding:
+    """Sampling parameters of a question set."""
+    return questions.protocol.decoding(questions.suite, settings)
 
 
-def record_of(sample: Sample) -> Record:
-    """The sample in Video-R1's record format, for its prompt."""
-    return Record(
-        problem_id=0,
-        problem=sample.problem or sample.question,
-        data_type=kind_of(sample),
-        problem_type=sample.problem_type or "free-form",
-        options=list(sample.lettered),
-        process="",
-        solution=f"<answer>{sample.solution}</answer>",
-        path=sample.cluster,
-    )
+def chat_of(job: Job, medium: bool) -> list[dict[str, Any]]:
+    """Messages of a job: system turn, then a user turn with the medium, if it is shown, before the text."""
+    text = {"type": "text", "text": job.wording.text}
+    content = [{"type": job.sample.data_type}, text] if medium else [text]
+    system = [{"type": "text", "text": job.wording.system}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
 
-def kind_of(sample: Sample) -> str:
-    """Medium of a sample: image or video."""
-    return str(sample.extra.get("data_type", "video"))
-
-
-def decoding_of(source: Source, settings: Settings) -> Decoding:
-    """Decoding of a protocol."""
-    if source.protocol == "video_r1":
-        return settings.decoding
-    own = source.suite.decoding
-    return own._replace(max_tokens=settings.official_max_tokens or own.max_tokens)
-
-
-def _job(
-    source: Source,
+def key_of(
+    questions: QuestionSet,
     sample: Sample,
     frames: int,
     view: str,
-    path: Path | None,
     stamp: str,
-    ask: Ask,
+    wording: Wording,
     settings: Settings,
-) -> Job:
-    windowed = source.protocol == "official"
+) -> str:
+    """Name of an answer: a hash of all that decides it. `stamp` tells the clip's content."""
     parts = (
         settings.config,
-        settings.template if source.protocol == "video_r1" else "",
-        settings.system,
         settings.seed,
-        tuple(decoding_of(source, settings)),
-        tuple(settings.sampling._replace(frames=frames)),
-        source.suite.name,
-        source.protocol,
-        source.subset,
+        tuple(decoding_of(questions, settings)),
+        tuple(questions.sampling._replace(frames=frames)),
+        questions.suite.name,
+        questions.protocol.name,
+        questions.subset,
         sample.sample_id,
-        tuple(ask),
+        tuple(wording),
         sample.problem_type,
-        sample.window if windowed else None,
+        sample.window if questions.protocol.windowed else None,
         view,
         stamp,
     )
-    digest = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
-    return Job(source, sample, frames, view, path, ask, digest[:20])
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:20]

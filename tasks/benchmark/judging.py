@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tasks.benchmark.base import JudgePrompt
 from tasks.benchmark.marking import sample_of
+from tasks.benchmark.protocols.official import official_text
 from tasks.benchmark.suites import REGISTRY
-from tasks.benchmark.suites.base import Judgement
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.engine.openai import chat
 
@@ -27,10 +28,10 @@ def unjudged(rows: Sequence[Mapping[str, Any]], model: str) -> list[Mapping[str,
     ]
 
 
-def question_of(row: Mapping[str, Any]) -> Judgement | None:
+def question_of(row: Mapping[str, Any]) -> JudgePrompt | None:
     """What a judge is asked about a row; None where a rule scores it."""
-    judge = REGISTRY[row["benchmark"]].judge
-    return None if judge is None else judge(sample_of(row), row["completion"])
+    suite = REGISTRY[row["benchmark"]]
+    return None if suite.judge is None else suite.judge(sample_of(row), official_text(suite, row))
 
 
 def judge_rows(
@@ -47,12 +48,12 @@ def judge_rows(
     client = endpoint.client()
 
     def reply(row: Mapping[str, Any]) -> dict[str, Any]:
-        asked = question_of(row)
-        if asked is None:
+        prompt = question_of(row)
+        if prompt is None:
             raise ValueError(f"{row['key']}: nothing to judge")
-        turns = [{"role": "system", "content": asked.system}, {"role": "user", "content": asked.user}]
-        done = chat(client, model, turns, temperature=0.0, max_tokens=max_tokens)[0]
-        return {**row, "judge_model": model, "judge_reply": done.text}
+        turns = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
+        completion = chat(client, model, turns, temperature=0.0, max_tokens=max_tokens)[0]
+        return {**row, "judge_model": model, "judge_reply": completion.text}
 
     with ThreadPoolExecutor(endpoint.concurrency) as pool:
         for start in range(0, len(rows), BATCH):

@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.benchmark import suite_log
+from tasks.benchmark import log, totals
 from tasks.benchmark.exports import write_exports
 from tasks.benchmark.marking import scored
-from tasks.benchmark.score import score_all
-from tasks.benchmark.totals import controls, entries
 from tasks.core.io.errors import StageError
-from tasks.core.schemas.records import Record
-
-RAW = ("problem_id", "view", "prompt", "completion", "finish_reason", "tokens", "error")
-"""What of a test split's row is the answer itself."""
+from tasks.core.schemas.answers import Numbers
 
 
-def rescore_test(
-    model: str, records: Sequence[Record], rows: Sequence[Mapping[str, Any]], variant: str
-) -> list[dict[str, Any]]:
-    """Rows of the test split, scored again.
+def rescore(folder: Path, model: str, described: list[dict[str, Any]], variant: str) -> Numbers:
+    """Score every log in the folder again, in place, and return the numbers.
 
-    Raises:
-        StageError: an answer belongs to no test record; names it.
-    """
-    known = {record.problem_id for record in records}
-    for row in rows:
-        if row["problem_id"] not in known:
-            raise StageError(f"log of {model}: problem_id {row['problem_id']} is no question of the test split")
-    return score_all(model, records, [{name: row[name] for name in RAW} for row in rows], variant)
-
-
-def rescore_suites(folder: Path, model: str, sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Score every log in the folder again, in place, and return the numbers with `sources` as they were.
+    Args:
+        folder: the model's log folder.
+        model: its name.
+        described: what was read, as it was (`Numbers.question_sets`).
+        variant: reward variant of the protocol `pipeline`.
 
     Raises:
-        StageError: a benchmark of `sources` has no log.
+        StageError: a suite of `described` has no log.
     """
-    made: dict[str, Any] = {"entries": [], "controls": [], "sources": list(sources)}
-    order = list(dict.fromkeys((one["benchmark"], one["subset"]) for one in sources))
-    for benchmark, subset in order:
-        path = suite_log.path_of(folder, benchmark, subset)
-        if not path.is_file():
-            raise StageError(f"{path}: no such log; run `dvc repro benchmark@{model}` first")
-        rows = [scored(row) for row in suite_log.read(path).values()]
-        suite_log.settle(path, rows)
-        made["entries"] += entries(rows)
-        made["controls"] += controls(rows)
-    write_exports(folder, model, made["entries"], sources)
-    return made
+
+    def rows_of_logs() -> Iterator[list[dict[str, Any]]]:
+        for suite, subset in dict.fromkeys((questions["benchmark"], questions["subset"]) for questions in described):
+            path = log.path_of(folder, suite, subset)
+            if not path.is_file():
+                raise StageError(f"{path}: no such log; run `dvc repro benchmark@{model}` first")
+            rows = [scored(row, variant) for row in log.read(path).values()]
+            log.settle(path, rows)
+            yield rows
+
+    numbers = totals.numbers(model, rows_of_logs(), described)
+    write_exports(folder, numbers)
+    return numbers

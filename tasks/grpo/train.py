@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from trl import GRPOConfig
 
-from tasks.core.backbones import of_model
+from tasks.core.backbones import of_model, of_processor
 from tasks.core.io.errors import StageError
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.checkpoints import Sealing, resume_point
@@ -20,6 +20,7 @@ from tasks.core.train.clips import ClipStore
 from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.features import train_encoder
 from tasks.core.train.guards import Guards, Limits
+from tasks.core.train.prepare import name_layers
 from tasks.grpo.checks import check_settings, check_sharding
 from tasks.grpo.data import OnSkip, Prompt, schedule
 from tasks.grpo.engines import Rollouts, TransformersRollouts, is_sharded
@@ -130,6 +131,7 @@ def trainer_of(
         StageError: settings that contradict each other, or that sharded weights cannot do.
     """
     train_encoder(model, settings.train_vision)
+    name_layers(model)
     args = arguments(settings, seed, work)
     trainer = VideoGRPOTrainer(
         model=model,
@@ -233,7 +235,10 @@ def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo
     Raises:
         StageError: vLLM with an adapter; or it does not start.
     """
-    if settings.rollout_engine == "transformers":
+    reason = of_processor(processor).serves_video
+    if settings.rollout_engine == "vllm" and reason is not None:
+        print(f"grpo: rollouts by transformers in place of vllm: {reason}")
+    if settings.rollout_engine == "transformers" or reason is not None:
         return TransformersRollouts(settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
     if settings.lora.rank:
         raise StageError("grpo.rollout_engine: vllm takes whole weights; with grpo.lora use transformers")

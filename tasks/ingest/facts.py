@@ -41,7 +41,7 @@ class KnownMedia:
         """Read what is there; a damaged log counts as none."""
         self._log = folder / "facts.jsonl"
         self._by_stat: dict[Stat, Mapping[str, Any]] = {}
-        self._by_content: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._by_content: dict[tuple[str, str, str], Mapping[str, Any]] = {}
         self._pending: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self._load()
@@ -50,9 +50,9 @@ class KnownMedia:
         """The row of a file that has not changed since."""
         return self._by_stat.get(stat)
 
-    def by_content(self, sha256: str, data_type: str) -> Mapping[str, Any] | None:
-        """A row of a file with these bytes, wherever it lay."""
-        return self._by_content.get((sha256, data_type))
+    def by_content(self, sha256: str, stat: Stat) -> Mapping[str, Any] | None:
+        """A row of a file with these bytes, wherever it lay; its suffix counts, for FFmpeg looks at it."""
+        return self._by_content.get(_content_key(sha256, stat))
 
     def add(self, stat: Stat, row: dict[str, Any]) -> None:
         """Keep a row."""
@@ -69,7 +69,7 @@ class KnownMedia:
 
     def _remember(self, stat: Stat, row: Mapping[str, Any]) -> None:
         self._by_stat[stat] = row
-        self._by_content[row["sha256"], stat.data_type] = row
+        self._by_content[_content_key(row["sha256"], stat)] = row
 
     def _line(self, stat: Stat, row: Mapping[str, Any]) -> dict[str, Any]:
         return {"reader": READER, "mtime_ns": stat.mtime_ns, **row}
@@ -94,3 +94,7 @@ class KnownMedia:
         for line in latest.values():
             row = {name: value for name, value in line.items() if name not in ("reader", "mtime_ns")}
             self._remember(Stat(row["path"], row["data_type"], row["size_bytes"], line["mtime_ns"]), row)
+
+
+def _content_key(sha256: str, stat: Stat) -> tuple[str, str, str]:
+    return sha256, stat.data_type, Path(stat.path).suffix.lower()

@@ -1,8 +1,10 @@
 """Checking media files: every file once, in parallel, and no file again that is known by its content.
 
-stat known (path, size, time of change)   its facts, nothing read
-content known (SHA-256, data type)        hashed only: a copy, a moved or a rendered file
-new                                       hashed and probed, in a child that a bad file may hang or crash
+    stat known (path, size, time of change)   its facts, nothing read
+    content known (SHA-256, type, suffix)     hashed only: a copy, a moved or a rendered file
+    new                                       hashed and probed
+
+Files are read in children (`core/video/guard.py`): one that hangs or crashes its reader costs itself.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ class Checker:
         except VideoError as error:
             return MediaRow(medium.path, medium.data_type, "", state.st_size, status=error.reason)
         self._count(hashed=1)
-        facts = self._known.by_content(digest, medium.data_type)
+        facts = self._known.by_content(digest, stat)
         if facts is not None:
             row = MediaRow(**{**facts, "path": medium.path})
         else:

@@ -12,9 +12,9 @@ from tasks.params.common import Sampling, Section
 class SuiteRun(Section):
     """One public benchmark to run."""
 
-    name: Literal["vsi_bench", "video_mmmu", "mmvu", "mvbench", "tempcompass", "video_mme", "video_holmes", "world"]
+    name: Literal["vsi_bench", "video_mmmu", "mmvu", "mvbench", "tempcompass", "video_mme", "video_holmes"]
     annotations: str
-    """Folder of the official annotation files, below `annotations_root` (the mini world's: `data/ingest`)."""
+    """Folder of the official annotation files, below `annotations_root`."""
     media: str | None = None
     """Folder of the clips; null takes `annotations`."""
     protocols: list[Literal["official", "video_r1"]] = Field(["official", "video_r1"], min_length=1)
@@ -28,7 +28,7 @@ class SuiteRun(Section):
 
 
 class Judge(Section):
-    """A served model that grades what no rule can (MMVU, TempCompass captions); its key is in OPENAI_API_KEY."""
+    """A served model that scores what no rule can (MMVU, TempCompass); its key is in OPENAI_API_KEY."""
 
     base_url: str
     model: str
@@ -37,24 +37,27 @@ class Judge(Section):
 
 class Benchmark(Section):
     sampling: Sampling = Sampling(temperature=0.01, top_p=0.001, max_tokens=1024)
-    """The mini world, and protocol `video_r1`."""
+    """Protocols `pipeline` (the test split) and `video_r1`."""
     rows: int | None = Field(None, ge=1)
-    """At most this many test rows; null takes all."""
+    """At most this many questions of the test split, evenly spread; null takes all."""
+    test_frames: list[int] | None = Field(None, min_length=1)
+    """Frame caps at which the test split is asked; null takes `video.frames`, which the main tables show."""
     views: list[Literal["ordered", "shuffled", "no_video"]] = ["ordered", "shuffled", "no_video"]
     """Ordered frames, and two controls: shuffled frames and a prompt without its medium."""
     reward_variant: Literal["strict", "robust"] = "robust"
+    """Scorer of the protocol `pipeline`."""
     annotations_root: str = "data/benchmarks"
     """Folder of the public benchmarks' annotation files; a change in it reruns benchmark. Media may lie elsewhere."""
     suites: list[SuiteRun] = []
     """Public benchmarks to run, each on every view of `views`."""
     frames: list[int] = Field([16], min_length=1)
-    """Frame caps to run each suite at; `video.frames` is for the other stages."""
+    """Frame caps at which each public benchmark is asked."""
     max_pixels: int | None = Field(None, ge=784)
-    """Frames of the suites are scaled down to at most this many pixels; null takes `video.max_pixels`."""
+    """Frames of the public benchmarks are scaled down to at most this many pixels; null takes `video.max_pixels`."""
     official_max_tokens: int | None = Field(None, ge=1)
     """Longest answer under `official`; null takes each benchmark's own, which may be too short to reason in."""
     judge: Judge | None = None
-    """Grader; null leaves judged parts unscored."""
+    """null leaves unscored what needs a judge."""
 
 
 class Report(Section):

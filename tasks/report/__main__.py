@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
-from tasks.core.io.cli import run_stage
-from tasks.core.io.jsonl import read_jsonl
+from tasks.core.io.cli import OneLineParser, run_stage
+from tasks.core.io.errors import StageError
 from tasks.core.lineage import as_json, chain, stage_report
 from tasks.report import page
 from tasks.report.cards import cards_of
-from tasks.report.clips import open_strips
-from tasks.report.controls import all_controls
-from tasks.report.inputs import read_inputs, read_summaries
+from tasks.report.examples import Plan, plan
+from tasks.report.inputs import read_inputs
+from tasks.report.numbers import headline, main_cap, read_numbers
+from tasks.report.pictures import Pictures, open_pictures
 from tasks.report.render import html_page, markdown, terminal
-from tasks.report.summary import ReportError, headline
-from tasks.report.tables import controls_table, main_table
-
-USAGE = "usage: python -m tasks.report [show]"
+from tasks.report.tables import main_table
 
 
 def main() -> None:
     """Build unless told to show; either way end with the benchmark tables and where the report lies."""
-    arguments = sys.argv[1:]
-    if arguments not in ([], ["show"]):
-        raise ReportError(f"unknown argument {' '.join(arguments)!r}; {USAGE}")
+    arguments = parse_arguments()
     p = params.load()
-    if not arguments:
+    models = list(p.models)
+    if arguments.command is None:
         build(p)
     elif not paths.REPORT_PAGE.exists():
-        raise ReportError(f"{paths.REPORT_PAGE}: no report yet; run `dvc repro report` first")
-    logs = {model: read_jsonl(paths.predictions(model)) for model in p.models}
-    print(terminal(main_table(read_summaries(), p.models), controls_table(all_controls(logs, list(p.models)))))
+        raise StageError(f"{paths.REPORT_PAGE}: no report yet; run `dvc repro report` first")
+    numbers = read_numbers(paths.REPORTS / "benchmark")
+    cap = main_cap(numbers, p.video.frames)
+    controls = page.split_controls_table(page.model_controls(numbers, models, cap))
+    print(terminal(main_table(numbers, models, cap), controls))
     print(f"\nreport: {paths.REPORT_PAGE}\ntables: {paths.REPORT_TABLES}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = OneLineParser(prog="python -m tasks.report", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("show", help="print the main tables of the report that was built")
+    return parser.parse_args()
 
 
 def build(p: params.Params) -> None:
     """Read every input, decode the clips that are shown, write page, tables, headline numbers and cards."""
     models = list(p.models)
-    inputs = read_inputs(models)
-    chosen = page.plan(inputs, models, p.report.examples)
-    pictures = open_pictures(chosen, p)
-    context = page.context(inputs, models, chosen, pictures)
+    inputs = read_inputs(models, p.video.frames)
+    chosen = plan(inputs, models, p.report.examples)
+    context = page.context(inputs, models, chosen, pictures_of(chosen, p))
     tables = context["tables"]
     sections = {
         "Results": [tables["main"], tables["types"], tables["skills"]],
@@ -52,12 +58,11 @@ def build(p: params.Params) -> None:
     }
     write_text(paths.REPORT_TABLES, markdown(context["title"], context["subtitle"], context["findings"], sections))
     write_text(paths.REPORT_PAGE, html_page(context))
-    for summary in inputs.summaries:
-        write_json(paths.metrics("report", summary.model), headline(summary))
+    for model, numbers in inputs.numbers.items():
+        write_json(paths.metrics("report", model), headline(numbers, inputs.cap))
     cards = cards_of(
         p.models,
-        summaries=inputs.summaries,
-        suites=inputs.suites,
+        numbers=inputs.numbers,
         lock=inputs.lock,
         params_text=inputs.params_text,
         commit=inputs.commit,
@@ -69,20 +74,20 @@ def build(p: params.Params) -> None:
             write_json(paths.lineage(model), as_json(p.models[model], links, inputs.commit, reports))
 
 
-def open_pictures(chosen: page.Plan, p: params.Params) -> dict[int, page.Pictures]:
+def pictures_of(chosen: Plan, p: params.Params) -> dict[int, Pictures]:
     """Frame strips of every record that is shown, by problem id."""
     shuffled = chosen.shuffled["problem_id"] if chosen.shuffled else None
     shown = {record["problem_id"]: record for record in [*chosen.shown, chosen.shuffled] if record}
     return {
-        key: open_strips(
+        problem_id: open_pictures(
             record,
             p.report.strip_frames,
             frames=p.video.frames,
             fps=p.video.fps,
             min_frames=p.video.min_frames,
-            shuffle_seed=p.seed if key == shuffled else None,
+            shuffle_seed=p.seed if problem_id == shuffled else None,
         )
-        for key, record in shown.items()
+        for problem_id, record in shown.items()
     }
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from tasks.core.lineage import HASH_CHARS, Link, chain
-from tasks.report.suites import ordered
-from tasks.report.summary import Summary
+from tasks.core.schemas.answers import Numbers
+from tasks.report.numbers import ByModel, is_split
+from tasks.report.public import by_asked, sets, title
 from tasks.report.tables import NONE, Cell, Table, as_markdown, interval, percent
 
 
@@ -17,8 +18,7 @@ def card(
     model: str,
     folder: str,
     *,
-    summary: Summary | None,
-    suites: Mapping[str, Any],
+    numbers: Numbers | None,
     lock: Mapping[str, Any],
     params: Mapping[str, Any],
     commit: str,
@@ -28,8 +28,7 @@ def card(
     Args:
         model: name in params.models.
         folder: its checkpoint folder.
-        summary: numbers on the test split; None if not run.
-        suites: its `suites` object; empty if there is none.
+        numbers: its benchmark numbers; None if it was not benchmarked.
         lock: parsed dvc.lock.
         params: parsed params.yaml.
         commit: commit of the code.
@@ -45,8 +44,9 @@ def card(
             f"## Parameters of {links[0].stage}\n\n```yaml\n{yaml.safe_dump(sections, sort_keys=False).rstrip()}\n```\n"
         )
     parts.append("## Scores\n")
-    tables = [table for table in (test_table(summary), suite_table(suites)) if table.rows]
-    parts += [f"**{table.title}**\n\n{as_markdown(table)}" for table in tables] or ["Not benchmarked.\n"]
+    tables = [] if numbers is None else [split_table(numbers), public_table(numbers)]
+    shown = [table for table in tables if table.rows]
+    parts += [f"**{table.title}**\n\n{as_markdown(table)}" for table in shown] or ["Not benchmarked.\n"]
     return "\n".join(parts)
 
 
@@ -64,53 +64,50 @@ def sections_of(link: Link) -> list[str]:
     return list(dict.fromkeys(str(key).partition(".")[0] for key in link.params))
 
 
-def test_table(summary: Summary | None) -> Table:
-    """The test split, by view."""
-    views = summary.views if summary else {}
+def split_table(numbers: Numbers) -> Table:
+    """The test split, by frame cap and view."""
     rows = [
-        [Cell(name), Cell(str(view.overall.n)), Cell(percent(view.overall.accuracy)), Cell(interval(view.overall))]
-        for name, view in views.items()
-        if view.overall.n
-    ]
-    return Table("Test split", ["view", "n", "accuracy", "95% interval"], rows)
-
-
-def suite_table(suites: Mapping[str, Any]) -> Table:
-    """Public benchmarks on ordered frames."""
-    titles = {(one["benchmark"], one["subset"]): one["title"] for one in suites.get("sources", [])}
-    rows = []
-    for one in ordered(suites):
-        found = one["overall"]
-        within = NONE if found["value"] is None else f"{100 * found['low']:.1f}–{100 * found['high']:.1f}"
-        name = titles[one["benchmark"], one["subset"]] + (f", {one['subset']}" if one["subset"] else "")
-        cells = [
-            name,
-            one["protocol"],
-            str(one["frames"]),
-            f"{one['scored']} of {one['rows']}",
-            percent(found["value"]),
+        [
+            *map(Cell, (entry.view, str(entry.frames or NONE), str(entry.overall.n))),
+            *map(Cell, (percent(entry.overall.value), interval(entry.overall) or NONE)),
         ]
-        rows.append([*map(Cell, cells), Cell(within)])
+        for entry in numbers.entries
+        if is_split(entry) and entry.overall.n
+    ]
+    return Table("Test split", ["view", "frames", "n", "accuracy", "95% interval"], rows)
+
+
+def public_table(numbers: Numbers) -> Table:
+    """Public benchmarks on ordered frames."""
+    about = sets({numbers.model: numbers})
+    rows = [
+        [
+            *map(Cell, (title(about, asked), asked.protocol, str(asked.frames))),
+            Cell(f"{of[numbers.model].scored} of {of[numbers.model].rows}"),
+            Cell(percent(of[numbers.model].overall.value)),
+            Cell(interval(of[numbers.model].overall) or NONE),
+        ]
+        for asked, of in by_asked({numbers.model: numbers}).items()
+        if not is_split(of[numbers.model])
+    ]
     return Table("Public benchmarks", ["benchmark", "protocol", "frames", "n", "score", "95% interval"], rows, 2)
 
 
 def cards_of(
     models: Mapping[str, str],
     *,
-    summaries: Sequence[Summary],
-    suites: Mapping[str, Mapping[str, Any]],
+    numbers: ByModel,
     lock: Mapping[str, Any],
     params_text: str,
     commit: str,
 ) -> dict[str, str]:
     """Model -> its card."""
-    found, params = {one.model: one for one in summaries}, yaml.safe_load(params_text) or {}
+    params = yaml.safe_load(params_text) or {}
     return {
         model: card(
             model,
             folder,
-            summary=found.get(model),
-            suites=suites.get(model, {}),
+            numbers=numbers.get(model),
             lock=lock,
             params=params,
             commit=commit,

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from tasks.core.schemas.records import truth_of
-from tasks.report.controls import GROUPS, Control, all_controls
+from tasks.core.schemas.answers import Control
+from tasks.core.stats import Estimate
 from tasks.report.curves import Chart, charts, read_curve, readable, split_constant
 from tasks.report.data import data_missing, data_tables
-from tasks.report.examples import Answer, Row, answer_of_row, by_question, choose, choose_shuffled
+from tasks.report.examples import Plan, example, shuffled_example
 from tasks.report.findings import findings
 from tasks.report.inputs import Inputs
 from tasks.report.lineage import lineage_table
-from tasks.report.strips import Frame
-from tasks.report.suites import frame_charts, suite_tables
-from tasks.report.summary import Estimate, Summary, in_order
-from tasks.report.svg import DotRow, Mark, dot_chart
+from tasks.report.numbers import KINDS, ByModel, in_order, kind_of, split_controls, split_entry
+from tasks.report.pictures import Pictures
+from tasks.report.public import frame_charts, public_tables
+from tasks.report.svg import Dot, DotRow, dot_chart
 from tasks.report.tables import (
     VIEW_NAMES,
     Table,
     controls_table,
-    estimate_of,
     group_table,
     main_table,
     metrics_table,
@@ -43,76 +42,38 @@ CONTENTS = [
     ("provenance", "Provenance"),
 ]
 MARKS = {"right": "✓ right", "partly": "◐", "wrong": "✗ wrong", "error": "– error"}
-VIEW_MARKS = {
-    "ordered": Mark(0, colour=0),
-    "shuffled": Mark(0, colour=1, shape="ring"),
-    "no_video": Mark(0, colour=2, shape="cross"),
+VIEW_DOTS = {
+    "ordered": Dot(0, colour=0),
+    "shuffled": Dot(0, colour=1, shape="ring"),
+    "no_video": Dot(0, colour=2, shape="cross"),
 }
-
-
-class Plan(NamedTuple):
-    """Which test records are shown, before any clip is opened."""
-
-    shown: list[Row]
-    shuffled: Row | None
-    """A record for the ordered/shuffled comparison, and the model whose answers it shows."""
-    shuffled_model: str
-
-
-class Pictures(NamedTuple):
-    """Frames of one record's clip, or why there are none."""
-
-    frames: list[Frame]
-    shuffled: list[Frame]
-    """The same clip as a model gets it in the shuffled view; empty unless asked for."""
-    total: int
-    """Frames a model gets; the strip may show fewer."""
-    missing: str = ""
-
-
-class Option(NamedTuple):
-    """One lettered option as shown."""
-
-    text: str
-    gold: bool
-
-
-def plan(inputs: Inputs, models: Sequence[str], count: int) -> Plan:
-    """Choose examples: `count` questions for all models, and one shuffled clip for the last model that has one."""
-    if not count:
-        return Plan([], None, "")
-    answered = {model: by_question(inputs.logs.get(model, []), "ordered") for model in models}
-    for model in reversed(models):
-        log = inputs.logs.get(model, [])
-        if (found := choose_shuffled(inputs.test, answered[model], by_question(log, "shuffled"))) is not None:
-            return Plan(choose(inputs.test, answered, count), found, model)
-    return Plan(choose(inputs.test, answered, count), None, "")
+ModelControl = tuple[str, Control]
 
 
 def context(inputs: Inputs, models: Sequence[str], chosen: Plan, pictures: Mapping[int, Pictures]) -> dict[str, Any]:
     """Everything the template prints.
 
     Args:
-        inputs: What the stages left.
-        models: Model names in the order of the tables.
-        chosen: Records to show.
-        pictures: Problem id -> frames, for every record of `chosen`.
+        inputs: what the stages left.
+        models: model names in the order of the tables.
+        chosen: records to show.
+        pictures: problem id -> frames, for every record of `chosen`.
     """
-    summaries, controls = inputs.summaries, all_controls(inputs.logs, models)
+    controls = model_controls(inputs.numbers, models, inputs.cap)
     return {
         "title": TITLE,
         "subtitle": subtitle(inputs),
         "contents": CONTENTS,
         "marks": MARKS,
-        "findings": findings(inputs, controls, models),
+        "findings": findings(inputs, models),
         "tables": benchmark_tables(inputs, controls, models),
-        "result_charts": result_charts(summaries, models),
+        "result_charts": result_charts(inputs.numbers, models, inputs.cap),
         "control_charts": control_charts(controls),
         "training": [_training(stage, inputs.curves.get(stage)) for stage in TRAINED],
-        "examples": [_example(record, inputs, models, pictures) for record in chosen.shown],
-        "shuffled": _shuffled(chosen, inputs, pictures),
-        "public_tables": suite_tables(inputs.suites, models),
-        "public_charts": frame_charts(inputs.suites, models),
+        "examples": [example(record, inputs, models, pictures) for record in chosen.shown],
+        "shuffled": shuffled_example(chosen, inputs, pictures),
+        "public_tables": public_tables(inputs.numbers, models, inputs.cap),
+        "public_charts": frame_charts(inputs.numbers, models),
         "data_tables": data_tables(inputs),
         "data_missing": data_missing(inputs),
         "commit": inputs.commit,
@@ -123,56 +84,66 @@ def context(inputs: Inputs, models: Sequence[str], chosen: Plan, pictures: Mappi
 def subtitle(inputs: Inputs) -> str:
     """One line: how many questions, models and which code."""
     questions = f", {len(inputs.test)} test questions" if inputs.test else ""
-    return f"{len(inputs.summaries)} models{questions}; code: {inputs.commit}"
+    return f"{len(inputs.numbers)} models{questions}; code: {inputs.commit}"
 
 
-def benchmark_tables(inputs: Inputs, controls: Sequence[Control], models: Sequence[str]) -> dict[str, Table]:
+def model_controls(numbers: ByModel, models: Sequence[str], cap: int) -> list[ModelControl]:
+    """Controls of the test split, model by model."""
+    return [(model, control) for model in models if model in numbers for control in split_controls(numbers[model], cap)]
+
+
+def split_controls_table(controls: Sequence[ModelControl]) -> Table:
+    """Controls of the test split."""
+    return controls_table("Video questions, the same on every view", controls)
+
+
+def benchmark_tables(inputs: Inputs, controls: Sequence[ModelControl], models: Sequence[str]) -> dict[str, Table]:
     """Tables with a fixed place on the page."""
-    groups = inputs.summaries
+    numbers, cap = inputs.numbers, inputs.cap
     return {
-        "main": main_table(groups, models),
-        "controls": controls_table(controls),
-        "types": group_table("By problem type", "problem type", groups, models, lambda view: view.by_type),
-        "skills": group_table("By skill", "skill", groups, models, lambda view: view.by_skill),
+        "main": main_table(numbers, models, cap),
+        "controls": split_controls_table(controls),
+        "types": group_table("By problem type", "problem type", numbers, models, "problem_type", cap),
+        "skills": group_table("By skill", "skill", numbers, models, "skill", cap),
         "lineage": lineage_table(inputs.lock),
         "metrics": metrics_table(inputs.metrics),
     }
 
 
-def result_charts(summaries: Sequence[Summary], models: Sequence[str]) -> list[Chart]:
-    """Accuracy with intervals, one drawing per group of questions."""
+def result_charts(numbers: ByModel, models: Sequence[str], cap: int) -> list[Chart]:
+    """Accuracy with intervals, one drawing per kind of question."""
     made = []
-    for group in ("overall", "temporal", "static"):
+    for kind in ("overall", *KINDS):
         rows = [
-            DotRow(s.model, [_mark(e, 0)], percent(e.accuracy))
-            for s in in_order(summaries, models)
-            if (e := estimate_of(s, group)).n
+            DotRow(model, [_dot(estimate)], percent(estimate.value))
+            for model, of_model in in_order(numbers, models).items()
+            if (estimate := kind_of(split_entry(of_model, cap), kind)).n
         ]
         if rows:
-            made.append(Chart(group, dot_chart(f"accuracy, {group} questions", rows)))
+            made.append(Chart(kind, dot_chart(f"accuracy, {kind} questions", rows)))
     return made
 
 
-def control_charts(controls: Sequence[Control]) -> list[Chart]:
+def control_charts(controls: Sequence[ModelControl]) -> list[Chart]:
     """Ordered, shuffled and no video on one line per model; temporal and static apart."""
-    legend = [(VIEW_NAMES[view], mark) for view, mark in VIEW_MARKS.items()]
+    legend = [(VIEW_NAMES[view], dot) for view, dot in VIEW_DOTS.items()]
     made = []
-    for group in GROUPS:
+    for kind in KINDS:
         rows = [
             DotRow(
-                c.model,
-                [mark._replace(value=c.accuracy[view]) for view, mark in VIEW_MARKS.items() if view in c.accuracy],
+                model,
+                [dot._replace(value=control.scores[view]) for view, dot in VIEW_DOTS.items() if view in control.scores],
             )
-            for c in controls
-            if c.group == group
+            for model, control in controls
+            if control.group == kind
         ]
         if rows:
-            made.append(Chart(f"{group} questions", dot_chart(f"controls, {group} questions", rows, legend)))
+            made.append(Chart(f"{kind} questions", dot_chart(f"controls, {kind} questions", rows, legend)))
     return made
 
 
-def _mark(estimate: Estimate, colour: int) -> Mark:
-    return Mark(estimate.accuracy, estimate.low, estimate.high, colour)
+def _dot(estimate: Estimate) -> Dot:
+    return Dot(estimate.value or 0.0, estimate.low, estimate.high)
 
 
 def _training(stage: str, text: str | None) -> dict[str, Any]:
@@ -188,44 +159,4 @@ def _training(stage: str, text: str | None) -> dict[str, Any]:
         "charts": charts(stage, moving),
         "phases": phases,
         "constants": ", ".join(f"{readable(name)} {number(value)}" for name, value in flat.items()),
-    }
-
-
-def _example(record: Row, inputs: Inputs, models: Sequence[str], pictures: Mapping[int, Pictures]) -> dict[str, Any]:
-    rows = {model: by_question(inputs.logs.get(model, []), "ordered").get(record["problem_id"]) for model in models}
-    return _question(record, pictures) | {
-        "answers": [answer_of_row(model, row) for model, row in rows.items() if row is not None]
-    }
-
-
-def _shuffled(chosen: Plan, inputs: Inputs, pictures: Mapping[int, Pictures]) -> dict[str, Any] | None:
-    if chosen.shuffled is None:
-        return None
-    log, key = inputs.logs[chosen.shuffled_model], chosen.shuffled["problem_id"]
-    answers: list[Answer] = []
-    for view, name in VIEW_NAMES.items():
-        if (row := by_question(log, view).get(key)) is not None:
-            answers.append(answer_of_row(f"{chosen.shuffled_model}, {name}", row))
-    return _question(chosen.shuffled, pictures) | {
-        "answers": answers,
-        "shuffled_frames": pictures[key].shuffled,
-    }
-
-
-def _question(record: Row, pictures: Mapping[int, Pictures]) -> dict[str, Any]:
-    """What is shown of the question itself."""
-    gold, found = truth_of(record["solution"]), pictures[record["problem_id"]]
-    options = [Option(text, text.strip() == gold or text.startswith(f"{gold}.")) for text in record["options"]]
-    time = "temporal" if record["temporal"] else "static" if record["temporal"] is False else ""
-    about = [f"question {record['problem_id']}", record["data_type"], record["problem_type"], record.get("skill"), time]
-    if len(found.frames) < found.total:
-        about.append(f"{len(found.frames)} of {found.total} frames")
-    return {
-        "about": " · ".join(part for part in about if part),
-        "problem": record["problem"],
-        "options": options,
-        "gold": gold,
-        "gold_shown": any(option.gold for option in options),
-        "frames": found.frames,
-        "missing": found.missing,
     }

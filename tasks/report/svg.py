@@ -34,7 +34,7 @@ class Series(NamedTuple):
     colour: int = 0
 
 
-class Mark(NamedTuple):
+class Dot(NamedTuple):
     """One dot at `value` in [0, 1], with its interval where known."""
 
     value: float
@@ -48,7 +48,7 @@ class DotRow(NamedTuple):
     """One row of a dot chart; `note` is printed at its right end."""
 
     label: str
-    marks: list[Mark]
+    dots: list[Dot]
     note: str = ""
 
 
@@ -85,14 +85,14 @@ def line_chart(
     return _svg(title, top + PLOT_HEIGHT + BOTTOM, "".join(parts))
 
 
-def dot_chart(title: str, rows: list[DotRow], legend: list[tuple[str, Mark]] | None = None) -> str:
+def dot_chart(title: str, rows: list[DotRow], legend: list[tuple[str, Dot]] | None = None) -> str:
     """Draw one row of dots per label on an axis from 0 to 100 %, intervals as whiskers.
 
-    Marks whose value is not finite are left out; several marks of a row share its line.
+    Dots whose value is not finite are left out; several dots of a row share its line.
     """
     label_width = min(130.0, 12 + GLYPH * max((len(row.label) for row in rows), default=0))
     note_width = 14 + GLYPH * max((len(row.note) for row in rows), default=0)
-    head, top = _legend([(name, _dot(6, 0, mark)) for name, mark in legend or []])
+    head, top = _legend([(name, _dot(6, 0, dot)) for name, dot in legend or []])
     x_of = _scale(0.0, 1.0, label_width, WIDTH - max(note_width, float(RIGHT)))
     bottom = top + DOT_ROW * len(rows)
     parts = [head]
@@ -102,19 +102,19 @@ def dot_chart(title: str, rows: list[DotRow], legend: list[tuple[str, Mark]] | N
     for number, row in enumerate(rows):
         y = top + DOT_ROW * (number + 0.5)
         parts.append(_text(0, y + 3.5, _clip(row.label, 20), "start", "label"))
-        marks = [mark for mark in row.marks if math.isfinite(mark.value)]
-        if len(marks) > 1:
-            ends = (min(m.value for m in marks), max(m.value for m in marks))
+        dots = [dot for dot in row.dots if math.isfinite(dot.value)]
+        if len(dots) > 1:
+            ends = (min(dot.value for dot in dots), max(dot.value for dot in dots))
             parts.append(_line("axis", x_of(ends[0]), x_of(ends[1]), y, y))
-        for mark in marks:
-            if mark.low is not None and mark.high is not None:
+        for dot in dots:
+            if dot.low is not None and dot.high is not None:
                 parts.append(
-                    f'<line class="whisker" stroke="{_colour(mark.colour)}" x1="{_n(x_of(mark.low))}" '
-                    f'x2="{_n(x_of(mark.high))}" y1="{_n(y)}" y2="{_n(y)}"/>'
+                    f'<line class="whisker" stroke="{_colour(dot.colour)}" x1="{_n(x_of(dot.low))}" '
+                    f'x2="{_n(x_of(dot.high))}" y1="{_n(y)}" y2="{_n(y)}"/>'
                 )
-        # Disc last, so that hollow marks at the same place do not hide it.
-        for mark in sorted(marks, key=lambda m: m.shape == "disc"):
-            parts.append(_dot(x_of(mark.value), y, mark))
+        # Disc last, so that hollow dots at the same place do not hide it.
+        for dot in sorted(dots, key=lambda dot: dot.shape == "disc"):
+            parts.append(_dot(x_of(dot.value), y, dot))
         parts.append(_text(WIDTH, y + 3.5, row.note, "end", "label"))
     return _svg(title, bottom + 20, "".join(parts))
 
@@ -257,11 +257,11 @@ def _swatch(colour: int) -> str:
     return f'<line class="line" stroke="{_colour(colour)}" x1="0" x2="12" y1="0" y2="0"/>'
 
 
-def _dot(x: float, y: float, mark: Mark) -> str:
-    colour, at = _colour(mark.colour), f'cx="{_n(x)}" cy="{_n(y)}"'
-    if mark.shape == "cross":
+def _dot(x: float, y: float, dot: Dot) -> str:
+    colour, at = _colour(dot.colour), f'cx="{_n(x)}" cy="{_n(y)}"'
+    if dot.shape == "cross":
         return f'<path class="line" stroke="{colour}" d="M{_n(x - 3.5)} {_n(y - 3.5)}l7 7m0 -7l-7 7"/>'
-    if mark.shape == "ring":
+    if dot.shape == "ring":
         return f'<circle class="ring" {at} r="4" stroke="{colour}"/>'
     return f'<circle {at} r="4.5" fill="{colour}"/>'
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tasks.report.controls import Control, Loss
-from tasks.report.summary import NOTHING, Estimate, Summary, View
+from tasks.core.schemas.answers import Control
+from tasks.core.stats import Estimate, Paired
+from tasks.report.numbers import KINDS, NOTHING, ByModel, kind_of, split_entry
 
 NONE = "–"
 """What a cell shows where there is no number."""
@@ -46,97 +47,122 @@ def points(difference: float) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """95 % interval in percent, without the sign."""
+    """95 % interval in percent, without the sign; "" where there is none."""
     if estimate.low is None or estimate.high is None:
-        return NONE
+        return ""
     return f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
 
 
-def main_table(summaries: list[Summary], models: Iterable[str]) -> Table:
-    """Overall, temporal and static accuracy of every model on ordered frames.
+def signed_interval(paired: Paired) -> str:
+    """95 % interval of a difference, in points; "" where there is none."""
+    return "" if paired.low is None or paired.high is None else f"{points(paired.low)} to {points(paired.high)}"
+
+
+def estimate_cell(estimate: Estimate) -> Cell:
+    """A score and below it its interval."""
+    return Cell(percent(estimate.value), interval(estimate))
+
+
+def main_table(numbers: ByModel, models: Iterable[str], cap: int) -> Table:
+    """Overall, temporal and static score of every model on ordered frames of the test split.
 
     Args:
-        summaries: Models that were run.
-        models: Every model that was to be run, in the order wanted; one without a summary gets a row that says so.
+        numbers: of the models that were run.
+        models: every model that was to be run, in the order wanted; one without numbers gets a row that says so.
+        cap: frame cap.
     """
-    head = ["model", "n", "overall", "95% interval", "temporal", "static", "well formed", "tokens", "errors"]
-    found = {s.model: s for s in summaries}
+    head = ["model", "n", "overall", "95% interval", *KINDS, "well formed", "tokens", "errors"]
     rows = []
-    for model in _order(found, models):
-        view = _view(found.get(model), "ordered")
-        if view is None:
+    for model in _order(numbers, models):
+        entry = split_entry(numbers.get(model), cap)
+        if entry is None:
             rows.append([Cell(model), Cell("not run"), *[Cell(NONE)] * (len(head) - 2)])
             continue
         rows.append(
             [
                 Cell(model),
-                Cell(str(view.overall.n)),
-                Cell(percent(view.overall.accuracy)),
-                Cell(interval(view.overall)),
-                Cell(percent(view.temporal.accuracy)),
-                Cell(percent(view.static.accuracy)),
-                Cell(percent(view.well_formed)),
-                Cell(_decimal(view.tokens)),
-                Cell(str(view.errors)),
+                Cell(str(entry.overall.n)),
+                Cell(percent(entry.overall.value)),
+                Cell(interval(entry.overall) or NONE),
+                *[Cell(percent(kind_of(entry, kind).value)) for kind in KINDS],
+                Cell(percent(entry.well_formed)),
+                Cell(decimal(entry.tokens)),
+                Cell(str(entry.rows - entry.answered)),
             ]
         )
-    return Table("Accuracy on ordered frames", head, _mark_best(rows, (2, 4, 5)))
+    columns = mark_best([[row[column] for row in rows] for column in (2, 4, 5)])
+    for column, cells in zip((2, 4, 5), columns, strict=True):
+        for row, cell in zip(rows, cells, strict=True):
+            row[column] = cell
+    return Table("Accuracy on ordered frames", head, rows)
 
 
-def group_table(
-    title: str,
-    label: str,
-    summaries: list[Summary],
-    models: Iterable[str],
-    groups: Callable[[View], dict[str, Estimate]],
-) -> Table:
-    """Accuracy per group (problem type, skill): one row per group, one column per model that was run."""
-    found = {s.model: view for s in summaries if (view := s.views.get("ordered"))}
-    order = [model for model in _order(found, models) if model in found]
+def group_table(title: str, label: str, numbers: ByModel, models: Iterable[str], grouping: str, cap: int) -> Table:
+    """Score per group (problem type, skill): one row per group, one column per model that was run."""
+    entries = {
+        model: entry for model in _order(numbers, models) if (entry := split_entry(numbers.get(model), cap)) is not None
+    }
     sizes: dict[str, int] = {}
-    for model in order:
-        for name, estimate in groups(found[model]).items():
+    for entry in entries.values():
+        for name, estimate in entry.groups.get(grouping, {}).items():
             sizes[name] = max(sizes.get(name, 0), estimate.n)
-    rows = []
-    for name in sorted(sizes):
-        estimates = [groups(found[model]).get(name, NOTHING) for model in order]
-        rows.append([Cell(name), Cell(str(sizes[name])), *[Cell(percent(e.accuracy), _note(e)) for e in estimates]])
-    return Table(title, [label, "n", *order], [_best_of_row(row, 2) for row in rows])
+    names = sorted(sizes)
+    cells = mark_best(
+        [
+            [estimate_cell(entry.groups.get(grouping, {}).get(name, NOTHING)) for entry in entries.values()]
+            for name in names
+        ]
+    )
+    rows = [[Cell(name), Cell(str(sizes[name])), *scores] for name, scores in zip(names, cells, strict=True)]
+    return Table(title, [label, "n", *entries], rows)
 
 
-def controls_table(controls: Sequence[Control]) -> Table:
-    """Accuracy on every view, and what each control costs in points with its 95 % interval."""
-    head = ["model", "questions", "n", "ordered", "shuffled", "no video", "lost to shuffling", "lost without video"]
+def controls_table(
+    title: str,
+    controls: Iterable[tuple[str, Control]],
+    names: Callable[[Control], str] | None = None,
+    caption: str = "",
+) -> Table:
+    """Score on every view, and what each control costs in points with its 95 % interval.
+
+    Args:
+        title: of the table.
+        controls: model and control, in the order of the rows.
+        names: name of a control's suite; None where all are of the test split, told apart by their group.
+        caption: below the table.
+    """
+    about = ["questions"] if names is None else ["benchmark", "protocol", "frames"]
+    head = ["model", *about, "n", *VIEW_NAMES.values(), "lost to shuffling", "lost without video"]
     rows = [
         [
-            Cell(c.model),
-            Cell(c.group),
-            Cell(str(c.n)),
-            *[Cell(percent(c.accuracy.get(view))) for view in VIEW_NAMES],
-            *[_loss(c.loss.get(view)) for view in ("shuffled", "no_video")],
+            Cell(model),
+            *map(Cell, [control.group] if names is None else [names(control), control.protocol, str(control.frames)]),
+            Cell(str(control.n)),
+            *[Cell(percent(control.scores.get(view))) for view in VIEW_NAMES],
+            *[_lost(control.lost.get(view)) for view in ("shuffled", "no_video")],
         ]
-        for c in controls
+        for model, control in controls
     ]
-    return Table("Video questions, the same on every view", head, rows, left=2)
+    return Table(title, head, rows, 2 if names is None else 3, caption)
 
 
-def _loss(loss: Loss | None) -> Cell:
-    if loss is None:
-        return Cell(NONE)
-    return Cell(
-        points(loss.value),
-        f"{points(loss.low)} to {points(loss.high)}" if loss.low is not None and loss.high is not None else "",
-    )
+def _lost(paired: Paired | None) -> Cell:
+    return Cell(NONE) if paired is None else Cell(points(paired.difference), signed_interval(paired))
 
 
-def estimate_of(summary: Summary, group: str) -> Estimate:
-    """Numbers of "overall", "temporal" or "static" on ordered frames; empty when they were not run."""
-    found = _view(summary, "ordered")
-    return (
-        NOTHING
-        if found is None
-        else {"overall": found.overall, "temporal": found.temporal, "static": found.static}[group]
-    )
+def mark_best(lists: Iterable[Sequence[Cell]]) -> list[list[Cell]]:
+    """Of each list of cells that are compared, the highest percentage marked, where there are two or more.
+
+    Compared as printed: models that show the same figure are marked alike.
+    """
+    made = []
+    for cells in lists:
+        values = [float(cell.text.rstrip("%")) if cell.text.endswith("%") else -math.inf for cell in cells]
+        if sum(map(math.isfinite, values)) < 2:
+            made.append(list(cells))
+            continue
+        made.append([cell._replace(best=value == max(values)) for cell, value in zip(cells, values, strict=True)])
+    return made
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -202,44 +228,11 @@ def _row(texts: list[str]) -> str:
     return "| " + " | ".join(texts) + " |"
 
 
-def _order(found: Mapping[str, object], models: Iterable[str]) -> list[str]:
+def _order(numbers: Mapping[str, object], models: Iterable[str]) -> list[str]:
     named = list(models)
-    return named + sorted(set(found) - set(named))
+    return named + sorted(set(numbers) - set(named))
 
 
-def _view(summary: Summary | None, view: str) -> View | None:
-    return None if summary is None else summary.views.get(view)
-
-
-def _note(estimate: Estimate) -> str:
-    return interval(estimate) if estimate.low is not None else ""
-
-
-def _decimal(value: float) -> str:
-    return f"{value:.1f}" if math.isfinite(value) else NONE
-
-
-def _mark_best(rows: list[list[Cell]], columns: tuple[int, ...]) -> list[list[Cell]]:
-    """Mark each column's highest percentage, where there is something to compare."""
-    for column in columns:
-        values = [_value(row[column]) for row in rows]
-        top = max(values, default=math.nan)
-        if sum(math.isfinite(v) for v in values) > 1:
-            rows = [
-                [c._replace(best=True) if i == column and v == top else c for i, c in enumerate(row)]
-                for row, v in zip(rows, values, strict=True)
-            ]
-    return rows
-
-
-def _best_of_row(row: list[Cell], start: int) -> list[Cell]:
-    values = [_value(cell) for cell in row[start:]]
-    top = max(values, default=math.nan)
-    if sum(math.isfinite(v) for v in values) < 2:
-        return row
-    return row[:start] + [c._replace(best=v == top) for c, v in zip(row[start:], values, strict=True)]
-
-
-def _value(cell: Cell) -> float:
-    # Compared as printed: models that show the same figure are marked alike.
-    return -math.inf if cell.text == NONE else float(cell.text.rstrip("%"))
+def decimal(value: float | None) -> str:
+    """A number with one decimal."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:.1f}"

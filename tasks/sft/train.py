@@ -20,6 +20,7 @@ from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, train_encoder, trains
 from tasks.core.train.guards import FiniteSteps, Guards, Limits
 from tasks.core.train.padding_free import read
+from tasks.core.train.prepare import name_layers
 from tasks.core.train.resume import ResumesWeights
 from tasks.params import Sft
 from tasks.sft.data import AnnouncedOrder, Collator, EpochOrder, Example, lengths
@@ -175,6 +176,7 @@ def trainer_of(
 ) -> VideoSFTTrainer:
     """The trainer that `train` runs; the arguments are the same."""
     train_encoder(model, settings.train_vision)
+    name_layers(model)
     columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
     if settings.group_by_length:
         columns["length"] = lengths(rows, processor, visual)

@@ -6,18 +6,17 @@ Writes reports/validate/SUITE.json and data/verdicts/SUITE (one word). Exit code
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
-from tasks.core.io.cli import run_stage
-from tasks.core.io.errors import StageError
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.validate.gates import NOT_NEEDED_BY_A_CHECKPOINT, NOTHING, PASS, SKIP, SUITES, open_gate, report_of
 
 
 def main() -> int:
     """Run the stage."""
-    suite = _suite(sys.argv[1:])
+    suite = str(parse_arguments().suite)
     config = params.load()
     section = config.validate_
     # An old verdict must not outlive tables that cannot be checked.
@@ -48,11 +47,11 @@ def main() -> int:
     return 0 if report["verdict"] == PASS else 1
 
 
-def _suite(arguments: list[str]) -> str:
-    if len(arguments) != 1 or arguments[0] not in SUITES:
-        given = " ".join(arguments) or "nothing"
-        raise StageError(f"validate: which suite? got {given}; one of {', '.join(SUITES)}")
-    return arguments[0]
+def parse_arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = OneLineParser(prog="python -m tasks.validate", description=__doc__.splitlines()[0])
+    parser.add_argument("suite", choices=SUITES, help="gate whose tables are checked")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

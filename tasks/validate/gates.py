@@ -10,10 +10,10 @@ from tasks import paths
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import TableError, check_rows, read_table
 from tasks.core.schemas import frames, suites
+from tasks.core.schemas.answers import ANSWER_SCHEMA
 from tasks.core.schemas.records import (
     COT_SCHEMA,
     MANIFEST_SCHEMA,
-    PREDICTION_SCHEMA,
     QUARANTINE_SCHEMA,
     RECORD_SCHEMA,
     SFT_SCHEMA,
@@ -116,14 +116,14 @@ def _sft() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
 
 
 def _predictions() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
-    files = sorted(paths.PREDICTIONS.glob("*.jsonl"))
+    files = sorted(paths.ANSWERS.glob("*/*.jsonl"))
     if not files:
-        raise TableError(f"{paths.PREDICTIONS}: no logs; run `dvc repro benchmark` first")
-    logs = {file.stem: _log(file) for file in files}
-    return frames.predictions_frames(logs), {"predictions": "row_name", "models": "model"}
+        raise TableError(f"{paths.ANSWERS}: no logs; run `dvc repro benchmark` first")
+    logs = {(file.parent.name, file.stem): _log(file) for file in files}
+    return frames.predictions_frames(logs), {"predictions": "row_name", "logs": "log"}
 
 
 def _log(file: Path) -> list[dict[str, Any]]:
     rows = read_jsonl(file)
-    check_rows(rows, PREDICTION_SCHEMA, str(file))
+    check_rows(rows, ANSWER_SCHEMA, str(file))
     return rows

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.benchmark.suites import mmmu_rules, mvbench, tempcompass, video_holmes, video_mme, video_mmmu, video_r1
+from tasks.benchmark.base import alike
+from tasks.benchmark.protocols import video_r1
+from tasks.benchmark.reading import mmmu_rules
+from tasks.benchmark.reading.text import strip_reasoning
+from tasks.benchmark.suites import mvbench, tempcompass, video_holmes, video_mme
 from tasks.benchmark.suites import vsi_bench as vsi
-from tasks.benchmark.suites.base import alike
-from tasks.benchmark.suites.text import strip_reasoning
+from tasks.benchmark.totals import knowledge_gain
 from tasks.core.stats import clustered_stderr, paired
 
 FILE = Path(os.environ.get("VIDEO_R1_SCORING_CASES") or Path(__file__).with_name("scoring_cases.jsonl"))
@@ -180,7 +183,7 @@ RULES = {
         weighted(case["prediction"], alike(list(case["prediction"]))), 2
     ),
     ("videommmu", "delta_knowledge"): lambda case: round(
-        video_mmmu.knowledge_gain(case["prediction"]["acc_before"], case["prediction"]["acc_after"]), 4
+        100 * knowledge_gain(case["prediction"]["acc_before"] / 100, case["prediction"]["acc_after"] / 100), 4
     ),
     ("video_holmes", "extract_letter"): lambda case: video_holmes.extract_letter(case["prediction"]),
     ("preprocess", "strip_reasoning_tags"): lambda case: strip_reasoning(case["prediction"]),

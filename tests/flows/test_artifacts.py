@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from flows.artifacts import benchmark_rows, stage_rows
 from flows.repro import StageResult
 
@@ -18,32 +16,21 @@ def test_every_planned_stage_has_a_row():
     ]
 
 
-def group(accuracy):
-    return {"n": 3, "accuracy": accuracy, "low": 0.1, "high": 0.9}
+def entry(value, **fields):
+    overall = {"n": 3, "clusters": 3, "value": value, "se": None, "low": None, "high": None}
+    named = {"benchmark": "world", "subset": "", "protocol": "pipeline", "frames": 16, "view": "ordered"}
+    return {**named, "rows": 3, "answered": 1, "scored": 1, "overall": overall, "groups": {}} | fields
 
 
-@pytest.mark.parametrize(
-    ("views", "expected"),
-    [
-        pytest.param(
-            {"ordered": {"overall": group(0.51239), "by_type": {"OCR": group(1.0)}, "errors": 2}},
-            [{"model": "base", "view": "ordered", "overall": 0.5124, "errors": 2}],
-            id="a group is its accuracy; what is nested deeper stays with the report",
-        ),
-        pytest.param(
-            {"ordered": {"temporal": group(0.5)}, "no_video": {"temporal": group(None), "well_formed": 1.0}},
-            [
-                {"model": "base", "view": "ordered", "temporal": 0.5, "well_formed": ""},
-                {"model": "base", "view": "no_video", "temporal": "", "well_formed": 1.0},
-            ],
-            id="every row has every column",
-        ),
-        pytest.param({}, [], id="no view"),
-    ],
-)
-def test_benchmark_rows(tmp_path, views, expected):
-    (tmp_path / "base.json").write_text(json.dumps({"model": "base", "rows": 3, "views": views}))
-    assert benchmark_rows(tmp_path) == expected
+def test_benchmark_rows_are_entries_with_their_score(tmp_path):
+    entries = [entry(0.51239), entry(None, view="no_video", frames=0)]
+    (tmp_path / "base.json").write_text(json.dumps({"model": "base", "entries": entries}))
+    named = {"model": "base", "benchmark": "world", "subset": "", "protocol": "pipeline"}
+    figures = {"low": "", "high": "", "scored": 1, "errors": 2}
+    assert benchmark_rows(tmp_path) == [
+        {**named, "frames": 16, "view": "ordered", "score": 0.5124, **figures},
+        {**named, "frames": 0, "view": "no_video", "score": "", **figures},
+    ]
 
 
 def test_no_benchmark_yet(tmp_path):

@@ -6,8 +6,11 @@ import pytest
 import yaml
 
 from tests.support.graph import ROOT, raw_graph, stages
+from tests.support.readme_results import REPORT, results, shown
 
 README = (ROOT / "README.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+TEXTS = "\n".join(page.read_text() for page in PAGES if page.name != "CHANGELOG.md")
 
 
 @pytest.mark.parametrize("name", sorted(stages()))
@@ -26,16 +29,19 @@ def test_make_has_the_target_and_readme_tells_it(target):
     assert f"make {target}" in README
 
 
-@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ((?:tasks|flows)\.\w+)", README))))
-def test_every_module_that_readme_runs_exists(module):
+COMMANDS = re.compile(r"python -m ((?:tasks|flows|measure|tests|examples)(?:\.\w+)+)")
+
+
+@pytest.mark.parametrize("module", sorted(set(COMMANDS.findall(TEXTS))))
+def test_every_module_that_the_docs_run_exists(module):
     path = ROOT.joinpath(*module.split("."))
     assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:profiles|docs|tests|tasks|requirements|\.dvc)/[\w./-]+)`", README)))
+    "path", sorted(set(re.findall(r"`((?:profiles|docs|tests|tasks|measure|\.dvc)/[\w./-]+)`", TEXTS)))
 )
-def test_every_file_that_readme_names_exists(path):
+def test_every_file_that_the_docs_name_exists(path):
     assert (ROOT / path).exists()
 
 
@@ -44,4 +50,15 @@ def test_deployments_aim_at_stages_of_the_graph():
     assert [each["name"] for each in deployments] == ["full", "data", "train", "benchmark"]
     for each in deployments:
         assert set(each["parameters"].get("targets", [])) <= set(stages()) | set(raw_graph())
-        assert f"`{each['name']}`" in README
+        assert f"`{each['name']}`" in (ROOT / "docs/orchestration.md").read_text()
+
+
+def test_readme_shows_the_results_of_the_kept_run():
+    """`python -m tests.support.readme_results` copies them."""
+    assert shown(README) == results(REPORT.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []

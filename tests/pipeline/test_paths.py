@@ -38,8 +38,7 @@ def test_every_path_is_an_out_of_one_stage(name, path):
     [
         pytest.param(paths.verdict, "records", "validate@records", id="verdict"),
         pytest.param(paths.validation_report, "cot", "validate@cot", id="validation report"),
-        pytest.param(paths.predictions, "grpo", "benchmark@grpo", id="predictions"),
-        pytest.param(paths.suite_logs, "grpo", "benchmark@grpo", id="logs of public benchmarks"),
+        pytest.param(paths.answers, "grpo", "benchmark@grpo", id="answer logs"),
         pytest.param(paths.metrics, "ingest", "ingest", id="metrics"),
         pytest.param(paths.curve, "sft", "sft", id="curve"),
     ],
@@ -63,7 +62,7 @@ def test_every_out_has_a_path():
         own, _, item = stage.name.partition("@")
         known |= {str(paths.metrics(own)), str(paths.curve(own))}
         if item:
-            known |= {str(paths.predictions(item)), str(paths.suite_logs(item)), str(paths.metrics(own, item))}
+            known |= {str(paths.answers(item)), str(paths.metrics(own, item))}
     # data/<stage> is the folder of the tables in paths.py.
     homeless = [out for out in OUTS if out not in known and not any(covers(out, path) for path in known)]
     assert homeless == []

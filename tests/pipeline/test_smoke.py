@@ -69,8 +69,13 @@ def first_run(project) -> set[str]:
 def test_the_first_run_runs_every_stage_and_leaves_its_report(project, first_run):
     assert first_run == ALL
     for model in ("base", "teacher", "sft", "grpo"):
-        summary = json.loads((project / f"reports/benchmark/{model}.json").read_text())
-        assert (summary["model"], summary["rows"] > 0, summary["errors"]) == (model, True, 0)
+        numbers = json.loads((project / f"reports/benchmark/{model}.json").read_text())
+        assert numbers["model"] == model
+        assert [(entry["view"], entry["rows"] > 0, entry["errors"]) for entry in numbers["entries"]] == [
+            ("no_video", True, {}),
+            ("ordered", True, {}),
+            ("shuffled", True, {}),
+        ]
     assert "<html" in (project / "reports/index.html").read_text()
     assert "teacher" in (project / "reports/benchmark.md").read_text()
 
@@ -112,8 +117,11 @@ def test_metrics_params_and_plots_are_useful_to_dvc(project, first_run):
     ("command", "text"),
     [
         pytest.param(["-m", "tasks.launch", "stf"], "unknown stage 'stf'", id="unknown stage"),
-        pytest.param(["-m", "tasks.validate", "rows"], "which suite? got rows", id="unknown suite"),
-        pytest.param(["-m", "tasks.benchmark", "gpro"], "no model 'gpro'; did you mean 'grpo'?", id="unknown model"),
+        pytest.param(["-m", "tasks.validate", "rows"], "invalid choice: 'rows'", id="unknown suite"),
+        pytest.param(["-m", "tasks.benchmark", "run", "gpro"], "did you mean 'grpo'?", id="unknown model"),
+        pytest.param(["-m", "tasks.benchmark", "rnu", "grpo"], "invalid choice: 'rnu'", id="unknown command"),
+        pytest.param(["-m", "tasks.benchmark", "compare", "grpo"], "required: second", id="nothing to compare with"),
+        pytest.param(["-m", "tasks.report", "shwo"], "invalid choice: 'shwo'", id="unknown word"),
         pytest.param(
             ["-m", "tasks.ask", "x.mp4", "what?", "--model", "models/none"], "models/none", id="no model folder"
         ),

@@ -1,6 +1,7 @@
 """Stages with clips decoded ahead: what comes out is what comes out without, whatever becomes of the clips."""
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from trl.trainer.utils import RepeatSampler
 from tasks import paths
 from tasks.annotate import __main__ as annotate
 from tasks.benchmark import __main__ as benchmark
-from tasks.benchmark import suite_log
+from tasks.benchmark import log
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
 from tasks.core.video import open as open_module
@@ -27,7 +28,7 @@ from tasks.sft.data import AnnouncedOrder
 from tests.stages.sft.test_sft import RECORDS as SFT_RECORDS
 from tests.stages.sft.test_sft import Stage as SftStage
 from tests.stages.sft.test_sft import record as sft_record
-from tests.stages.test_benchmark_suites import run as run_suites
+from tests.support import benchmark_runs
 from tests.support import benchmark_trees as trees
 from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.support.infer_project import FakeEngine, make_project
@@ -228,7 +229,7 @@ def test_sft_learns_the_same_with_workers(tiny_model, make_clip, tmp_path, group
     ("stage", "argv", "written"),
     [
         (annotate, ["annotate"], lambda: [pq.read_table(paths.COT).to_pylist(), paths.metrics("annotate").read_text()]),
-        (benchmark, ["benchmark", "base"], lambda: [paths.predictions("base").read_text()]),
+        (benchmark, ["benchmark", "run", "base"], lambda: answers(paths.answers("base"))),
     ],
     ids=["annotate", "benchmark"],
 )
@@ -243,7 +244,13 @@ def test_answers_are_the_same_with_workers(tmp_path, tiny_model, monkeypatch, st
         paths.PARAMS.write_text("".join([text[: text.index("video:")], f"video: {params}\n"]))
         stage.main()
         found.append(written())
+        shutil.rmtree(paths.ANSWERS, ignore_errors=True)
     assert found[0] == found[1]
+
+
+def answers(folder):
+    """Rows of a model's logs, but for the seconds they took."""
+    return [row | {"seconds": 0} for path in log.logs_in(folder) for row in log.read(path).values()]
 
 
 def test_public_benchmarks_are_answered_the_same_with_workers_and_cached_frames(tmp_path, monkeypatch):
@@ -261,9 +268,9 @@ def test_public_benchmarks_are_answered_the_same_with_workers_and_cached_frames(
     found, decoded = [], []
     for number, changes in enumerate([(0, 0.0), (2, 0.0), (2, 1.0), (2, 1.0)]):
         folder = tmp_path / f"logs {number}"
-        made, _ = run_suites(tmp_path, folder, **dict(zip(("decode_workers", "disk_cache_gb"), changes, strict=True)))
-        logs = [suite_log.read(path).values() for path in sorted(suite_log.logs_in(folder))]
-        found.append((made["entries"], [[row | {"seconds": 0} for row in log] for log in logs]))
+        settings = dict(zip(("decode_workers", "disk_cache_gb"), changes, strict=True))
+        made, _ = benchmark_runs.benchmark(benchmark_runs.opened(tmp_path), folder, **settings)
+        found.append((made.entries, answers(folder)))
         decoded.append({path for path in read if not path.endswith(trees.BROKEN) and not Path(path).is_dir()})
         read.clear()
     assert found[0] == found[1] == found[2] == found[3]

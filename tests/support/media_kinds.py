@@ -1,11 +1,13 @@
 """Videos of every kind, made by PyAV and Pillow: frame i has luma `level(i)`, so that a wrong frame shows."""
 
+import os
 from fractions import Fraction
 
 import av
 import numpy as np
 from PIL import Image
 
+os.environ.setdefault("SVT_LOG", "1")  # errors only
 FRAMES, RATE = 100, 25
 WIDTH, HEIGHT = 96, 64
 FIRST_LEVEL, STEP = 20, 2

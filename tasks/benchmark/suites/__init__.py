@@ -1,7 +1,7 @@
 """Benchmarks, one module each; this table is the list of them."""
 
+from tasks.benchmark.base import Suite
 from tasks.benchmark.suites import mmvu, mvbench, tempcompass, video_holmes, video_mme, video_mmmu, vsi_bench, world
-from tasks.benchmark.suites.base import Suite
 
 REGISTRY: dict[str, Suite] = {
     module.SUITE.name: module.SUITE

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.benchmark.suites import files
-from tasks.benchmark.suites.base import (
+from tasks.benchmark.base import (
     LETTERS,
     Annotations,
-    Ask,
     Decoding,
-    Judgement,
+    JudgePrompt,
     Mark,
-    Published,
+    OfficialWording,
+    Row,
     Sample,
     Suite,
     SuiteError,
     lettered,
 )
+from tasks.benchmark.reading import files
 
 DISCIPLINES = {
     "Science": (
@@ -62,11 +62,11 @@ def mark(sample: Sample, text: str) -> Mark:
     return Mark(None, "", "not scored: needs a judge")
 
 
-def judge(sample: Sample, text: str) -> Judgement:
+def judge(sample: Sample, text: str) -> JudgePrompt:
     """Ask a judge for the final answer of a response and whether it is right; our wording."""
     options = "".join(f"{letter}: {one}\n" for letter, one in zip(LETTERS, sample.options, strict=False))
     strict = "Accept another wording only if it names exactly the same concept. " if not sample.options else ""
-    return Judgement(
+    return JudgePrompt(
         "You grade answers. Find the final answer that the response settles on and compare it with the true answer. "
         f"{strict}Reply with one JSON object and nothing else: "
         '{"extracted_answer": <the final answer, "" if there is none>, "correct": <true or false>}.',
@@ -76,9 +76,9 @@ def judge(sample: Sample, text: str) -> Judgement:
 
 def verdict(sample: Sample, reply: str) -> Mark:
     """Read the judge's JSON object; an unreadable reply leaves the answer not scored."""
-    found = _OBJECT.search(reply)
+    written = _OBJECT.search(reply)
     try:
-        value = json.loads(found.group()) if found else None
+        value = json.loads(written.group()) if written else None
     except ValueError:
         value = None
     if not isinstance(value, dict) or not isinstance(value.get("correct"), bool):
@@ -86,8 +86,8 @@ def verdict(sample: Sample, reply: str) -> Mark:
     return Mark(float(value["correct"]), str(value.get("extracted_answer", "")), "judge")
 
 
-def ask(sample: Sample) -> Ask:
-    """Official wording with reasoning."""
+def word(sample: Sample) -> OfficialWording:
+    """Official wording with reasoning; the line ends within its last sentence are the official template's."""
     head = f"\nQuestion: {sample.question}\n"
     begin = (
         "Begin by explaining your reasoning process clearly. Conclude by stating the final answer using the following "
@@ -95,13 +95,13 @@ def ask(sample: Sample) -> Ask:
     )
     if sample.options:
         options = "\n".join(f"{letter}: {one}" for letter, one in zip(LETTERS, sample.options, strict=False))
-        return Ask(
+        return OfficialWording(
             f"{head}{options}\n\nAnswer the given multiple-choice question step by step. {begin}$LETTER' (without "
-            "quotes), where $LETTER is one of the options. Think step by step before answering."
+            "quotes), where $LETTER is one of the options. Think step by\nstep before answering."
         )
-    return Ask(
+    return OfficialWording(
         f"{head}\nAnswer the given question step by step. {begin}'Answer: $ANSWER' (without quotes), where $ANSWER is "
-        "the final answer of the question. Think step by step before answering."
+        "the final answer of the question. Think step by step\nbefore answering."
     )
 
 
@@ -112,25 +112,22 @@ def read(folder: Path, subset: str | None = None) -> Annotations:
         SuiteError: no annotation file.
     """
     paths = files.find(folder, ["validation.json", "validation*.parquet", "mmvu.json"])
-    return files.collect((pair for path in paths for pair in files.numbered(path, files.rows_of(path))), _sample, paths)
+    return files.collect(files.rows_of_all(paths), _sample, paths)
 
 
 def _sample(row: Any, where: str) -> Sample:
     name, kind = files.text(row, "id", where), files.text(row, "question_type", where)
     if kind not in KINDS:
         raise SuiteError(f"{where}: question_type: unknown {kind!r}")
-    about, choices = row.get("metadata"), row.get("choices")
-    if not isinstance(about, Mapping):
-        raise SuiteError(f"{where}: metadata: not an object")
-    subject = files.text(about, "subject", f"{where}: metadata").replace(" ", "_")
+    about, choices = files.mapping(row, "metadata", where), files.mapping(row, "choices", where)
+    place = files.text(row, "video" if "video" in row else "video_path", where).rpartition("/videos/")[2]
+    # The clip's folder is its subject: what stands in for metadata that are null.
+    subject = str(about.get("subject") or place.partition("/")[0]).replace(" ", "_")
     options: tuple[str, ...] = ()
     truth = files.text(row, "answer", where)
     if kind == KINDS[0]:
-        if not isinstance(choices, Mapping) or not choices:
-            raise SuiteError(f"{where}: choices: not an object with options")
-        options = tuple(str(value) for value in choices.values())
+        options = tuple(files.text(choices, name, f"{where}: choices") for name in choices)
         files.letter(truth, options, "answer", where)
-    place = files.text(row, "video" if "video" in row else "video_path", where).rpartition("/videos/")[2]
     return Sample(
         sample_id=name,
         question=files.text(row, "question", where),
@@ -146,11 +143,10 @@ def _sample(row: Any, where: str) -> Sample:
         problem_type="multiple choice" if options else None,
         solution=truth,
         lettered=lettered(options),
-        extra={"youtube_url": row.get("youtube_url")},
     )
 
 
-def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def export(rows: Sequence[Row]) -> dict[str, Any]:
     """Input of the official judge: one record per question with its response."""
     return {
         "mmvu_validation.json": [
@@ -167,14 +163,11 @@ def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-_BOARD = "MMVU leaderboard, validation set"
-_VIDEO_R1 = "Video-R1 README table"
-_CHOICE = "the 625 multiple-choice questions alone"
 SUITE = Suite(
     name="mmvu",
     title="MMVU (validation)",
     read=read,
-    ask=ask,
+    word=word,
     mark=mark,
     decoding=Decoding(1.0, 1.0, 1024),
     counts={"": {KINDS[0]: 625, KINDS[1]: 375}},
@@ -184,16 +177,4 @@ SUITE = Suite(
     verdict=verdict,
     unwrap=False,
     deviations=("judge: our wording and the configured model, officially GPT-4o with structured output",),
-    published=(
-        Published("GPT-4o", "official", None, 67.4, _BOARD),
-        Published("Gemini-1.5-Pro", "official", None, 65.4, _BOARD),
-        Published("Qwen2-VL-7B", "official", None, 42.1, _BOARD),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 16, 59.2, _VIDEO_R1, _CHOICE),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 32, 60.0, _VIDEO_R1, _CHOICE),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 16, 61.3, _VIDEO_R1, _CHOICE),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 32, 63.5, _VIDEO_R1, _CHOICE),
-        Published("Video-R1-7B", "video_r1", 16, 64.2, _VIDEO_R1, _CHOICE),
-        Published("Video-R1-7B", "video_r1", 32, 63.8, _VIDEO_R1, _CHOICE),
-        Published("Video-R1-7B", "video_r1", 64, 63.8, _VIDEO_R1, _CHOICE),
-    ),
 )

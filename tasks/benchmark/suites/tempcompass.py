@@ -1,8 +1,9 @@
 """TempCompass (github.com/llyx97/TempCompass; huggingface.co/datasets/lmms-lab/TempCompass).
 
 Files: `questions/{task}.json` with `meta_info.json`, or `{task}/test-*.parquet`. Clips: `videos/{video_id}.mp4`,
-or a GIF beside the questions. Answers are matched by rule; captions are always a judge's, and not scored without
-one.
+or a GIF beside the questions. Answers are matched by rule; with a judge, those that no rule reads go to it, as
+officially, and without one they count 0 (official `--disable_llm`). Captions are always a judge's, and not scored
+without one.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.benchmark.suites import files
-from tasks.benchmark.suites.base import (
+from tasks.benchmark.base import (
     Annotations,
-    Ask,
     Decoding,
-    Judgement,
+    JudgePrompt,
     Mark,
-    Published,
+    OfficialWording,
+    Row,
     Sample,
     Suite,
     SuiteError,
 )
+from tasks.benchmark.reading import files
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
 ASPECTS = ("action", "direction", "speed", "order", "attribute_change")
@@ -34,7 +35,13 @@ _SUFFIX = {
     "captioning": "",
 }
 _LETTERED = re.compile(r"[A-D][.)]")
-_SAID = re.compile(r"[A-D](?=\.|\s|$)")
+_FIRST = re.compile(r"[A-D](?=[.):,;/&]|\s|$)")
+_MARKED = re.compile(r"\b[A-D](?=[.):])")
+_LISTED = re.compile(r"[A-D](?:\s*(?:,|/|&|\band\b|\bor\b)\s*[A-D]\b)+")
+_JUDGED = re.compile(r"\b(in)?correct\b", re.IGNORECASE)
+
+
+UNREADABLE = "not scored: unreadable judgement"
 
 
 class Rating(NamedTuple):
@@ -48,11 +55,11 @@ class Rating(NamedTuple):
 
 def multi_choice(prediction: str | None, answer: str) -> Rating:
     """The option's whole line, its letter alone, or its letter followed by "." or ")"."""
-    said = _clean(prediction)
-    if said == answer:
-        return Rating(1, True, said)
-    if said in ("A", "B", "C", "D") or _LETTERED.match(said):
-        letter = said[0]
+    text = _clean(prediction)
+    if text == answer:
+        return Rating(1, True, text)
+    if text in ("A", "B", "C", "D") or _LETTERED.match(text):
+        letter = text[0]
         return Rating(int(letter == answer[:1]), True, letter)
     return Rating(0, False, "")
 
@@ -60,24 +67,24 @@ def multi_choice(prediction: str | None, answer: str) -> Rating:
 def yes_no(prediction: str | None, answer: str) -> Rating:
     """What the answer begins with, in any case: "Not sure" and "Nothing" read as no."""
     low = _clean(prediction).lower()
-    said = next((word for word in ("yes", "no") if low.startswith(word)), "")
-    return Rating(int(said == answer), True, said) if said else Rating(0, False, "")
+    read = next((word for word in ("yes", "no") if low.startswith(word)), "")
+    return Rating(int(read == answer), True, read) if read else Rating(0, False, "")
 
 
 def caption_matching(prediction: str | None, answer: str, lines: Sequence[str]) -> Rating:
     """The option's whole line, its sentence or its name ("Caption A", "A"); a right name before other words fails."""
-    said = _clean(prediction)
+    text = _clean(prediction)
     pairs = [(name, sentence) for name, _, sentence in (line.partition(": ") for line in lines)]
-    behind = said.split(") ")[1] if ") " in said else None
-    found = [line for line in lines if line == said]
-    found += [sentence for _, sentence in pairs if sentence and sentence.split(": ")[0] in (said, behind)]
+    behind = text.split(") ")[1] if ") " in text else None
+    matches = [line for line in lines if line == text]
+    matches += [sentence for _, sentence in pairs if sentence and sentence.split(": ")[0] in (text, behind)]
     names = [name for name, _ in pairs]
-    found += [name for name in names + [_short(name) for name in names] if name in (said, said.replace(".", ""))]
-    if not found:
+    matches += [name for name in names + [_short(name) for name in names] if name in (text, text.replace(".", ""))]
+    if not matches:
         return Rating(0, False, "")
     name, _, sentence = answer.partition(": ")
     right = {answer, answer.split(":")[0], sentence.split(": ")[0], (name.split() + [""])[1] if " " in name else ""}
-    return Rating(int(found[-1] in right - {""}), True, found[-1])
+    return Rating(int(matches[-1] in right - {""}), True, matches[-1])
 
 
 def _clean(prediction: str | None) -> str:
@@ -90,40 +97,71 @@ def _short(name: str) -> str:
 
 def mark(sample: Sample, text: str) -> Mark:
     """Official score by rule; what no rule reads counts 0, as with the official `--disable_llm`."""
+    rating = _rating(sample, text)
+    if rating is None:
+        return Mark(None, "", "not scored: needs a judge")
+    return Mark(float(rating.rating), rating.extracted, "rule" if rating.match_success else "no rule matched")
+
+
+def _rating(sample: Sample, text: str) -> Rating | None:
+    """Outcome of the task's rule; None for a caption, which no rule reads."""
     task = sample.categories["task"]
     if task == "captioning":
-        return Mark(None, "", "not scored: needs a judge")
-    if task == "multi-choice":
-        found = multi_choice(text, sample.answer)
-    elif task == "yes_no":
-        found = yes_no(text, sample.answer)
-    else:
-        found = caption_matching(text, sample.answer, sample.question.split("\n")[1:])
-    return Mark(float(found.rating), found.extracted, "rule" if found.match_success else "no rule matched")
-
-
-def judge(sample: Sample, text: str) -> Judgement | None:
-    """Captions: let a judge answer the multiple-choice question from the caption alone; our wording."""
-    question = sample.extra.get("mc_question")
-    if sample.categories["task"] != "captioning" or not question:
         return None
-    return Judgement(
+    if task == "multi-choice":
+        return multi_choice(text, sample.answer)
+    if task == "yes_no":
+        return yes_no(text, sample.answer)
+    return caption_matching(text, sample.answer, sample.question.split("\n")[1:])
+
+
+def judge(sample: Sample, text: str) -> JudgePrompt | None:
+    """Our wording of what the official code asks of a judge.
+
+    An answer that no rule reads: whether it is right. A caption: the multiple-choice question, from it alone.
+    """
+    rating = _rating(sample, text)
+    if rating is not None:
+        return None if rating.match_success or not _clean(text) else _grading(sample, text)
+    if not sample.caption_question:
+        return None
+    return JudgePrompt(
         "You are given a description of a video and a multiple-choice question about that video. Answer from the "
         "description alone. Reply with the letter of the option the description supports, or with the word none if it "
         "supports no option or does not say.",
-        f"Description: {text}\nQuestion: {question}",
+        f"Description: {text}\nQuestion: {sample.caption_question}",
+    )
+
+
+def _grading(sample: Sample, text: str) -> JudgePrompt:
+    return JudgePrompt(
+        "You are given a question about a video, its true answer and a model's answer. Decide whether the model's "
+        "answer is right. Reply with one word: Correct or Incorrect.",
+        f"Question: {sample.question}\nTrue answer: {sample.answer}\nModel's answer: {text}",
     )
 
 
 def verdict(sample: Sample, reply: str) -> Mark:
-    """Read the judge's letter; "none" is wrong, anything else leaves the caption not scored."""
-    said = strip_quotes(reply)
-    if said.lower().startswith("none"):
+    """Read the judge's reply.
+
+    About an answer: the word Correct or Incorrect. About a caption: one letter; "none" and several letters are wrong.
+    Anything else leaves the answer not scored.
+    """
+    text = strip_quotes(reply)
+    if sample.categories["task"] != "captioning":
+        words = {match.group().lower() for match in _JUDGED.finditer(text)}
+        if len(words) != 1:
+            return Mark(None, "", UNREADABLE)
+        return Mark(float(words == {"correct"}), words.pop(), "judge")
+    if text.lower().startswith("none"):
         return Mark(0.0, "none", "judge")
-    found = _SAID.match(said)
-    if found is None:
-        return Mark(None, "", "not scored: unreadable judgement")
-    return Mark(float(found.group() == str(sample.extra["mc_answer"])[:1]), found.group(), "judge")
+    first, listed = _FIRST.match(text), _LISTED.match(text)
+    if first is None:
+        return Mark(None, "", UNREADABLE)
+    letters = {first.group(), *_MARKED.findall(text), *re.findall("[A-D]", listed.group() if listed else "")}
+    if len(letters) > 1:
+        return Mark(0.0, ", ".join(sorted(letters)), "judge, several options")
+    return Mark(float(first.group() == sample.caption_answer[:1]), first.group(), "judge")
 
 
 def strip_quotes(text: str) -> str:
@@ -131,9 +169,9 @@ def strip_quotes(text: str) -> str:
     return text.strip().strip("\"'`*()[] ")
 
 
-def ask(sample: Sample) -> Ask:
+def word(sample: Sample) -> OfficialWording:
     """Official wording."""
-    return Ask(sample.question + _SUFFIX[sample.categories["task"]])
+    return OfficialWording(sample.question + _SUFFIX[sample.categories["task"]])
 
 
 def read(folder: Path, subset: str | None = None) -> Annotations:
@@ -148,7 +186,7 @@ def read(folder: Path, subset: str | None = None) -> Annotations:
     about = folder / "meta_info.json"
     kinds = files.tree_of(about) if about.is_file() else {}
     choices = _first_choices(paths)
-    rows = ((where, (task, row, number)) for path in paths for where, task, row, number in _rows(path))
+    rows = (pair for path in paths for pair in _rows(path))
     return files.collect(rows, lambda item, where: _sample(item, kinds, choices, where), paths)
 
 
@@ -156,32 +194,39 @@ def _task(path: Path) -> str:
     return path.stem if path.suffix == ".json" else path.parent.name
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str, Any, int]]:
-    """(where, task, row as in the parquet files, number within its video and aspect)."""
+def _rows(path: Path) -> Iterator[files.Placed]:
+    """Triples (task, row as in the parquet files, number within its video and aspect), each with where it is."""
     task = _task(path)
     if path.suffix == ".parquet":
         counts: dict[tuple[str, str], int] = {}
-        for where, row in files.numbered(path, files.rows_of(path)):
+        for where, row in files.rows_of(path):
+            if isinstance(row, files.Unreadable):
+                yield where, row
+                continue
             key = (str(row.get("video_id")), str(row.get("dim")))
             counts[key] = counts.get(key, -1) + 1
-            yield where, task, row, counts[key]
+            yield where, (task, row, counts[key])
         return
-    for video, aspects in files.tree_of(path).items():
+    try:
+        tree = files.tree_of(path)
+    except SuiteError as error:
+        yield str(path), files.Unreadable(str(error).removeprefix(f"{path}: "))
+        return
+    for video, aspects in tree.items():
         for aspect, rows in (aspects if isinstance(aspects, Mapping) else {"": aspects}).items():
             for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
-                where = f"{path}: {video}, {aspect}, question {number}"
-                yield where, task, row | {"video_id": video, "dim": aspect} if isinstance(row, dict) else row, number
+                whole = row | {"video_id": video, "dim": aspect} if isinstance(row, dict) else row
+                yield f"{path}: {video}, {aspect}, question {number}", (task, whole, number)
 
 
 def _first_choices(paths: Sequence[Path]) -> dict[tuple[str, str], Mapping[str, str]]:
     """(video, aspect) -> its first multiple-choice question, which a caption is judged by."""
-    found: dict[tuple[str, str], Mapping[str, str]] = {}
+    first: dict[tuple[str, str], Mapping[str, str]] = {}
     for path in paths:
-        if _task(path) == "multi-choice":
-            for _, _, row, number in _rows(path):
-                if number == 0 and isinstance(row, Mapping):
-                    found[str(row.get("video_id")), str(row.get("dim"))] = row
-    return found
+        for _, item in _rows(path) if _task(path) == "multi-choice" else ():
+            if not isinstance(item, files.Unreadable) and item[2] == 0 and isinstance(item[1], Mapping):
+                first[str(item[1].get("video_id")), str(item[1].get("dim"))] = item[1]
+    return first
 
 
 def _sample(
@@ -209,11 +254,9 @@ def _sample(
         solution=solution,
         problem=problem,
         lettered=options,
-        extra={
-            "video_id": video,
-            "mc_question": row.get("mc_question") or first.get("question"),
-            "mc_answer": row.get("mc_answer") or first.get("answer"),
-        },
+        video=video,
+        caption_question=str(row.get("mc_question") or first.get("question") or ""),
+        caption_answer=str(row.get("mc_answer") or first.get("answer") or ""),
     )
 
 
@@ -226,8 +269,10 @@ def _fine(kinds: Mapping[str, Any], video: str, aspect: str) -> str:
     """Fine-grained aspect from meta_info.json; the aspect itself where that does not say."""
     if aspect == "order":
         return aspect
-    entry = (kinds.get(video) or {}).get("eval_dim", {}).get(aspect)
-    return str(entry["type"]) if isinstance(entry, Mapping) and "type" in entry else aspect
+    about: Any = kinds
+    for name in (video, "eval_dim", aspect, "type"):
+        about = about.get(name) if isinstance(about, Mapping) else None
+    return about if isinstance(about, str) else aspect
 
 
 def _video_r1(task: str, question: str, answer: str, lines: Sequence[str]) -> tuple[str, tuple[str, ...], str]:
@@ -243,25 +288,22 @@ def _video_r1(task: str, question: str, answer: str, lines: Sequence[str]) -> tu
     return question, (), answer
 
 
-def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def export(rows: Sequence[Row]) -> dict[str, Any]:
     """The official prediction files, one per task: video -> aspect -> questions with predictions."""
     made: dict[str, Any] = {f"{task}.json": {} for task in TASKS}
     for row in rows:
-        aspects = made[f"{row['categories']['task']}.json"].setdefault(row["extra"]["video_id"], {})
+        aspects = made[f"{row['categories']['task']}.json"].setdefault(row["video"], {})
         aspects.setdefault(row["categories"]["aspect"], []).append(
             {"question": row["question"], "answer": row["answer"], "prediction": row["completion"]}
         )
     return made
 
 
-_BOARD = "TempCompass leaderboard, Avg. All (captions by GPT-3.5)"
-_VIDEO_R1 = "Video-R1 README table"
-_CAPTIONS = "how captions were scored is not published"
 SUITE = Suite(
     name="tempcompass",
     title="TempCompass",
     read=read,
-    ask=ask,
+    word=word,
     mark=mark,
     decoding=Decoding(0.0, 1.0, 128),
     counts={"": {"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503, "captioning": 2004}},
@@ -270,19 +312,8 @@ SUITE = Suite(
     judge=judge,
     verdict=verdict,
     deviations=(
-        "answers that no rule reads count 0 (official --disable_llm) and are not put to a judge",
+        "answers that no rule reads: our judge wording and the configured model, officially gpt-3.5-turbo-1106 at "
+        "temperature 1; without a judge they count 0 (official --disable_llm)",
         "captions: our judge wording and the configured model, officially gpt-3.5-turbo-1106 at temperature 1",
-    ),
-    published=(
-        Published("GPT-4o", "official", None, 73.75, _BOARD),
-        Published("Qwen2-VL-7B", "official", None, 67.85, _BOARD),
-        Published("Gemini-1.5-Pro", "official", None, 67.1, _BOARD),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 16, 72.2, _VIDEO_R1, _CAPTIONS),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 32, 72.6, _VIDEO_R1, _CAPTIONS),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 16, 69.2, _VIDEO_R1, _CAPTIONS),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 32, 69.9, _VIDEO_R1, _CAPTIONS),
-        Published("Video-R1-7B", "video_r1", 16, 72.6, _VIDEO_R1, _CAPTIONS),
-        Published("Video-R1-7B", "video_r1", 32, 73.2, _VIDEO_R1, _CAPTIONS),
-        Published("Video-R1-7B", "video_r1", 64, 73.2, _VIDEO_R1, _CAPTIONS),
     ),
 )

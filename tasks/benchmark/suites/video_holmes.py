@@ -5,17 +5,16 @@ File: `test_Video-Holmes.json`. Clips: `videos/{video ID}.mp4`, or `videos_cropp
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.benchmark.suites import files
-from tasks.benchmark.suites.base import Annotations, Ask, Decoding, Mark, Published, Sample, Suite, SuiteError, lettered
+from tasks.benchmark.base import Annotations, Decoding, Mark, OfficialWording, Row, Sample, Suite, SuiteError, lettered
+from tasks.benchmark.reading import files
+from tasks.core.text.tags import answers_of
 
 KINDS = ("SR", "IMC", "TCI", "TA", "MHR", "PAR", "CTI")
 WRONG = "WRONG"
-_ANSWER = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 _CHOICES = "ABCDEF"
 
 
@@ -25,27 +24,27 @@ def extract_letter(text: str) -> str:
     In the order A to F a letter followed by a space or colon, or behind "[", then any occurrence at all: "C. Actor"
     reads as A.
     """
-    blocks = _ANSWER.findall(text)
-    said = blocks[-1].strip() if blocks else text
+    blocks = answers_of(text)
+    answer = blocks[-1] if blocks else text
     for letter in _CHOICES:
-        if any(shape in said for shape in (f"{letter} ", f"{letter}:", f"[{letter}")):
+        if any(shape in answer for shape in (f"{letter} ", f"{letter}:", f"[{letter}")):
             return letter
-    return next((letter for letter in _CHOICES if letter in said), WRONG)
+    return next((letter for letter in _CHOICES if letter in answer), WRONG)
 
 
 def mark(sample: Sample, text: str) -> Mark:
     """Official score; an answer without a letter is wrong."""
-    said = extract_letter(text)
-    rule = "last answer tag" if _ANSWER.search(text) else "whole text"
-    if said == WRONG:
+    letter = extract_letter(text)
+    rule = "last answer tag" if answers_of(text) else "whole text"
+    if letter == WRONG:
         return Mark(0.0, "", f"{rule}, no letter")
-    return Mark(float(said == sample.answer), said, f"{rule}, first option that occurs")
+    return Mark(float(letter == sample.answer), letter, f"{rule}, first option that occurs")
 
 
-def ask(sample: Sample) -> Ask:
+def word(sample: Sample) -> OfficialWording:
     """Official wording."""
     options = ", ".join(f"{letter}: {text}" for letter, text in zip(_CHOICES, sample.options, strict=False))
-    return Ask(
+    return OfficialWording(
         "Based on the given video, reason and answer the single-choice question. Provide your reasoning between the "
         "<think> and </think> tags, and then give your final answer between the <answer> and </answer> tags. "
         f"The question is: {sample.question}. The options are: {options}. Your answer:"
@@ -59,18 +58,19 @@ def read(folder: Path, subset: str | None = None) -> Annotations:
         SuiteError: no annotation file.
     """
     paths = files.find(folder, ["test_Video-Holmes.json", "Benchmark/test_Video-Holmes.json"])
-    return files.collect(files.numbered(paths[0], files.rows_of(paths[0])), _sample, paths)
+    return files.collect(files.rows_of(paths[0]), _sample, paths)
 
 
 def _sample(row: Any, where: str) -> Sample:
     video, kind = files.text(row, "video ID", where), files.text(row, "Question Type", where)
-    options = row.get("Options")
-    if not isinstance(options, Mapping) or list(options) != list(_CHOICES[: len(options)]):
+    options = files.mapping(row, "Options", where)
+    if not options or list(options) != list(_CHOICES[: len(options)]):
         raise SuiteError(f"{where}: Options: not an object with keys A, B, ..")
-    shown = tuple(str(value) for value in options.values())
+    shown = tuple(files.text(options, letter, f"{where}: Options") for letter in options)
+    question_id, explanation = files.text(row, "Question ID", where), row.get("Explanation")
     truth = files.letter(files.text(row, "Answer", where), shown, "Answer", where)
     return Sample(
-        sample_id=f"{video}/{files.text(row, 'Question ID', where)}",
+        sample_id=f"{video}/{question_id}",
         question=files.text(row, "Question", where),
         options=shown,
         answer=truth,
@@ -80,11 +80,13 @@ def _sample(row: Any, where: str) -> Sample:
         problem_type="multiple choice",
         solution=truth,
         lettered=lettered(shown),
-        extra={"video": video, "question_id": row["Question ID"], "explanation": row.get("Explanation")},
+        video=video,
+        question_id=question_id,
+        explanation="" if explanation is None else files.text(row, "Explanation", where),
     )
 
 
-def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def export(rows: Sequence[Row]) -> dict[str, Any]:
     """The official result file and its one-line table, over the whole log."""
     right = {kind: [row["official"] for row in rows if row["categories"]["question_type"] == kind] for kind in KINDS}
     every = [value for values in right.values() for value in values]
@@ -92,13 +94,13 @@ def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "Results-Video-Holmes.json": [
             {
-                "video ID": row["extra"]["video"],
-                "Question ID": row["extra"]["question_id"],
+                "video ID": row["video"],
+                "Question ID": int(row["question_id"]) if row["question_id"].isdecimal() else row["question_id"],
                 "Question Type": row["categories"]["question_type"],
                 "Question": row["question"],
                 "Options": dict(zip(_CHOICES, row["options"], strict=False)),
                 "GT": row["answer"],
-                "Explanation": row["extra"]["explanation"],
+                "Explanation": row["explanation"],
                 "Predicr Answer": row["official_extracted"] or WRONG,  # The official key, as it is spelt.
                 "Correct": row["official"] == 1,
             }
@@ -111,23 +113,15 @@ def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-_README = "TencentARC/Video-Holmes README"
 SUITE = Suite(
     name="video_holmes",
     title="Video-Holmes",
     read=read,
-    ask=ask,
+    word=word,
     mark=mark,
     decoding=Decoding(0.1, 0.001, 1024),
     counts={"": {"all": 1837}},
     counted_by="all",
     export=export,
     unwrap=False,
-    published=(
-        Published("Qwen2.5-VL-7B", "official", None, 27.8, _README),
-        Published("Video-R1", "official", None, 36.5, _README),
-        Published("Gemini-2.0-Flash", "official", None, 30.6, _README),
-        Published("o4-mini", "official", None, 29.9, _README),
-        Published("Gemini-2.5-Pro", "official", None, 45.0, "Video-Holmes paper"),
-    ),
 )

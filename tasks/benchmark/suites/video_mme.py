@@ -7,22 +7,22 @@ also without `data/`. Subtitles are not shown: these are the "w/o subs" numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.benchmark.suites import files
-from tasks.benchmark.suites.base import (
+from tasks.benchmark.base import (
     Annotations,
-    Ask,
     Decoding,
     Mark,
-    Published,
+    OfficialWording,
+    Row,
     Sample,
     Suite,
     lettered,
     unlettered,
 )
+from tasks.benchmark.reading import files
 
 # Two missing commas in the official list glue four phrases into two, which therefore never match; kept.
 _PHRASES = (
@@ -46,21 +46,21 @@ def extract_letter(text: str) -> str:
     text = text.strip()
     for phrase in _PHRASES:
         text = text.replace(phrase, "")
-    found = _LETTER.search(text)
-    return found.group() if found else ""
+    letter = _LETTER.search(text)
+    return letter.group() if letter else ""
 
 
 def mark(sample: Sample, text: str) -> Mark:
     """Official score; an answer without a letter leaves the denominator, as in the official script."""
-    said = extract_letter(text)
-    if not said:
+    letter = extract_letter(text)
+    if not letter:
         return Mark(None, "", "no letter, left out")
-    return Mark(float(said == sample.answer), said, "first letter")
+    return Mark(float(letter == sample.answer), letter, "first letter")
 
 
-def ask(sample: Sample) -> Ask:
+def word(sample: Sample) -> OfficialWording:
     """Official wording without subtitles."""
-    return Ask(
+    return OfficialWording(
         "Select the best answer to the following multiple-choice question based on the video. Respond with only the "
         "letter (A, B, C, or D) of the correct option.\n"
         f"{sample.question}\n" + "\n".join(sample.lettered) + "\nThe best answer is:"
@@ -74,7 +74,7 @@ def read(folder: Path, subset: str | None = None) -> Annotations:
         SuiteError: no annotation file.
     """
     paths = files.find(folder, ["videomme/test-*.parquet", "test-*.parquet", "videomme.jsonl", "test.jsonl"])
-    return files.collect((pair for path in paths for pair in files.numbered(path, files.rows_of(path))), _sample, paths)
+    return files.collect(files.rows_of_all(paths), _sample, paths)
 
 
 def _sample(row: Any, where: str) -> Sample:
@@ -93,17 +93,17 @@ def _sample(row: Any, where: str) -> Sample:
         problem_type="multiple choice",
         solution=truth,
         lettered=lettered(options),
-        extra={"video_id": files.text(row, "video_id", where), "url": row.get("url")},
+        video=files.text(row, "video_id", where),
     )
 
 
-def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def export(rows: Sequence[Row]) -> dict[str, Any]:
     """Input of the official script: one object per video with its questions and responses."""
     videos: dict[str, dict[str, Any]] = {}
     for row in rows:
         video = videos.setdefault(
-            row["extra"]["video_id"],
-            {"video_id": row["extra"]["video_id"]}
+            row["video"],
+            {"video_id": row["video"]}
             | {name: row["categories"][name] for name in ("duration", "domain", "sub_category")}
             | {"missing": False, "questions": []},
         )
@@ -120,28 +120,14 @@ def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"output_test_template.json": list(videos.values())}
 
 
-_LEADERBOARD = "BradyFU/Video-MME repository table, without subtitles"
-_VIDEO_R1 = "Video-R1 README table"
 SUITE = Suite(
     name="video_mme",
     title="Video-MME (without subtitles)",
     read=read,
-    ask=ask,
+    word=word,
     mark=mark,
     decoding=Decoding(0.0, 1.0, 16),
     counts={"": dict.fromkeys(DURATIONS, 900)},
     counted_by="duration",
     export=export,
-    published=(
-        Published("GPT-4o", "official", None, 71.9, _LEADERBOARD),
-        Published("Gemini-1.5-Pro", "official", None, 75.0, _LEADERBOARD),
-        Published("Gemini-1.5-Flash", "official", None, 70.3, _LEADERBOARD),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 16, 53.1, _VIDEO_R1),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 32, 56.6, _VIDEO_R1),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 16, 52.8, _VIDEO_R1),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 32, 55.4, _VIDEO_R1),
-        Published("Video-R1-7B", "video_r1", 16, 57.4, _VIDEO_R1),
-        Published("Video-R1-7B", "video_r1", 32, 59.3, _VIDEO_R1),
-        Published("Video-R1-7B", "video_r1", 64, 61.4, _VIDEO_R1),
-    ),
 )

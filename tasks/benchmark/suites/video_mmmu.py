@@ -1,9 +1,9 @@
 """VideoMMMU (huggingface.co/datasets/lmms-lab/VideoMMMU; scorer: github.com/EvolvingLMMs-Lab/VideoMMMU).
 
 Files: `{Perception,Comprehension,Adaptation}/test-*.parquet`, or the repository's `data/{track}_video.json`, or
-one JSON object of rows by track. Clips: `{discipline}/{id}.mp4`; subset `question_only` shows
-`question_only/{id}_image.mp4` instead, whose score is the "before" of the knowledge gain. An Adaptation question's
-picture is the clip's last frame, which sampling always includes.
+one JSON object of rows by track. Clips: `{discipline}/{id}.mp4`. An Adaptation question's picture is the clip's last
+frame, which sampling always includes. Subset `question_only` is the Adaptation track without the lecture: it shows
+`question_only/{id}_image.mp4` and asks without the introduction; its score is the "before" of the knowledge gain.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.benchmark.suites import files
-from tasks.benchmark.suites.base import (
-    LETTERS,
+from tasks.benchmark.base import (
     Annotations,
-    Ask,
     Decoding,
     Mark,
-    Published,
+    OfficialWording,
+    Row,
     Sample,
     Suite,
     SuiteError,
     lettered,
     unlettered,
 )
-from tasks.benchmark.suites.mmmu_rules import API_ERROR, NOT_FOUND, choose, open_is_right, parse_open
+from tasks.benchmark.reading import files
+from tasks.benchmark.reading.mmmu_rules import API_ERROR, NOT_FOUND, choose, open_is_right, parse_open
+from tasks.core.rewards.strict import as_number
 
-TRACKS = ("Perception", "Comprehension", "Adaptation")
+ADAPTATION = "Adaptation"
+TRACKS = ("Perception", "Comprehension", ADAPTATION)
 DISCIPLINES = {
     "Art": ("Art", "Art_Theory", "Design", "Music"),
     "Business": ("Accounting", "Economics", "Finance", "Manage", "Marketing"),
@@ -64,24 +65,21 @@ def mark(sample: Sample, text: str) -> Mark:
         if isinstance(candidates, str):
             return Mark(None, "", "empty, left out")
         return Mark(float(open_is_right(sample.answer, candidates)), str(candidates[0]), "open, candidates")
-    said, rule = choose(text, sample.options)
-    if said == API_ERROR:
+    letter, rule = choose(text, sample.options)
+    if letter == API_ERROR:
         return Mark(None, "", "empty, left out")
-    return Mark(float(said == sample.answer), "" if said == NOT_FOUND else said, rule)
+    return Mark(float(letter == sample.answer), "" if letter == NOT_FOUND else letter, rule)
 
 
-def ask(sample: Sample) -> Ask:
+def word(sample: Sample) -> OfficialWording:
     """Official wording of the sample's track."""
     shown = "\n".join([sample.question, *sample.lettered])
-    if sample.categories["track"] != "Adaptation":
-        return Ask(f"{shown}\nPlease ignore the Quiz question in last frame of the video.")
+    if sample.media[0].startswith(f"{QUESTION_ONLY}/"):
+        return OfficialWording(shown)
+    if sample.categories["track"] != ADAPTATION:
+        return OfficialWording(f"{shown}\nPlease ignore the Quiz question in last frame of the video.")
     kind = "multi-choice" if sample.options else "open-ended"
-    return Ask(f"{_LEARN}answer the following {kind} question.{_AT_END}{shown}")
-
-
-def knowledge_gain(before: float, after: float) -> float:
-    """Share of what was not known before the lecture that is known after it; all in percent."""
-    return (after - before) / (100 - before) * 100
+    return OfficialWording(f"{_LEARN}answer the following {kind} question.{_AT_END}{shown}")
 
 
 def read(folder: Path, subset: str | None = None) -> Annotations:
@@ -93,19 +91,32 @@ def read(folder: Path, subset: str | None = None) -> Annotations:
     if subset not in (None, QUESTION_ONLY):
         raise SuiteError(f"video_mmmu: no subset {subset!r}; the one there is: {QUESTION_ONLY}")
     paths = files.find(folder, ["*/test-*.parquet", "data/*_video.json", "*_video.json", "videommmu.json"])
-    rows = ((where, item) for path in paths for where, item in _rows(path))
+    rows = (pair for path in paths for pair in _rows(path) if subset is None or _track(pair[1]) in (None, ADAPTATION))
     return files.collect(rows, lambda item, where: _sample(item, subset, where), paths)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, tuple[str, Any]]]:
+def _rows(path: Path) -> Iterator[files.Placed]:
+    """Pairs (track, row), each with where it is."""
     if path.suffix == ".parquet":
-        for where, row in files.numbered(path, files.rows_of(path)):
-            yield where, (path.parent.name, row)
+        for where, row in files.rows_of(path):
+            yield where, row if isinstance(row, files.Unreadable) else (path.parent.name, row)
         return
-    for track, rows in files.tree_of(path).items():
-        listed = rows.values() if isinstance(rows, Mapping) else rows
-        for where, row in files.numbered(path, listed):
-            yield f"{where} of {track}", (track, row)
+    try:
+        tree = files.tree_of(path)
+    except SuiteError as error:
+        yield str(path), files.Unreadable(str(error).removeprefix(f"{path}: "))
+        return
+    for track, rows in tree.items():
+        if not isinstance(rows, Mapping | list):
+            yield f"{path}: {track}", files.Unreadable(f"neither an object nor a list of records: {rows!r}")
+            continue
+        for number, row in enumerate(rows.values() if isinstance(rows, Mapping) else rows):
+            yield f"{path}: record {number} of {track}", (track, row)
+
+
+def _track(item: Any) -> str | None:
+    """Track of a pair of `_rows`; None for what could not be read."""
+    return None if isinstance(item, files.Unreadable) else str(item[0])
 
 
 def _sample(item: tuple[str, Any], subset: str | None, where: str) -> Sample:
@@ -117,14 +128,15 @@ def _sample(item: tuple[str, Any], subset: str | None, where: str) -> Sample:
     if subject not in _OF_SUBJECT:
         raise SuiteError(f"{where}: id: no subject known in {name!r}")
     options = files.texts(row, "options", where)
-    if row.get("question_type") == "open":
+    # As the official scorer: in Adaptation whatever does not say "multiple-choice" is open (validation_Accounting_13).
+    kind = row.get("question_type")
+    if kind == "open" or (track == ADAPTATION and kind != "multiple-choice"):
         options = []
     truth = files.text(row, "answer", where)
     if options:
         files.letter(truth, options, "answer", where)
     discipline = _OF_SUBJECT[subject]
     question = files.text(row, "question", where)
-    kind, choices = _video_r1(truth, options)
     full = (f"{discipline}/{name}.mp4", f"videos/{discipline}/{name}.mp4")
     return Sample(
         sample_id=f"{track}/{name}",
@@ -134,31 +146,28 @@ def _sample(item: tuple[str, Any], subset: str | None, where: str) -> Sample:
         categories={"track": track, "discipline": discipline, "subject": subject},
         media=(f"{QUESTION_ONLY}/{name}_image.mp4",) if subset == QUESTION_ONLY else full,
         cluster=name,
-        problem_type=kind,
+        problem_type=_problem_type(truth, options),
         solution=truth,
         problem=question.replace("<image 1>", "").strip(),
-        lettered=choices,
-        extra={"id": name, "question_type": "multiple-choice" if options else "open"},
+        lettered=lettered(options),
     )
 
 
-def _video_r1(truth: str, options: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """Problem type and options in Video-R1's own file: open questions are numbers, or four empty options."""
+def _problem_type(truth: str, options: Sequence[str]) -> str:
+    """Video-R1's problem type; an open question whose truth is no number is not taken under its protocol."""
     if options:
-        return "multiple choice", lettered(options)
-    if len(truth) == 1 and truth in LETTERS[:4]:
-        return "multiple choice", tuple(f"{letter}. " for letter in LETTERS[:4])
-    return "numerical", ()
+        return "multiple choice"
+    return "free-form" if as_number(truth) is None else "numerical"
 
 
-def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def export(rows: Sequence[Row]) -> dict[str, Any]:
     """Answers by track as lmms-eval logs them."""
     tracks: dict[str, Any] = {f"videommmu_{track.lower()}.json": [] for track in TRACKS}
     for row in rows:
         tracks[f"videommmu_{row['categories']['track'].lower()}.json"].append(
             {
-                "id": row["extra"]["id"],
-                "question_type": row["extra"]["question_type"],
+                "id": row["cluster"],
+                "question_type": "multiple-choice" if row["options"] else "open",
                 "answer": row["answer"],
                 "parsed_pred": row["official_extracted"] or NOT_FOUND,
                 "response": row["completion"],
@@ -168,31 +177,16 @@ def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return tracks
 
 
-_BOARD = "VideoMMMU README leaderboard"
-_VIDEO_R1 = "Video-R1 README table"
-_CLIPS = "which of the two clip sets was shown is not published"
 SUITE = Suite(
     name="video_mmmu",
     title="VideoMMMU",
     read=read,
-    ask=ask,
+    word=word,
     mark=mark,
     decoding=Decoding(0.0, 1.0, 1024),
-    counts={"": dict.fromkeys(TRACKS, 300), QUESTION_ONLY: dict.fromkeys(TRACKS, 300)},
+    counts={"": dict.fromkeys(TRACKS, 300), QUESTION_ONLY: {ADAPTATION: 300}},
     counted_by="track",
     leaves="track",
+    without_lecture=QUESTION_ONLY,
     export=export,
-    published=(
-        Published("GPT-4o", "official", None, 61.22, _BOARD),
-        Published("Gemini-1.5-Pro", "official", None, 53.89, _BOARD),
-        Published("Qwen2.5-VL-72B", "official", None, 60.22, _BOARD),
-        Published("Qwen2.5-VL-7B", "official", None, 47.44, _BOARD),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 16, 47.8, _VIDEO_R1, _CLIPS),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 32, 48.1, _VIDEO_R1, _CLIPS),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 16, 47.4, _VIDEO_R1, _CLIPS),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 32, 49.4, _VIDEO_R1, _CLIPS),
-        Published("Video-R1-7B", "video_r1", 16, 49.8, _VIDEO_R1, _CLIPS),
-        Published("Video-R1-7B", "video_r1", 32, 52.3, _VIDEO_R1, _CLIPS),
-        Published("Video-R1-7B", "video_r1", 64, 52.4, _VIDEO_R1, _CLIPS),
-    ),
 )

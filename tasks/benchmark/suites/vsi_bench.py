@@ -6,25 +6,26 @@ Files: `test-00000-of-00001.parquet` or `test.jsonl`; subsets `debiased` (`test_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.benchmark.suites import files
-from tasks.benchmark.suites.base import (
+from tasks.benchmark.base import (
     Annotations,
-    Ask,
     Decoding,
     Mark,
-    Published,
+    OfficialWording,
+    Row,
     Sample,
     Suite,
     SuiteError,
     lettered,
     unlettered,
 )
+from tasks.benchmark.reading import files
 
 CHOICE = (
     "object_rel_direction_easy",
@@ -78,13 +79,13 @@ def coefficients(groups: Sequence[str]) -> dict[str, float]:
     return {group: 1 / tasks / (len(directions) if group in directions else 1) for group in groups}
 
 
-def ask(sample: Sample) -> Ask:
+def word(sample: Sample) -> OfficialWording:
     """Official wording for open models."""
     head = f"These are frames of a video.\n{sample.question}\n"
     if not sample.options:
-        return Ask(head + "Please answer the question using a single word or phrase.")
+        return OfficialWording(head + "Please answer the question using a single word or phrase.")
     options = "\n".join(["Options:", *sample.lettered])
-    return Ask(f"{head}{options}\nAnswer with the option's letter from the given choices directly.")
+    return OfficialWording(f"{head}{options}\nAnswer with the option's letter from the given choices directly.")
 
 
 def read(folder: Path, subset: str | None = None) -> Annotations:
@@ -97,12 +98,19 @@ def read(folder: Path, subset: str | None = None) -> Annotations:
         raise SuiteError(f"vsi_bench: no subset {subset!r}; one of {', '.join(SUBSETS)}")
     own = [f"test_{subset}.parquet"] if subset else []
     paths = files.find(folder, [*own, "test-*.parquet", "test.parquet", "test.jsonl"])
-    rows = [pair for path in paths for pair in files.numbered(path, files.rows_of(path))]
+    rows = list(files.rows_of_all(paths))
     if subset is not None and paths[0].name != f"test_{subset}.parquet":
-        if not all(isinstance(row, Mapping) and "pruned" in row for _, row in rows):
+        marked = [row for _, row in rows if isinstance(row, Mapping) and "pruned" in row]
+        if not marked:
             raise SuiteError(f"{paths[0]}: no column 'pruned' and no test_{subset}.parquet beside it")
-        rows = [(where, row) for where, row in rows if bool(row["pruned"]) is SUBSETS[subset]]
+        # A record that does not say where it belongs stays in, to be told as a fault.
+        rows = [pair for pair in rows if _pruned(pair[1]) in (None, SUBSETS[subset])]
     return files.collect(rows, _sample, paths)
+
+
+def _pruned(row: Any) -> bool | None:
+    value = row.get("pruned") if isinstance(row, Mapping) else None
+    return None if value is None else bool(value)
 
 
 def _sample(row: Any, where: str) -> Sample:
@@ -132,14 +140,14 @@ def _sample(row: Any, where: str) -> Sample:
 
 def _positive(truth: str, where: str) -> None:
     try:
-        good = float(truth) > 0
+        good = 0 < float(truth) < math.inf
     except ValueError:
         good = False
     if not good:
         raise SuiteError(f"{where}: ground_truth: not a positive number: {truth!r}")
 
 
-def export(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def export(rows: Sequence[Row]) -> dict[str, Any]:
     """Samples as lmms-eval logs them, in one JSON array."""
     return {
         "vsibench.json": [
@@ -166,14 +174,11 @@ _COUNTS = {
     "room_size_estimation": 288,
     "route_planning": 194,
 }
-_PAPER = "VSI-Bench paper, main table (arXiv 2412.14171)"
-_VIDEO_R1 = "Video-R1 README table"
-_UNKNOWN = "how accuracy and relative accuracy were combined is not published"
 SUITE = Suite(
     name="vsi_bench",
     title="VSI-Bench",
     read=read,
-    ask=ask,
+    word=word,
     mark=mark,
     decoding=Decoding(0.0, 1.0, 16),
     counts={"": _COUNTS},
@@ -182,17 +187,4 @@ SUITE = Suite(
     coefficients=coefficients,
     combined={DIRECTION: tuple(f"{DIRECTION}_{level}" for level in ("easy", "medium", "hard"))},
     export=export,
-    published=(
-        Published("GPT-4o", "official", None, 34.0, _PAPER),
-        Published("Gemini-1.5-Flash", "official", None, 42.1, _PAPER),
-        Published("Gemini-1.5-Pro", "official", None, 45.4, _PAPER),
-        Published("LLaVA-NeXT-Video-72B", "official", None, 40.9, _PAPER),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 16, 27.7, _VIDEO_R1, _UNKNOWN),
-        Published("Qwen2.5-VL-7B CoT", "video_r1", 32, 30.1, _VIDEO_R1, _UNKNOWN),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 16, 31.8, _VIDEO_R1, _UNKNOWN),
-        Published("Qwen2.5-VL-7B SFT", "video_r1", 32, 33.3, _VIDEO_R1, _UNKNOWN),
-        Published("Video-R1-7B", "video_r1", 16, 34.6, _VIDEO_R1, _UNKNOWN),
-        Published("Video-R1-7B", "video_r1", 32, 35.8, _VIDEO_R1, _UNKNOWN),
-        Published("Video-R1-7B", "video_r1", 64, 37.1, _VIDEO_R1, _UNKNOWN),
-    ),
 )

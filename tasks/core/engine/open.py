@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from tasks.core.engine.endpoint import is_endpoint, read_endpoint
 from tasks.core.engine.types import Engine, EngineError
+from tasks.core.models.load import backbone_in
 
 
 def open_engine(
@@ -23,7 +25,8 @@ def open_engine(
 ) -> Engine:
     """Load a checkpoint folder into an engine; the arguments are the fields of `params.Engine`.
 
-    A `.yaml` file in the folder's place is an endpoint (`endpoint.py`), whatever the backend.
+    A model whose videos vLLM does not serve goes to transformers, which is said once. A `.yaml` file in the folder's
+    place is an endpoint (`endpoint.py`), whatever the backend.
 
     Raises:
         ModelError: not a usable checkpoint folder.
@@ -33,6 +36,9 @@ def open_engine(
         from tasks.core.engine.openai import OpenAIEngine
 
         return OpenAIEngine(read_endpoint(model_path))
+    if backend == "vllm" and (reason := backbone_in(model_path).serves_video) is not None:
+        print(f"engine: transformers in place of vllm: {reason}", file=sys.stderr)
+        backend = "transformers"
     if backend == "vllm":
         from tasks.core.engine.vllm import VllmEngine
 

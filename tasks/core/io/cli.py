@@ -1,14 +1,24 @@
 """How a stage command ends: its own exit code, or one clear line and exit code 2."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from tasks.core.io.errors import StageError, full_disk
 from tasks.core.io.lifeline import hold
 from tasks.core.io.seconds import note_seconds
 
 USAGE_EXIT = 2
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose wrong arguments are a `StageError`: one line for the user, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what `run_stage` prints."""
+        raise StageError(f"{self.prog}: {message}; see --help")
 
 
 def run_stage(main: Callable[[], int | None], *known: type[Exception]) -> None:

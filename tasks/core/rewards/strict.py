@@ -23,10 +23,10 @@ def letter(answer: str, truth: str) -> Verdict:
 
 def number(answer: str, truth: str) -> Verdict:
     """1 when both agree in having a "." or "," and are equal to two decimals, else 0."""
-    out, gold = _float(answer), _float(truth)
+    out, gold = as_number(answer), as_number(truth)
     if out is None or gold is None:
         return Verdict(0.0, False, "not a number")
-    if _has_mark(answer) != _has_mark(truth):
+    if has_decimal_mark(answer) != has_decimal_mark(truth):
         return Verdict(0.0, True, "decimal mark")
     return Verdict(float(round(out, 2) == round(gold, 2)), True, "number")
 
@@ -43,7 +43,7 @@ def free_text(answer: str, truth: str) -> Verdict:
 
 def regression(answer: str, truth: str) -> Verdict:
     """1 - relative error, in [0, 1]."""
-    out, gold = _float(answer), _float(truth)
+    out, gold = as_number(answer), as_number(truth)
     if out is None or gold is None:
         return Verdict(0.0, False, "not a number")
     relative = (abs(out - gold) + _EPSILON) / (abs(gold) + _EPSILON)
@@ -51,12 +51,14 @@ def regression(answer: str, truth: str) -> Verdict:
     return Verdict(1.0 - min(1.0, max(0.0, relative)), True, "relative error")
 
 
-def _float(text: str) -> float | None:
+def as_number(text: str) -> float | None:
+    """The number that a text is, its commas left out; None when it is none."""
     try:
         return float(text.replace(",", ""))
     except ValueError:
         return None
 
 
-def _has_mark(text: str) -> bool:
+def has_decimal_mark(text: str) -> bool:
+    """Whether a text holds a "." or ","."""
     return "." in text or "," in text

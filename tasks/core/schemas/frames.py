@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.core.schemas.answers import ANSWER_NAME, PROTOCOLS
 from tasks.core.schemas.records import truth_of
 from tasks.core.text.options import is_letter_of
 from tasks.core.text.tags import answer_of, first_answer_of, is_well_formed
@@ -90,45 +91,62 @@ def sft_frames(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     return {"sft": _frame(derived, (*_RECORD, "n_options", "reward_is_share", "well_formed"))}
 
 
-def predictions_frames(logs: Mapping[str, Sequence[Row]]) -> dict[str, pd.DataFrame]:
-    """Frames of the predictions suite from the log of each model, by file name."""
-    columns = ("model", "view", "problem_id", "problem_type", "data_type", "finish_reason", "tokens")
+def predictions_frames(logs: Mapping[tuple[str, str], Sequence[Row]]) -> dict[str, pd.DataFrame]:
+    """Frames of the predictions suite from the answer logs, by model (folder) and suite (file name)."""
+    columns = (*ANSWER_NAME, "key", "problem_type", "data_type", "question", "finish_reason", "tokens")
     rows = [
         {
             **{name: row[name] for name in columns},
-            "row_name": f"{row['model']} {row['view']} {row['problem_id']}",
+            "row_name": " ".join(str(row[name]) for name in ANSWER_NAME if row[name] != ""),
             # Spelled out, not left to a range check: those pass over NaN.
-            "reward_is_share": row["reward"] is None or 0 <= row["reward"] <= 1,
-            "reward_iff_answered": (row["reward"] is None) == bool(row["error"]),
-            "extracted_matches": bool(row["error"]) or row["extracted"] in _answers(row["completion"]),
-            "unparsed_is_zero": row["parsed"] or not row["reward"],
-            "model_is_file": row["model"] == name_of_file,
+            "scores_are_shares": all(row[name] is None or 0 <= row[name] <= 1 for name in PROTOCOLS),
+            "scored_or_told": _scored_or_told(row),
+            "extracted_matches": row["pipeline_extracted"] in ("", *_answers(row["completion"])),
+            "unread_is_zero": bool(row["pipeline_extracted"]) or not row["pipeline"],
+            "names_are_file": (row["model"], _file_name(row)) == names,
         }
-        for name_of_file, log in logs.items()
+        for names, log in logs.items()
         for row in log
     ]
-    asked = {name: {(row["view"], row["problem_id"]) for row in log} for name, log in logs.items()}
-    everything = set().union(*asked.values()) if asked else set()
-    models = [
+    asked = {names: {tuple(row[name] for name in ANSWER_NAME[1:]) for row in log} for names, log in logs.items()}
+    everything: dict[str, set[tuple[Any, ...]]] = {}
+    for (_, suite), questions in asked.items():
+        everything.setdefault(suite, set()).update(questions)
+    by_log = [
         {
-            "model": name,
-            "missing": len(everything - asked[name]),
+            "log": f"{model}/{suite}",
+            "benchmark": suite.partition("-")[0],
+            "missing": len(everything[suite] - asked.get((model, suite), set())),
             "error_share": sum(bool(row["error"]) for row in log) / len(log) if log else 0.0,
         }
-        for name, log in logs.items()
+        for model in dict.fromkeys(model for model, _ in logs)
+        for suite in everything
+        for log in [logs.get((model, suite), ())]
     ]
     derived = (
         "row_name",
-        "reward_is_share",
-        "reward_iff_answered",
+        "scores_are_shares",
+        "scored_or_told",
         "extracted_matches",
-        "unparsed_is_zero",
-        "model_is_file",
+        "unread_is_zero",
+        "names_are_file",
     )
     return {
         "predictions": _frame(rows, (*columns, *derived)),
-        "models": _frame(models, ("model", "missing", "error_share")),
+        "logs": _frame(by_log, ("log", "benchmark", "missing", "error_share")),
     }
+
+
+def _scored_or_told(row: Row) -> bool:
+    """Whether an error has its kind and no score, and an answer a score of its protocol or the reason why not."""
+    if row["error"]:
+        return bool(row["error_class"]) and all(row[name] is None for name in PROTOCOLS)
+    return not row["error_class"] and bool(row[f"{row['protocol']}_rule"])
+
+
+def _file_name(row: Row) -> str:
+    """Name of the log that holds a row, without its suffix."""
+    return f"{row['benchmark']}-{row['subset']}" if row["subset"] else str(row["benchmark"])
 
 
 def _frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:

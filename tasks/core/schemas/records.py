@@ -145,29 +145,6 @@ QUARANTINE_SCHEMA = pa.schema(
 `kind`: record (malformed), path (unsafe or missing), media (does not decode), duplicate (problem_id taken in its
 source).
 """
-PREDICTION_SCHEMA = pa.schema(
-    [
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("view", pa.string(), nullable=False),
-        pa.field("problem_id", pa.int64(), nullable=False),
-        pa.field("problem_type", pa.string(), nullable=False),
-        pa.field("data_type", pa.string(), nullable=False),
-        pa.field("temporal", pa.bool_()),
-        pa.field("skill", pa.string(), nullable=False),
-        pa.field("prompt", pa.string(), nullable=False),
-        pa.field("completion", pa.string(), nullable=False),
-        pa.field("extracted", pa.string(), nullable=False),
-        pa.field("rule", pa.string(), nullable=False),
-        pa.field("parsed", pa.bool_(), nullable=False),
-        pa.field("reward", pa.float64()),
-        pa.field("well_formed", pa.bool_(), nullable=False),
-        pa.field("finish_reason", pa.string(), nullable=False),
-        pa.field("tokens", pa.int64(), nullable=False),
-        pa.field("error", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-    ]
-)
-"""Per-sample benchmark log. `error` is "" or why there is no answer; its null `reward` is not a wrong answer."""
 
 
 def parse_record(raw: object, where: str) -> Record:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from tasks.core.schemas.answers import ANSWER_NAME, PROTOCOLS, TEST_SPLIT
 from tasks.core.schemas.records import DATA_TYPES, PROBLEM_TYPES, VIEWS
 
 CRITICAL, WARNING = "critical", "warning"
@@ -83,24 +84,28 @@ def sft_suite(*, min_rows: int) -> list[Check]:
 
 
 def predictions_suite(*, min_rows: int) -> list[Check]:
-    """Per-sample benchmark logs of all models: frames predictions and models (one row per model)."""
-    frame = "predictions"
+    """Answer logs of all models, every suite's: frames predictions and logs (one row per model and suite)."""
+    frame, split = "predictions", ("benchmark", TEST_SPLIT)
     return [
-        _unique("one row per model, view and problem", frame, ["model", "view", "problem_id"]),
+        _unique("one row per model and question as it was put", frame, list(ANSWER_NAME)),
+        _unique("key names one row of a model", frame, ["model", "key"]),
         _rows("table holds enough rows", frame, min_rows),
+        _in_set("protocol is known", frame, "protocol", PROTOCOLS),
         _in_set("view is known", frame, "view", VIEWS),
         _in_set("problem type is known", frame, "problem_type", PROBLEM_TYPES),
         _in_set("data type is known", frame, "data_type", DATA_TYPES),
         _in_set("finish reason is known", frame, "finish_reason", FINISH_REASONS),
-        _true("reward is a share", frame, "reward_is_share"),
+        _match("question is not empty", frame, "question", _SOMETHING),
+        _true("scores are shares", frame, "scores_are_shares"),
         _between("token count is not negative", frame, "tokens", low=0),
-        _true("an error has no reward, an answer has one", frame, "reward_iff_answered"),
-        _true("extracted text is the completion's first answer", frame, "extracted_matches"),
-        _true("reward of an unparsed answer is 0", frame, "unparsed_is_zero"),
-        _true("log carries its model's name", frame, "model_is_file"),
-        _between("models answered the same questions", "models", "missing", high=0),
-        _between("at least half of the rows were answered", "models", "error_share", high=0.5),
-        _between("nearly all rows were answered", "models", "error_share", high=0.02, severity=WARNING),
+        _true("an error has its kind and no score, an answer has a score or a reason", frame, "scored_or_told"),
+        _true("extracted text is the completion's first answer", frame, "extracted_matches", where=split),
+        _true("score of an unread answer is 0", frame, "unread_is_zero", where=split),
+        _true("log carries its model's and its suite's name", frame, "names_are_file"),
+        _between("models answered the same questions", "logs", "missing", high=0),
+        _between("at least half of the test split was answered", "logs", "error_share", high=0.5, where=split),
+        _between("at least half of each log was answered", "logs", "error_share", high=0.5, severity=WARNING),
+        _between("nearly all rows were answered", "logs", "error_share", high=0.02, severity=WARNING),
     ]
 
 

@@ -31,6 +31,11 @@ def first_answer_of(text: str) -> str | None:
     return answer.group(1).strip() if answer else None
 
 
+def answers_of(text: str) -> list[str]:
+    """Insides of all answer blocks, in order."""
+    return [inside.strip() for inside in _ANSWER.findall(text)]
+
+
 def is_well_formed(text: str) -> bool:
     """Whether the text is one think block and one answer block, neither empty, and nothing else but white space."""
     stripped = text.strip()

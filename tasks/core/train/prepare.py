@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from tasks.core.backbones import of_model
@@ -41,3 +42,12 @@ def prepare(model: Any, *, packed: bool = False, varlen: bool = True, selective:
     if selective:
         use_selective_checkpointing(model)
     return model
+
+
+def name_layers(model: Any) -> None:
+    """Under FSDP, tell accelerate by which classes to shard, unless its configuration does; before a trainer is made.
+
+    transformers' own list of a model's layers may hold classes that the model does not have.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        os.environ.setdefault("FSDP_TRANSFORMER_CLS_TO_WRAP", ",".join(of_model(model).layer_classes(model)))

@@ -79,6 +79,8 @@ class FrameCache:
             read: decodes; what it raises passes through and is not kept.
         """
         try:
+            if not Path(path).is_file():
+                return read()
             entry = self._entry(path, settings)
         except OSError:
             return read()  # which says what is wrong with the file

@@ -15,17 +15,15 @@ import resource
 import signal
 import struct
 import sys
-import threading
 import time
 from typing import IO, Any, NamedTuple
 
+from tasks.core.io.orphan import end_with
 from tasks.core.video.clip import VideoError
 
 LENGTH = struct.Struct("<Q")
 MEMORY_BYTES = 8 * 2**30
 """Address space of a child: a damaged header asks for any amount, and the machine belongs to the others too."""
-WATCH_SECONDS = 0.5
-"""How long a child outlives its parent at most."""
 
 
 class Reply(NamedTuple):
@@ -41,7 +39,7 @@ class Reply(NamedTuple):
 def main(parent: int) -> None:
     """Answer requests until the standard input ends or the process `parent` does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means.
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    end_with(parent)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(most, MEMORY_BYTES)
     resource.setrlimit(resource.RLIMIT_AS, (limit, most))
@@ -79,13 +77,6 @@ def send(stream: IO[bytes], reply: Reply) -> None:
     for part in parts:
         stream.write(part)
     stream.flush()
-
-
-def _watch(parent: int) -> None:
-    """End the process when its parent has: a reader stuck in a file would not see its input end."""
-    while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,14 @@ from tasks.core.video.packets import Index, Packet, is_invisible
 # What FFmpeg mutters about a damaged file says less than the error that follows.
 av.logging.set_level(None)
 
+DEMUXERS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,live_flv,ogg,gif,apng,ivf,obu,av1,h264,hevc,h263,m4v,mjpeg,vc1,nut,mxf,rm,"
+    "wtv,dv,yuv4mpegpipe"
+)
+"""Containers that hold a video themselves. Playlists (HLS, DASH, concat) are left out: they lead to other files."""
+OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
+"""A file is a file: nothing else is opened, on this disk or over a network."""
+
 
 @contextmanager
 def open_video(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -28,7 +36,9 @@ def open_video(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]
         raise VideoError(path, "no such file")
     try:
         # Tags need not be UTF-8; nothing here reads them.
-        opened = av.open(str(path), metadata_errors="replace")
+        opened = av.open(str(path), options=OPTIONS, metadata_errors="replace")
+    except av.ArgumentError as error:
+        raise VideoError(path, "not a readable video: no container that is read") from error
     except (av.FFmpegError, OSError, EOFError) as error:
         raise VideoError(path, f"not a readable video: {plain(error)}") from error
     try:
@@ -53,7 +63,7 @@ def read_index(path: Path | str) -> Index:
     packets: list[Packet] = []
     last = end = -(2**62)
     with open_video(path) as (container, stream):
-        codec = stream.codec_context.name
+        codec = stream.codec_context.codec.canonical_name
         for packet in container.demux(stream):
             if packet.pts is not None and packet.pts >= last:
                 last, end = packet.pts, packet.pts + (packet.duration or 0)

@@ -75,6 +75,8 @@ class _Reader:
             EOFError: it died of this.
             TimeoutError: no whole reply within the limit.
         """
+        if self._process.poll() is not None:
+            raise BrokenPipeError
         self._requests.write(LENGTH.pack(len(request)) + request)
         self._requests.flush()
         return self._receive(limit_seconds)
@@ -122,21 +124,21 @@ class Readers:
         """`guarded`, with these children."""
         # A child stays in the folder in which it began.
         request = pickle.dumps((function, (os.path.abspath(path), *arguments), keywords))
+        is_fresh = False
         while True:
             with self._lock:
-                reader = self._idle.pop() if self._idle else None
+                reader = self._idle.pop() if self._idle and not is_fresh else None
             is_fresh, reader = reader is None, reader or _Reader()
             try:
                 reply = reader.ask(request, limit)
-            except BrokenPipeError:
-                reader.kill()
-                if is_fresh:
-                    raise
             except TimeoutError as error:
                 reader.kill()
                 raise ReaderError(path, f"not read within {limit:.0f} s") from error
-            except EOFError as error:
-                raise ReaderError(path, f"the decoder crashed ({_ending(reader.kill())})") from error
+            except (EOFError, BrokenPipeError) as error:
+                ending = _ending(reader.kill())
+                if is_fresh:
+                    raise ReaderError(path, f"the decoder crashed ({ending})") from error
+                is_fresh = True  # It may have died before, or of what it read before: the next one is new.
             except BaseException:  # Ctrl-C half way through a reply: this child's pipe holds the rest of it.
                 reader.kill()
                 raise

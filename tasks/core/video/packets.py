@@ -1,8 +1,10 @@
 """What the packets of a video tell without decoding: which frames there are, and which packets a frame needs.
 
-packets as stored   I0 P3 B1 B2 | I4 P7 B5 B6      number: place in the order shown; I: decoding can start here
-wanted 2            decode I0 P3 B1 B2, B1 only if other frames refer to it
-wanted 6            decode I4 P7 B5 B6; the packets before I4 are not decoded
+    packets as stored   I0 P3 B1 B2 | I4 P7 B5 B6      number: place in the order shown; I: decoding can start here
+    wanted 2            decode I0 P3 B1 B2, and B1 only if another frame refers to it
+    wanted 6            decode I4 P7 B5 B6
+
+What lies before a span is skipped, not decoded.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import NamedTuple
 
 FAMILIES = ("mov", "matroska")
 """Containers that hold one timestamp a frame and say where decoding can start: MP4, MOV, 3GP; MKV, WebM."""
-CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "libdav1d", "av1", "mpeg4", "h263", "mjpeg", "prores", "ffv1"})
+CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "h263", "mjpeg", "prores", "ffv1"})
 """Codecs whose packets in those containers hold one frame each."""
 
 

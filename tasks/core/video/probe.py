@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.core.video.animation import is_pillow_animation
 from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.container import open_video
 from tasks.core.video.decode import decode_frames
@@ -79,6 +80,8 @@ def _check_size(path: Path) -> None:
     size = path.stat().st_size
     if size == 0:
         raise VideoError(path, "empty file")
+    if is_pillow_animation(path):
+        return
     try:
         with open_video(path) as (container, stream):
             if "mp4" not in container.format.name:

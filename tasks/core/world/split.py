@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from tasks.core.io.orphan import end_with
 from tasks.core.world.questions import ask
 from tasks.core.world.render import clip_seconds, render_frames, render_image, write_clip
 from tasks.core.world.scene import Scene, sample_scene
@@ -40,7 +42,7 @@ def make_split(
     jobs = [(out_dir, row, seed, shortcut_bias) for row in range(rows)]
     if workers == 1:
         return [_row(job) for job in tqdm(jobs, desc=f"render {label}", unit="clip")]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=end_with, initargs=(os.getpid(),)) as pool:
         return list(tqdm(pool.map(_row, jobs, chunksize=16), total=rows, desc=f"render {label}", unit="clip"))
 
 

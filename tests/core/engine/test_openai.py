@@ -11,6 +11,7 @@ from tasks.benchmark.marking import scored
 from tasks.core.engine.endpoint import read_endpoint
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError, Request
+from tests.support.answers import answer_row
 
 
 @pytest.fixture
@@ -109,31 +110,24 @@ def test_a_bad_endpoint_file_is_told(tmp_path, text):
 
 
 def test_a_judge_scores_what_no_rule_can(served):
-    row = {
-        "key": "k",
-        "benchmark": "mmvu",
-        "protocol": "official",
-        "sample_id": "validation_1",
-        "question": "Which camera move?",
-        "options": [],
-        "lettered": [],
-        "answer": "Dolly zoom",
-        "categories": {"question_type": "open-ended"},
-        "cluster": "a",
-        "problem_type": None,
-        "solution": "Dolly zoom",
-        "extra": {},
-        "lead": "",
-        "completion": "It is a dolly zoom.",
-        "error_class": "",
-        "judge_model": "",
-        "judge_reply": "",
-    }
-    assert scored(row)["official"] is None
+    row = answer_row(
+        benchmark="mmvu",
+        protocol="official",
+        sample_id="validation_1",
+        question="Which camera move?",
+        options=[],
+        lettered=[],
+        answer="Dolly zoom",
+        categories={"question_type": "open-ended"},
+        problem_type=None,
+        solution="Dolly zoom",
+        completion="It is a dolly zoom.",
+    )
+    assert scored(row, "robust")["official"] is None
     [[judged]] = judge_rows(unjudged([row], "grader"), base_url=served[0], model="grader", max_tokens=64)
-    done = scored(judged)
+    done = scored(judged, "robust")
     assert (done["official"], done["official_extracted"], done["official_rule"]) == (1.0, "dolly zoom", "judge")
     assert unjudged([judged], "grader") == []
     assert unjudged([judged], "another") == [judged], "another judge judges anew"
-    unreadable = scored(judged | {"judge_reply": "well.."})
+    unreadable = scored(judged | {"judge_reply": "well.."}, "robust")
     assert (unreadable["official"], unreadable["official_rule"]) == (None, "not scored: unreadable judgement")

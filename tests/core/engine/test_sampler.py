@@ -97,7 +97,7 @@ def by_rollouts(folder, questions, chat, sampling, share_prefix, drop_ended):
         prompts.append(encode_prompt(processor, rendered, clip, medium))
     rollouts = TransformersRollouts(
         Sampling(**sampling, max_tokens=TOKENS),
-        processor.tokenizer,
+        processor,
         end_tokens(model, processor),
         share_prefix,
         drop_ended,

@@ -47,7 +47,7 @@ def noisy(tmp_path_factory):
     [
         ("slide.mp4", 90, "h264", 6),
         ("turn.mp4", 120, "h264", 8),
-        pytest.param("scene.gif", 22, "gif", 10, id="gif-that-decord-refuses"),
+        pytest.param("scene.gif", 22, "gif", 10, id="gif"),
     ],
 )
 def test_real_clips(name, frames, codec, sampled):
@@ -107,7 +107,11 @@ def test_a_hole_in_the_data_is_found_out(noisy, tmp_path):
     [
         pytest.param("a.mp4", b"hello " * 100, "not an MP4 file", id="text-named-mp4"),
         pytest.param("a.webm", b"hello " * 100, "not a readable video", id="text-named-webm"),
-        pytest.param("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nhi\n", "no video stream", id="subtitles"),
+        pytest.param("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nhi\n", "no container that is read", id="subtitles"),
+        pytest.param(
+            "a.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:8,\n/etc/hosts\n", "no container", id="hls-playlist"
+        ),
+        pytest.param("a.ffconcat", b"ffconcat version 1.0\nfile a.mp4\n", "no container", id="list-of-other-files"),
     ],
 )
 def test_not_a_video(tmp_path, name, content, reason):

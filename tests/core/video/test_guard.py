@@ -15,6 +15,7 @@ import pytest
 from tasks.core.video import ReaderError, VideoError, guarded, open_clip, read_clip
 from tasks.core.video.open import data_type_of
 from tests.support import bad_readers
+from tests.support.fuzz_media import fuzz
 
 ROOT = Path(__file__).parents[3]
 CLIP = ROOT / "tests/fixtures/clips/slide.mp4"
@@ -97,6 +98,7 @@ SCRIPT = """
 import os, sys, threading
 from tasks.core.video import guarded
 from tests.support import bad_readers
+from tests.support.fuzz_media import fuzz
 threading.Thread(target=lambda: guarded(bad_readers.{read}, {path!r}, limit_seconds=600), daemon=True).start()
 {then}
 """
@@ -126,3 +128,10 @@ def test_a_forked_process_has_children_of_its_own():
     os.waitpid(child, 0)
     assert int(os.read(read_end, 20)) != mine
     assert guarded(bad_readers.process_of, CLIP) == mine
+
+
+def test_damaged_files_of_all_kinds_end_in_a_clip_or_a_reason(tmp_path):
+    """`python -m tests.support.fuzz_media 4000` does more of it."""
+    counts = fuzz(tmp_path, files=290, seed=1)
+    assert counts["read"] + counts["refused"] + counts["killed"] == 290
+    assert counts["read"] > 50 and counts["refused"] > 50 and counts["killed"] <= 2

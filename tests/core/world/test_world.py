@@ -1,8 +1,13 @@
 """The mini world: scenes, questions, files."""
 
 import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tasks.core.video import read_clip
@@ -11,6 +16,7 @@ from tasks.core.world.questions import ask, shortcut, skills
 from tasks.core.world.render import clip_seconds, render_frames
 from tasks.core.world.scene import COLOUR_OF, DURATION_SECONDS, VIDEO_KINDS, sample_scene
 
+ROOT = Path(__file__).parents[3]
 LITERAL = "1e06d525c17dc5cca2e68785f06d77af3e0246ad526580b605a096fc69717a42"
 """SHA-256 of one encoded clip."""
 
@@ -37,6 +43,28 @@ def test_a_clip_has_the_same_bytes_on_every_processor(tmp_path, monkeypatch, mov
     monkeypatch.setattr(render, "X264_PARAMS", f"{render.X264_PARAMS}:asm={level}")
     render.write_clip(tmp_path / "there.mp4", moving)
     assert (tmp_path / "here.mp4").read_bytes() == (tmp_path / "there.mp4").read_bytes()
+
+
+def test_workers_end_with_the_process_that_renders(tmp_path):
+    """A kill -9 must leave nobody who goes on rendering, or waits for work, for ever."""
+    script = "import sys; from pathlib import Path; from tasks.core.world import make_split; "
+    script += "make_split(Path(sys.argv[1]), 100_000, seed=1, workers=2)"
+    renderer = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: len(psutil.Process(renderer.pid).children()) >= 2 and any(tmp_path.iterdir()))
+        workers = psutil.Process(renderer.pid).children()
+    finally:
+        renderer.kill()
+        renderer.wait()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
+
+
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "nothing came of it"
+        time.sleep(0.05)
 
 
 def test_a_clip_has_the_same_bytes_every_time(tmp_path, moving):

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tasks.benchmark import compare as module
 from tasks.benchmark.compare import compare, lines
 from tasks.benchmark.suites import vsi_bench
 from tasks.core.io.errors import StageError
@@ -64,14 +63,3 @@ def test_compare_corrects_over_benchmarks_of_one_protocol_and_frame_cap():
 def test_compare_of_nothing_in_common_is_told():
     with pytest.raises(StageError, match="no scored question on ordered frames in common"):
         compare([row("1", 1.0)], [row("2", 1.0)], ("one", "two"))
-
-
-def test_the_test_splits_log_is_compared_too(tmp_path):
-    log = [
-        {"problem_id": i, "view": "ordered", "path": f"{i}.mp4", "completion": "c", "extracted": "A", "reward": 1.0}
-        for i in range(3)
-    ]
-    rows = module.rows_of(tmp_path, log, {0: ("which way?", "A")})
-    assert rows[0]["question"] == "which way?"
-    [found] = compare(rows, rows, ("one", "two"))["comparisons"]
-    assert (found["protocol"], found["difference"], found["p"]) == (module.PIPELINE, 0.0, 1.0)

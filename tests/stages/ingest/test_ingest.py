@@ -23,6 +23,7 @@ from tasks.ingest.pool import Pool, numbered, repeated_ids, without
 from tasks.ingest.root import MediaRoot
 from tasks.ingest.sources import FORMATS, SourceError, draw_rows
 from tests.support import bad_readers
+from tests.support.bad_media import READ, REFUSED, make_bad_media
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
 ROW = {
@@ -97,6 +98,19 @@ def test_real_clips_with_a_gif(project):
     metrics = json.loads(paths.metrics("ingest").read_text())
     assert metrics["train"]["rows"] == metrics["train"]["video"] == 4
     assert metrics["quarantined"] == {"rows": 0, "by_kind": {}}
+
+
+def test_files_that_once_ended_a_run_cost_their_rows(project):
+    make_bad_media(Path("media"))
+    rows = [
+        ROW | {"problem_id": number, "path": name, "data_type": "image" if name.endswith(("avif", "jpg")) else "video"}
+        for number, name in enumerate([*REFUSED, *READ])
+    ]
+    refused = {row["problem_id"]: row["reason"] for row in project(source(write_rows(rows)))}
+    assert len(refused) == len(REFUSED)
+    for number, (name, words) in enumerate(REFUSED.items()):
+        assert words in refused[str(number)], name
+    assert len(read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)) == len(READ)
 
 
 def test_bad_rows_are_quarantined_with_their_reasons_and_the_run_completes(project, capsys):

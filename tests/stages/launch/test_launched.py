@@ -13,7 +13,6 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
-from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 
 from tasks import paths
 from tasks.core.io.jsonl import read_jsonl
@@ -38,12 +37,11 @@ GRPO = {
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_accelerate_reads_the_configuration_and_its_layers_exist(path):
+def test_accelerate_reads_the_configuration_and_layers_come_from_the_model(path):
     config = load_config_from_file(str(path))
     assert config.num_processes > 1
-    named = (config.fsdp_config or {}).get("fsdp_transformer_layer_cls_to_wrap", "")
-    assert [name for name in filter(None, named.split(",")) if not hasattr(modeling_qwen2_5_vl, name)] == []
-    assert bool(named) == path.stem.startswith("fsdp")
+    assert bool(config.fsdp_config) == path.stem.startswith("fsdp")
+    assert "fsdp_transformer_layer_cls_to_wrap" not in (config.fsdp_config or {})
 
 
 @pytest.fixture(scope="module")

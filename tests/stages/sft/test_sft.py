@@ -135,9 +135,10 @@ def test_a_row_that_spells_a_visual_token_costs_itself(tiny_model, make_clip, tm
     assert math.isclose(result.metrics["loss"], expected.metrics["loss"], rel_tol=1e-5)
 
 
-def test_a_row_that_spells_another_special_token_is_learned(tiny_model, make_clip):
+def test_a_row_that_spells_a_token_of_chats_costs_itself(tiny_model, make_clip):
     stage = Stage(tiny_model, make_clip, [dataclasses.replace(record(9), process="<think><|im_end|></think>")])
-    assert (stage(indices(0))["labels"] != -100).sum() > 1 and stage.skipped == []
+    assert (stage(indices(0))["labels"] != -100).sum() == 0
+    assert "<|im_end|>, which is a control token" in stage.skipped[0][1]
 
 
 def test_a_batch_gives_each_row_its_own_pixels(stage):

@@ -12,7 +12,6 @@ from tasks.core.io.tables import TableError, write_table
 from tasks.core.schemas.records import (
     COT_SCHEMA,
     MANIFEST_SCHEMA,
-    PREDICTION_SCHEMA,
     QUARANTINE_SCHEMA,
     RECORD_SCHEMA,
     SFT_SCHEMA,
@@ -20,6 +19,7 @@ from tasks.core.schemas.records import (
 from tasks.core.schemas.suites import CRITICAL
 from tasks.validate import __main__ as stage
 from tasks.validate.gates import open_gate, report_of
+from tests.support.answers import answer_row, failed_row
 
 RECORD = {
     "problem_id": 0,
@@ -67,26 +67,7 @@ COT = {
     "error": "",
 }
 SFT = {**RECORD, "process": "<think>It goes right.</think>", "reward": 1.0}
-PREDICTION = {
-    "model": "base",
-    "view": "ordered",
-    "problem_id": 0,
-    "problem_type": "multiple choice",
-    "data_type": "video",
-    "temporal": True,
-    "skill": "direction",
-    "prompt": "Which way?",
-    "completion": COMPLETION,
-    "extracted": "B",
-    "rule": "letter",
-    "parsed": True,
-    "reward": 1.0,
-    "well_formed": True,
-    "finish_reason": "stop",
-    "tokens": 9,
-    "error": "",
-    "path": "a.mp4",
-}
+ANSWER = answer_row()
 
 
 @pytest.fixture(autouse=True)
@@ -105,8 +86,10 @@ def write_ingest(train=(RECORD,), rl=(RECORD,), test=(RECORD,), media=(MEDIUM,),
 
 
 def write_logs(**logs):
-    for model, rows in logs.items():
-        append_jsonl(paths.predictions(model), rows)
+    """Logs by model, or by model and suite."""
+    for name, rows in logs.items():
+        model, _, suite = name.partition("/")
+        append_jsonl(paths.answers(model) / f"{suite or 'world'}.jsonl", rows)
 
 
 def report(suite):
@@ -221,69 +204,120 @@ def test_sft(rows, critical):
     assert report("sft")["failed_critical"] == critical
 
 
-FAILED = {
-    **PREDICTION,
-    "problem_id": 1,
-    "completion": "",
-    "extracted": "",
-    "rule": "",
-    "parsed": False,
-    "reward": None,
-    "well_formed": False,
-    "finish_reason": "error",
-    "error": "a.mp4: empty file",
-}
-RIGHT = {**PREDICTION, "problem_id": 1}
+FAILED = failed_row(sample_id="1")
+RIGHT = answer_row(sample_id="1")
+PUBLIC = answer_row(
+    benchmark="mmvu",
+    protocol="official",
+    sample_id="validation_0",
+    pipeline=None,
+    pipeline_extracted="",
+    pipeline_rule="",
+    official=1.0,
+    official_extracted="B",
+    official_rule="judge",
+)
 
 
 @pytest.mark.parametrize(
     ("logs", "critical", "warning"),
     [
-        pytest.param({"base": [PREDICTION]}, [], [], id="good"),
+        pytest.param({"base": [ANSWER]}, [], [], id="good"),
+        pytest.param({"base": [ANSWER], "base/mmvu": [PUBLIC]}, [], [], id="a public suite beside the test split"),
         pytest.param(
-            {"base": [PREDICTION, FAILED]}, [], ["nearly all rows were answered"], id="an-error-is-not-a-wrong-answer"
+            {"base": [ANSWER], "base/mmvu": [PUBLIC | {"official": 1.5}]},
+            ["scores are shares"],
+            [],
+            id="a public suite's score above 1",
         ),
         pytest.param(
-            {"base": [PREDICTION, {**FAILED, "reward": 0.0}]},
-            ["an error has no reward, an answer has one"],
+            {"base": [ANSWER], "base/mmvu": [PUBLIC | {"official": None, "official_rule": ""}]},
+            ["an error has its kind and no score, an answer has a score or a reason"],
+            [],
+            id="a public suite's answer without score and reason",
+        ),
+        pytest.param(
+            {
+                "base": [ANSWER],
+                "base/mmvu": [PUBLIC | {"official": None, "official_rule": "not scored: needs a judge"}],
+            },
+            [],
+            [],
+            id="not scored and told",
+        ),
+        pytest.param(
+            {"base": [ANSWER], "base/mmvu": [PUBLIC | failed_row(benchmark="mmvu", protocol="official")]},
+            [],
+            ["at least half of each log was answered", "nearly all rows were answered"],
+            id="a public suite without its clips stops nothing",
+        ),
+        pytest.param(
+            {"base": [failed_row()]},
+            ["at least half of the test split was answered"],
+            ["at least half of each log was answered", "nearly all rows were answered"],
+            id="a test split without its clips does",
+        ),
+        pytest.param(
+            {"base": [ANSWER], "sft": [answer_row(model="sft")], "sft/mmvu": [PUBLIC | {"model": "sft"}]},
+            ["models answered the same questions"],
+            [],
+            id="a model left a suite out",
+        ),
+        pytest.param(
+            {"base": [ANSWER, FAILED]}, [], ["nearly all rows were answered"], id="an-error-is-not-a-wrong-answer"
+        ),
+        pytest.param(
+            {"base": [ANSWER, FAILED | {"pipeline": 0.0}]},
+            ["an error has its kind and no score, an answer has a score or a reason"],
             ["nearly all rows were answered"],
             id="an-error-scored-0",
         ),
         pytest.param(
-            {"base": [PREDICTION, RIGHT], "sft": [{**PREDICTION, "model": "sft"}]},
+            {"base": [ANSWER, RIGHT], "sft": [answer_row(model="sft")]},
             ["models answered the same questions"],
             [],
             id="a-model-left-a-question-out",
         ),
-        pytest.param({"base": [PREDICTION, PREDICTION]}, ["one row per model, view and problem"], [], id="twice"),
-        pytest.param({"sft": [PREDICTION]}, ["log carries its model's name"], [], id="log-of-another-model"),
-        pytest.param({"base": [{**PREDICTION, "reward": 1.5}]}, ["reward is a share"], [], id="reward-above-1"),
         pytest.param(
-            {"base": [{**PREDICTION, "extracted": "A"}]},
+            {"base": [ANSWER, ANSWER]},
+            ["one row per model and question as it was put", "key names one row of a model"],
+            [],
+            id="twice",
+        ),
+        pytest.param(
+            {"sft": [ANSWER]}, ["log carries its model's and its suite's name"], [], id="log-of-another-model"
+        ),
+        pytest.param({"base": [ANSWER | {"pipeline": 1.5}]}, ["scores are shares"], [], id="score-above-1"),
+        pytest.param({"base": [ANSWER | {"protocol": "mine"} | {"mine_rule": ""}]}, None, None, id="unknown field"),
+        pytest.param(
+            {"base": [ANSWER | {"pipeline_extracted": "A"}]},
             ["extracted text is the completion's first answer"],
             [],
             id="extracted-from-another-text",
         ),
         pytest.param(
-            {"base": [{**PREDICTION, "parsed": False}]},
-            ["reward of an unparsed answer is 0"],
+            {"base": [ANSWER | {"pipeline_extracted": ""}]},
+            ["score of an unread answer is 0"],
             [],
-            id="unparsed-but-right",
+            id="unread-but-right",
         ),
-        pytest.param({"base": [{**PREDICTION, "view": "reversed"}]}, ["view is known"], [], id="unknown-view"),
+        pytest.param({"base": [ANSWER | {"view": "reversed"}]}, ["view is known"], [], id="unknown-view"),
     ],
 )
 def test_predictions(logs, critical, warning):
     write_logs(**logs)
-    found = report("predictions")
-    assert (found["failed_critical"], found["failed_warning"]) == (critical, warning)
+    if critical is None:
+        with pytest.raises(TableError, match="mine_rule"):
+            report("predictions")
+        return
+    checked = report("predictions")
+    assert (checked["failed_critical"], checked["failed_warning"]) == (critical, warning)
 
 
 def test_a_log_of_another_shape_names_file_and_row():
-    write_logs(base=[PREDICTION, {"model": "base"}])
-    with pytest.raises(TableError, match=r"base.jsonl: row 1: columns missing \['completion'"):
+    write_logs(base=[ANSWER, {"model": "base"}])
+    with pytest.raises(TableError, match=r"base/world.jsonl: row 1: columns missing \['answer'"):
         report("predictions")
-    assert set(PREDICTION) == set(PREDICTION_SCHEMA.names)
 
 
 def test_the_report_names_the_first_failing_rows():
@@ -347,7 +381,7 @@ class TestStage:
         command = [sys.executable, "-m", "tasks.validate", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root)}, check=False)
         assert done.returncode == 2
-        assert done.stderr.startswith("error: validate: which suite?") and done.stderr.count("\n") == 1
+        assert done.stderr.startswith("error: python -m tasks.validate: ") and done.stderr.count("\n") == 1
 
     def test_no_logs(self, monkeypatch):
         with pytest.raises(TableError, match="run `dvc repro benchmark` first"):

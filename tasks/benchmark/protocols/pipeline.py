@@ -1,0 +1,43 @@
+"""Protocol `pipeline`: the prompt, sampling parameters and scorer of this pipeline's other stages; the test split's."""
+
+from __future__ import annotations
+
+from tasks.benchmark.base import Decoding, Mark, Row, Sample, Suite, Wording
+from tasks.benchmark.protocols.base import Protocol, record_of
+from tasks.benchmark.settings import FrameSampling, Settings
+from tasks.core.prompts.build import user_text
+from tasks.core.rewards import accuracy
+
+
+def word(suite: Suite, sample: Sample, settings: Settings) -> Wording:
+    """The question as annotation, SFT and RL put it."""
+    return Wording(user_text(record_of(sample), settings.template), settings.system)
+
+
+def decoding(suite: Suite, settings: Settings) -> Decoding:
+    """`benchmark.sampling`."""
+    return settings.decoding
+
+
+def mark(suite: Suite, sample: Sample, row: Row, variant: str) -> Mark:
+    """Reward of the answer, by the scorer that the filter and the training use."""
+    if sample.problem_type is None:
+        return Mark(None, "", "not scored: no problem type")
+    score = accuracy(sample.problem_type, row["completion"], f"<answer>{sample.solution}</answer>", variant)
+    return Mark(score.value, score.extracted if score.parsed else "", score.rule)
+
+
+def deviations(suite: Suite, settings: Settings, sampling: FrameSampling, own_file: bool, backend: str) -> list[str]:
+    """Nothing is published under this protocol."""
+    return []
+
+
+PROTOCOL = Protocol(
+    name="pipeline",
+    takes=lambda sample: sample.problem_type is not None,
+    word=word,
+    decoding=decoding,
+    mark=mark,
+    deviations=deviations,
+    other="video_r1",
+)
