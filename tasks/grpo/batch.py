@@ -1,4 +1,4 @@
-"""A process's part of the groups as rows: TRL's buffer, and what of it has a gradient."""
+"""Completions of this process as rows: those that are scored, and TRL's buffer with what of it has a gradient."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from tasks.core.train.rows import EncodedPrompt, pad_rows
-from tasks.grpo.groups import Group, Held
-from tasks.grpo.rollout import Answer
+from tasks.grpo.data import View
+from tasks.grpo.forwards import Rows
+from tasks.grpo.groups import Group, LocalPart
+from tasks.grpo.rollout import Completion
 from tasks.grpo.scoring import Comparison
 
 LOST = "lost"
@@ -19,58 +21,112 @@ PER_ROW = ("grpo", "sapo", "luspo", "dr_grpo")
 """Losses divided by the rows of a micro-batch. `bnpo` divides by its tokens, the others by the tokens of all ranks."""
 
 
-def encoded_views(held: Sequence[Held], lost: EncodedPrompt) -> dict[str, EncodedPrompt]:
-    """Encoded views by key, and the row that stands for a lost prompt."""
-    views = [view for each in held if each.views for view in (each.views.ordered, *each.views.perturbed)]
-    return {view.key: view.encoded for view in views} | {LOST: lost}
-
-
-def totals(groups: Sequence[Group], size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def totals(groups: Sequence[Group | None], size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Rewards and the terms added to advantages, both (P, G); a lost prompt's are NaN and 0."""
     rewards = [group.score.total if group else [torch.nan] * size for group in groups]
-    after = [group.score.advantage_terms if group else [0.0] * size for group in groups]
-    return torch.tensor(rewards), torch.tensor(after)
+    terms = [group.score.advantage_terms if group else [0.0] * size for group in groups]
+    return torch.tensor(rewards), torch.tensor(terms)
 
 
-def training_rows(
-    held: Sequence[Held],
-    groups: Mapping[int, Group],
+def training_batch(
+    local: Sequence[LocalPart],
+    groups: Mapping[int, Group | None],
     advantages: Mapping[int, Sequence[float]],
-    encoded: Mapping[str, EncodedPrompt],
+    lost: EncodedPrompt,
     pad: int,
-) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
-    """Ordered answers as padded rows, in the order of `held`; a lost prompt keeps its place as rows without loss.
+) -> dict[str, Any]:
+    """Completions on ordered frames as TRL's buffer, in the order of `local`; a lost prompt's rows have no loss.
 
     Args:
-        held: this process's places.
+        local: this process's parts.
         groups: whole groups by slot.
         advantages: G values by slot.
-        encoded: see `encoded_views`.
+        lost: stands for a lost prompt.
         pad: padding token.
 
     Returns:
-        `padded_answers` of the rows with advantages and valid (rows,), and rollout_logps (rows, C) if the rollout
-        engine gave log-probabilities; each row's view key; each row's problem type.
+        By row: prompt_ids, prompt_mask (B, L), completion_ids, completion_mask (B, C), advantages (B,) or by token
+        (B, C), valid (B,), slot (B,), lists view (key), prompt (encoded) and problem_type ("" for a lost prompt), and
+        if the rollout engine gave log-probabilities rollout_log_probs (B, C), NaN where it gave none.
     """
     keys: list[str] = []
-    answers: list[Answer] = []
+    prompts: list[EncodedPrompt] = []
+    completions: list[Completion] = []
     values: list[float] = []
     types: list[str] = []
-    for place, views, sampled, _ in held:
-        group = groups[place.slot]
+    slots: list[int] = []
+    for part, views, sampled, _ in local:
+        group, count = groups[part.slot], len(part.ordered)
         known = group is not None and views is not None
-        keys += [views.ordered.key if known and views else LOST] * len(place.ordered)
-        answers += sampled if known else [Answer([pad], "", truncated=False)] * len(place.ordered)
-        values += [advantages[place.slot][copy] for copy in place.ordered]
-        types += [group.prompt.record.problem_type if group else ""] * len(place.ordered)
-    lost = torch.tensor([key == LOST for key in keys])
-    rows = padded_answers(keys, answers, encoded, pad)
-    rows["completion_mask"] = rows["completion_mask"].masked_fill(lost.unsqueeze(1), 0)
-    rows |= {"advantages": torch.tensor(values), "valid": ~lost}
-    if any(answer.logps is not None for answer in answers):
-        logps = [torch.tensor(answer.logps or [torch.nan] * len(answer.ids)) for answer in answers]
-        rows["rollout_logps"] = pad_sequence(logps, batch_first=True, padding_value=torch.nan)
-    return rows, keys, types
+        keys += [views.ordered.key if known and views else LOST] * count
+        prompts += [views.ordered.encoded if known and views else lost] * count
+        completions += sampled if known else [Completion([pad], "", truncated=False)] * count
+        values += [advantages[part.slot][copy] for copy in part.ordered]
+        types += [group.prompt.record.problem_type if group else ""] * count
+        slots += [part.slot] * count
+    rows = padded_rows(keys, prompts, completions, pad)
+    valid = torch.tensor([key != LOST for key in keys])
+    batch: dict[str, Any] = {
+        "prompt_ids": pad_rows([prompt.ids for prompt in prompts], pad, "left"),
+        "prompt_mask": pad_rows([torch.ones_like(prompt.ids) for prompt in prompts], 0, "left"),
+        "completion_ids": rows.completion_ids,
+        "completion_mask": rows.completion_mask.masked_fill(~valid.unsqueeze(1), 0),
+        "advantages": torch.tensor(values),
+        "valid": valid,
+        "slot": torch.tensor(slots),
+        "view": keys,
+        "prompt": prompts,
+        "problem_type": types,
+    }
+    if (weights := token_weights(local, groups, batch["completion_mask"])) is not None:
+        batch["advantages"] = batch["advantages"].unsqueeze(1) * weights
+    if any(completion.log_probs is not None for completion in completions):
+        by_row = [torch.tensor(c.log_probs or [torch.nan] * len(c.ids)) for c in completions]
+        batch["rollout_log_probs"] = pad_sequence(by_row, batch_first=True, padding_value=torch.nan)
+    return batch
+
+
+def rows_of(batch: Mapping[str, Any]) -> Rows:
+    """What a forward reads of TRL's buffer."""
+    return Rows(batch["view"], batch["prompt"], batch["completion_ids"], batch["completion_mask"])
+
+
+def scored_rows(compared: Sequence[LocalPart], pad: int) -> Rows:
+    """Completions of parts under every view: all of them under the ordered one, then all under the first other, ..."""
+    completions = [completion for part in compared for completion in part.completions]
+    sides = zip(*([part.views.ordered, *part.views.perturbed] for part in compared if part.views), strict=True)
+    views: list[View] = [
+        view for side in sides for view, part in zip(side, compared, strict=True) for _ in part.completions
+    ]
+    repeated = completions * (len(views) // len(completions))
+    return padded_rows([view.key for view in views], [view.encoded for view in views], repeated, pad)
+
+
+def padded_rows(
+    keys: Sequence[str], prompts: Sequence[EncodedPrompt], completions: Sequence[Completion], pad: int
+) -> Rows:
+    """Completions as rows, padded on the right."""
+    ids = [torch.tensor(completion.ids) for completion in completions]
+    mask = pad_rows([torch.ones_like(row) for row in ids], 0, "right")
+    return Rows(keys, prompts, pad_rows(ids, pad, "right"), mask)
+
+
+def whole_prompts(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Micro-batches of a step with rows of a prompt together: TRL deals the rows out at random.
+
+    Prompts keep the order in which their first rows came.
+    """
+    joined: dict[str, Any] = {}
+    for name, first in batches[0].items():
+        values = [batch[name] for batch in batches]
+        if isinstance(first, list):
+            joined[name] = [row for value in values for row in value]
+        else:
+            joined[name] = torch.cat(values) if first.ndim else first
+    slots = joined["slot"].tolist()
+    order = torch.tensor(sorted(range(len(slots)), key=lambda row: slots.index(slots[row])))
+    size = len(slots) // len(batches)
+    return [{name: take(value, part) for name, value in joined.items()} for part in order.split(size)]
 
 
 def comparisons(sides: Sequence[torch.Tensor], lengths: Sequence[Sequence[int]]) -> list[Comparison]:
@@ -78,7 +134,7 @@ def comparisons(sides: Sequence[torch.Tensor], lengths: Sequence[Sequence[int]])
 
     Args:
         sides: (rows, C) under the ordered view, then under every other; the rows of a prompt follow one another.
-        lengths: tokens of each answer of each prompt.
+        lengths: tokens of each completion of each prompt.
     """
     ordered, *others = sides
     values = [ordered.tolist(), *((ordered - other).tolist() for other in others)]
@@ -93,19 +149,21 @@ def comparisons(sides: Sequence[torch.Tensor], lengths: Sequence[Sequence[int]])
     return found
 
 
-def token_weights(held: Sequence[Held], groups: Mapping[int, Group], mask: torch.Tensor) -> torch.Tensor | None:
-    """What the advantages of this process's answers are multiplied by, token by token.
+def token_weights(
+    local: Sequence[LocalPart], groups: Mapping[int, Group | None], mask: torch.Tensor
+) -> torch.Tensor | None:
+    """What the advantages of this process's completions are multiplied by, token by token.
 
     Args:
-        held: this process's places, in row order.
+        local: this process's parts, in row order.
         groups: whole groups by slot; the objective's terms hold the weights.
-        mask: (rows, C) tokens of the answers, none of a lost prompt's.
+        mask: (rows, C) tokens of the completions, none of a lost prompt's.
 
     Returns:
         (rows, C), 1 where an objective weights nothing; None where it weights no row.
     """
     weights = torch.ones(mask.shape)
-    rows = [(groups[each.place.slot], copy) for each in held for copy in each.place.ordered]
+    rows = [(groups[each.part.slot], copy) for each in local for copy in each.part.ordered]
     weighted = False
     for row, (group, copy) in enumerate(rows):
         terms = group.score.terms if group else None
@@ -114,20 +172,6 @@ def token_weights(held: Sequence[Held], groups: Mapping[int, Group], mask: torch
             weights[row, : len(own)] = torch.tensor(own)
             weighted = True
     return weights if weighted else None
-
-
-def padded_answers(
-    keys: Sequence[str], answers: Sequence[Answer], encoded: Mapping[str, EncodedPrompt], pad: int
-) -> dict[str, torch.Tensor]:
-    """prompt_ids, prompt_mask (B, L; left-padded), completion_ids, completion_mask (B, C; right-padded) of rows."""
-    prompts = [encoded[key].ids for key in keys]
-    ids = [torch.tensor(answer.ids) for answer in answers]
-    return {
-        "prompt_ids": pad_rows(prompts, pad, "left"),
-        "prompt_mask": pad_rows([torch.ones_like(row) for row in prompts], 0, "left"),
-        "completion_ids": pad_rows(ids, pad, "right"),
-        "completion_mask": pad_rows([torch.ones_like(row) for row in ids], 0, "right"),
-    }
 
 
 def rows_with_gradient(
@@ -173,3 +217,17 @@ def take(value: Any, rows: torch.Tensor) -> Any:
     if isinstance(value, list):
         return [value[row] for row in rows.tolist()]
     return value[rows] if value.ndim else value
+
+
+def importance_weights(rollout: torch.Tensor, log_probs: torch.Tensor, cap: float) -> torch.Tensor:
+    """Truncated importance weights (B, C): how much likelier the policy finds a token than the engine that sampled it.
+
+    An engine rounds otherwise than the trainer; without weights the gradient is that of another policy. Truncation as
+    in "Your efficient RL framework secretly brings you off-policy RL training" (Yao et al., 2025).
+
+    Args:
+        rollout: (B, C) log-probabilities by the engine; NaN, where it gave none, weighs 1.
+        log_probs: (B, C) by the policy.
+        cap: largest weight.
+    """
+    return (log_probs.detach() - rollout).exp().clamp(max=cap).nan_to_num(nan=1.0)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from typing import Any
 
+from tasks.core.backbones import Backbone
 from tasks.core.io.errors import StageError
+from tasks.core.train.sharding import is_sharded
 from tasks.params import Grpo
 
 
@@ -22,40 +25,33 @@ def check_settings(settings: Grpo) -> None:
     if rows % micro:
         raise StageError(f"grpo.micro_batch: {micro} does not divide prompts_per_step * group / group_ranks = {rows}")
     check_trackers(settings.report_to)
+    if settings.rollout_engine == "vllm" and settings.importance_cap is not None and settings.sampling.top_p < 1:
+        raise StageError(
+            f"grpo.sampling.top_p: {settings.sampling.top_p}; vLLM tells probabilities before the nucleus is cut, and "
+            "importance weights want those sampled from: set it to 1, or grpo.importance_cap to null"
+        )
     if settings.sampling.temperature <= 0:
         raise StageError(
             f"grpo.sampling.temperature: {settings.sampling.temperature}; answers must differ to be compared"
         )
 
 
-def check_sharding(settings: Grpo, *, sharded: bool) -> None:
-    """Refuse what sharded weights (FSDP, DeepSpeed ZeRO) cannot do.
+def check_sharding(settings: Grpo, accelerator: Any, backbone: Backbone) -> None:
+    """Refuse what sharded weights cannot do.
 
     Raises:
         StageError: names the setting, why, and what to set.
     """
-    if not sharded:
+    if not is_sharded(accelerator):
         return
-    if settings.encode_once:
-        raise StageError(
-            "grpo.encode_once: calls the vision encoder outside the model's forward, where sharded weights are not "
-            "gathered; set it to false under FSDP and DeepSpeed"
-        )
-    if settings.micro_batch != 1 or settings.prompts_per_step != 1:
-        name = "micro_batch" if settings.micro_batch != 1 else "prompts_per_step"
-        raise StageError(
-            f"grpo.{name}: images and videos in one batch make processes differ in vision passes, and sharded weights "
-            "then wait for each other for ever; set it to 1 under FSDP and DeepSpeed"
-        )
-    if settings.rollout_engine == "vllm":
-        raise StageError("grpo.rollout_engine: vllm takes whole weights; under FSDP and DeepSpeed use transformers")
+    if getattr(accelerator.state, "deepspeed_plugin", None) is not None:
+        raise StageError("grpo: weights are sharded by FSDP2 (profiles/accelerate/fsdp_*.yaml), not by DeepSpeed")
     if settings.lora.rank:
-        raise StageError("grpo.lora: merging an adapter wants whole weights; use it without FSDP and DeepSpeed")
-    if settings.refill or settings.objective.asks().scored:
-        name = "refill" if settings.refill else "objective"
+        raise StageError("grpo.lora: merging an adapter wants whole weights; use it without FSDP")
+    if not backbone.one_pass:
         raise StageError(
-            f"grpo.{name}: processes differ in the forwards it takes, and sharded weights then wait for each other for "
-            "ever; use it without FSDP and DeepSpeed"
+            f"{backbone.model_types[0]}: its encoder takes a pass for each kind and length of medium, so processes "
+            "would differ in passes and wait for each other for ever; use it without FSDP"
         )
 
 

@@ -1,4 +1,4 @@
-"""Sampling token by token, with answers that have ended taken out of the batch."""
+"""Sampling token by token, with completions that have ended taken out of the batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDED = 1 / 8
 
 
 Choose = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
-"""Next tokens (B,) from scores (B, V), the place in the answer and the numbers (B,) of the answers."""
+"""Next tokens (B,) from scores (B, V), the place in the completion and the numbers (B,) of the completions."""
 
 
 def decode(
@@ -30,13 +30,13 @@ def decode(
     config: Any,
     choose: Choose,
 ) -> list[list[int]]:
-    """Token ids of `copies[i]` answers to prompt i, prompt after prompt; what follows an end token is meaningless.
+    """Token ids of `copies[i]` completions to prompt i, prompt after prompt; what follows an end token is meaningless.
 
     Args:
         model: policy after `use_shared_prefix`, unwrapped, on a processor, its weights not sharded.
         prompts: P prompts.
         features: their vision features.
-        copies: answers wanted of each.
+        copies: completions wanted of each.
         config: generation settings: lengths, end tokens, suppressed tokens; nothing else of them is read.
         choose: takes the next tokens.
     """
@@ -82,7 +82,7 @@ def _read(model: Any, laid: Sequence[Placed], media: dict[str, Any], cache: Answ
 
 
 def _next(model: Any, tokens: torch.Tensor, places: torch.Tensor, axes: int, cache: AnswerCache) -> torch.Tensor:
-    """Scores (B, V) after one more token of each answer, at the same place on all axes of position."""
+    """Scores (B, V) after one more token of each completion, at the same place on all axes of position."""
     output = of_model(model).decoder(model)(
         input_ids=tokens.unsqueeze(0),
         position_ids=one_row(places.expand(axes, -1)),

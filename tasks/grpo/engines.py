@@ -6,24 +6,26 @@ vllm           an engine beside it that gets the policy's weights before every s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from trl.models import unwrap_model_for_generation
 
 from tasks.core.engine.sampler import RowSampler, generation_settings
 from tasks.core.text import opened_by
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
 from tasks.grpo.data import View
-from tasks.grpo.rollout import Answer, sample
+from tasks.grpo.rollout import Completion, sample
+
+Encode = Callable[[Any, Sequence[EncodedPrompt]], list[torch.Tensor | None]]
+"""Vision features (tokens, hidden) of prompts under an unwrapped model; None for text."""
 
 
-class Ask(NamedTuple):
-    """A view to answer."""
+class RolloutRequest(NamedTuple):
+    """A view to complete."""
 
     text: str
     """Rendered prompt, its placeholder not expanded."""
@@ -31,14 +33,27 @@ class Ask(NamedTuple):
     """image or video."""
     view: View
     seeds: list[int]
-    """One per answer: its own random stream."""
+    """One per completion: its own random stream."""
+
+
+class Policy(NamedTuple):
+    """The policy as an engine gets it for one round of requests."""
+
+    model: Any
+    """Unwrapped, in evaluation mode; its weights are those of `version`."""
+    version: int
+    """Optimizer steps that its weights have behind them."""
+    sharded: bool
+    """Whether weights lie in parts on all processes: then all of them must make the same calls."""
+    autocast: Callable[[], AbstractContextManager[Any]]
+    """Mixed precision of the policy's own forwards."""
 
 
 class Rollouts(Protocol):
-    """Samples the answers of a step."""
+    """Samples the completions of a step."""
 
-    def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
-        """Answers to every ask under the trainer's present weights; visual special tokens are never sampled."""
+    def complete(self, policy: Policy, encode: Encode, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
+        """Completions of every request under the policy's weights; visual special tokens are never sampled."""
         ...
 
     def close(self) -> None:
@@ -55,104 +70,52 @@ class TransformersRollouts:
         """Set up.
 
         Args:
-            sampling: the `grpo.sampling` section.
+            sampling: temperature, top_p and max_tokens.
             processor: of the policy.
-            ends: tokens that end an answer.
+            ends: tokens that end a completion.
             share_prefix: see `rollout.sample`.
             drop_ended: see `rollout.sample`.
         """
-        self._settings, self._tokenizer, self._ends = sampling, processor.tokenizer, ends
+        self._sampling, self._tokenizer, self._ends = sampling, processor.tokenizer, ends
         self._share_prefix, self._drop_ended = share_prefix, drop_ended
         self._config = generation_settings(processor, ends, sampling.max_tokens)
 
-    def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
-        """See `Rollouts.answer`."""
-        prompts = [ask.view.encoded for ask in asks]
-        sampling, device = self._settings, trainer.accelerator.device
-        seeds = [seed for ask in asks for seed in ask.seeds]
-        sampler = RowSampler(seeds, sampling.max_tokens, sampling.temperature, sampling.top_p, device)
-        with (
-            unwrap_model_for_generation(
-                trainer.model_wrapped,
-                trainer.accelerator,
-                gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
-                generation_kwargs=trainer.generation_kwargs,
-                gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
-            ) as unwrapped,
-            torch.no_grad(),
-            trainer.accelerator.autocast(),
-            trainer._dist.summon_full_params(trainer.model_wrapped, recurse=False),
-        ):
-            model = without_adapter_wrapper(unwrapped)
-            sharded = is_sharded(trainer)
-            if sharded:
-                gather_for_encoding(model)
-            features = trainer.vision_features(model, prompts)
-            copies = [len(ask.seeds) for ask in asks]
+    def complete(self, policy: Policy, encode: Encode, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
+        """See `Rollouts.complete`."""
+        prompts = [request.view.encoded for request in requests]
+        sampling = self._sampling
+        seeds = [seed for request in requests for seed in request.seeds]
+        sampler = RowSampler(seeds, sampling.max_tokens, sampling.temperature, sampling.top_p, policy.model.device)
+        with policy.autocast():
             sampled = sample(
-                model,
+                policy.model,
                 prompts,
-                features,
-                copies,
+                encode(policy.model, prompts),
+                [len(request.seeds) for request in requests],
                 self._config,
                 self._share_prefix,
                 sampler,
-                sharded=sharded,
+                sharded=policy.sharded,
                 drop_ended=self._drop_ended,
             )
         return [
-            [answer_of_ids(ids, self._tokenizer, self._ends, opening=opened_by(ask.text)) for ids in group]
-            for ask, group in zip(asks, sampled, strict=True)
+            [completion_of_ids(ids, self._tokenizer, self._ends, opening=opened_by(request.text)) for ids in group]
+            for request, group in zip(requests, sampled, strict=True)
         ]
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def answer_of_ids(
-    ids: list[int], tokenizer: Any, ends: Sequence[int], logps: list[float] | None = None, opening: str = ""
-) -> Answer:
-    """Sampled tokens as an answer, read behind what the prompt opened (`text.opened_by`)."""
+def completion_of_ids(
+    ids: list[int], tokenizer: Any, ends: Sequence[int], log_probs: list[float] | None = None, opening: str = ""
+) -> Completion:
+    """Sampled tokens as a completion, read behind what the prompt opened (`text.opened_by`)."""
     text = opening + tokenizer.decode(ids, skip_special_tokens=True)
-    return Answer(ids, text, not ids or ids[-1] not in ends, logps)
+    return Completion(ids, text, not ids or ids[-1] not in ends, log_probs)
 
 
-def without_adapter_wrapper(model: Any) -> Any:
-    """The model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def idle_ask(encoded: EncodedPrompt) -> Ask:
-    """One answer to a stand-in prompt, for a process whose own prompt is lost."""
+def idle_request(encoded: EncodedPrompt) -> RolloutRequest:
+    """One completion of a stand-in prompt, for a process that has none to make while the others do."""
     nothing = Clip(np.zeros((1, 1, 1, 3), np.uint8), [0], 0.0, 0.0, 0.0)
-    return Ask("", "image", View("idle", False, [0], encoded, nothing), [0])
-
-
-def is_sharded(trainer: Any) -> bool:
-    """Whether no process holds whole weights: every one must then take part in every forward."""
-    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
-
-
-def gather_for_encoding(model: Any) -> None:
-    """Have FSDP gather weights for the encoder's methods too; by itself it does so for `forward` alone."""
-    from torch.distributed.fsdp import register_fsdp_forward_method
-
-    for name in ("get_image_features", "get_video_features"):
-        if name not in vars(model):
-            register_fsdp_forward_method(model, name)
-
-
-def sharded_reference(policy: Any, accelerator: Any) -> Any:
-    """The reference model under FSDP2: a copy of the policy as it was loaded, sharded layer by layer as the policy is.
-
-    TRL 1.16's own has weights in the first process of a machine only: it is loaded after the processes have met, when
-    transformers leaves zeros in the others (`fsdp_cpu_ram_efficient_loading`), and is sharded so.
-    It is also sharded in one piece, so that a forward gathers all of it at once.
-
-    Args:
-        policy: unsharded, with its first weights.
-        accelerator: the trainer's.
-    """
-    from accelerate.utils.fsdp_utils import fsdp2_prepare_model
-
-    return fsdp2_prepare_model(accelerator, deepcopy(policy).requires_grad_(False)).eval()
+    return RolloutRequest("", "image", View("idle", False, [0], encoded, nothing), [0])

@@ -1,6 +1,7 @@
-"""Groups over processes: which answers of which prompt a process samples, and whole groups from everybody's parts.
+"""Groups over processes: which completions of which prompt a process samples, and whole groups from everybody's parts.
 
-A step's rows are numbered over all processes; row n is answer n % G of prompt n // G. A process holds a run of rows:
+A step's rows are numbered over all processes; row n is completion n % G of prompt n // G. A process holds a run of
+rows:
 
     G = 4, G~ = 2, two processes       process 0            process 1
     group_ranks: 1, two prompts        0 0 0 0 | s s        1 1 1 1 | s s
@@ -11,133 +12,131 @@ Every process gets every outcome and assembles the same groups, so that scores a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from tasks.grpo.data import Prompt, Views
-from tasks.grpo.rollout import Answer
+from tasks.grpo.rollout import Completion
 from tasks.grpo.scoring import Comparison, GroupScore
 
 
-class Place(NamedTuple):
+class Part(NamedTuple):
     """A process's part of one prompt's group."""
 
     slot: int
-    """Place of the prompt among those of the step, over all processes."""
+    """Index of the prompt among those of the step, over all processes."""
     prompt: int
     """Index of the prompt."""
     ordered: range
-    """Which of the G answers on ordered frames are sampled here."""
+    """Which of the G completions on ordered frames are sampled here."""
     perturbed: range
-    """Which of the G~ answers on the first perturbed view."""
+    """Which of the G~ completions on the first perturbed view."""
     attempt: int = 0
     """0 for the scheduled prompt, n for the n-th in its place."""
 
 
-class Outcome(NamedTuple):
-    """What came of a place; travels between processes, so it holds no pixels."""
+class PartResult(NamedTuple):
+    """What came of a part; travels between processes, so it holds no pixels."""
 
-    place: Place
+    part: Part
     lost: bool
     """The prompt was left out (`open_views`)."""
     order: list[int]
     """Frames of the ordered view."""
     perturbed_order: list[int]
     """Frames of the first perturbed view; empty without one."""
-    answers: list[Answer]
-    perturbed: list[Answer]
+    completions: list[Completion]
+    perturbed: list[Completion]
     comparison: Comparison | None
-    """Of the ordered answers; None where that was not asked."""
+    """Of the ordered completions; None where that was not asked."""
 
 
-class Held(NamedTuple):
-    """A place with what stays on its process."""
+class LocalPart(NamedTuple):
+    """A part with what stays on its process."""
 
-    place: Place
+    part: Part
     views: Views | None
     """None: the prompt was left out here."""
-    answers: list[Answer]
+    completions: list[Completion]
     comparison: Comparison | None = None
-    """Log-probabilities of the answers under every view; None where that was not asked."""
+    """Log-probabilities of the completions under every view; None where that was not asked."""
 
 
-class Answered(NamedTuple):
-    """A prompt of this step with all its answers."""
+class Group(NamedTuple):
+    """A prompt of this step with all its completions."""
 
     slot: int
     attempt: int
     prompt: Prompt
     order: list[int]
     perturbed_order: list[int]
-    answers: list[Answer]
+    completions: list[Completion]
     """G, on ordered frames."""
-    perturbed: list[Answer]
+    perturbed: list[Completion]
     """G~, on the first perturbed view; empty where none were asked for."""
     comparison: Comparison | None
     score: GroupScore
 
 
-Group = Answered | None
-"""None: a process left the prompt out."""
-Score = Callable[[int, Prompt, list[Answer], list[Answer], Comparison | None], GroupScore]
-"""From a slot, its prompt, G and G~ answers and their comparison."""
+Score = Callable[[int, Prompt, list[Completion], list[Completion], Comparison | None], GroupScore]
+"""From a slot, its prompt, G and G~ completions and their comparison."""
 
 
-def places(indices: Sequence[int], first_row: int, group: int, perturbed: int) -> list[Place]:
-    """Places of a process's rows.
+def own_parts(indices: Sequence[int], first_row: int, group: int, perturbed: int) -> list[Part]:
+    """Parts of a process's rows.
 
     Args:
         indices: prompt of each of its rows.
         first_row: number of the first over all processes.
         group: G.
-        perturbed: G~; shared out in proportion to the ordered answers.
+        perturbed: G~; shared out in proportion to the ordered completions.
     """
-    found = []
+    own = []
     numbered = list(enumerate(indices, start=first_row))
     for slot, run in groupby(numbered, key=lambda row: row[0] // group):
         rows = list(run)
         start, end = rows[0][0] % group, rows[-1][0] % group + 1
         parts = range(start * perturbed // group, end * perturbed // group)
-        found.append(Place(slot, rows[0][1], range(start, end), parts))
-    return found
+        own.append(Part(slot, rows[0][1], range(start, end), parts))
+    return own
 
 
-def outcome(held: Held, perturbed: list[Answer]) -> Outcome:
-    """What a process tells the others of a place."""
-    views = held.views
+def result_of(local: LocalPart, perturbed: list[Completion]) -> PartResult:
+    """What a process tells the others of its part."""
+    views = local.views
     order = views.ordered.order if views else []
     perturbed_order = views.perturbed[0].order if views and views.perturbed else []
-    return Outcome(held.place, views is None, order, perturbed_order, held.answers, perturbed, held.comparison)
+    return PartResult(local.part, views is None, order, perturbed_order, local.completions, perturbed, local.comparison)
 
 
-def assemble(outcomes: Sequence[Outcome], prompts: Sequence[Prompt], score: Score) -> dict[int, Group]:
+def assemble(results: Sequence[PartResult], prompts: Sequence[Prompt], score: Score) -> dict[int, Group | None]:
     """Whole groups by slot, ascending; a prompt that any process lost is lost."""
-    found: dict[int, Group] = {}
-    ordered = sorted(outcomes, key=lambda outcome: (outcome.place.slot, outcome.place.ordered.start))
-    for slot, run in groupby(ordered, key=lambda outcome: outcome.place.slot):
+    groups: dict[int, Group | None] = {}
+    ordered = sorted(results, key=lambda result: (result.part.slot, result.part.ordered.start))
+    for slot, run in groupby(ordered, key=lambda result: result.part.slot):
         parts = list(run)
-        found[slot] = None if any(part.lost for part in parts) else _join(parts, prompts, score)
-    return found
+        groups[slot] = None if any(part.lost for part in parts) else _join(parts, prompts, score)
+    return groups
 
 
-def _join(parts: Sequence[Outcome], prompts: Sequence[Prompt], score: Score) -> Answered:
+def _join(parts: Sequence[PartResult], prompts: Sequence[Prompt], score: Score) -> Group:
     head = parts[0]
-    answers = [answer for part in parts for answer in part.answers]
-    perturbed = [answer for part in parts for answer in part.perturbed]
+    completions = [completion for part in parts for completion in part.completions]
+    perturbed = [completion for part in parts for completion in part.perturbed]
     comparison = joined([part.comparison for part in parts])
-    prompt = prompts[head.place.prompt]
-    return Answered(
-        head.place.slot,
-        head.place.attempt,
+    prompt = prompts[head.part.prompt]
+    return Group(
+        head.part.slot,
+        head.part.attempt,
         prompt,
         head.order,
-        # A process may hold none of the perturbed answers and still know their order.
+        # A process may hold none of the perturbed completions and still know their order.
         next((part.perturbed_order for part in parts if part.perturbed_order), []),
-        answers,
+        completions,
         perturbed,
         comparison,
-        score(head.place.slot, prompt, answers, perturbed, comparison),
+        score(head.part.slot, prompt, completions, perturbed, comparison),
     )
 
 
@@ -151,6 +150,6 @@ def joined(parts: Sequence[Comparison | None]) -> Comparison | None:
     return Comparison(log_probs, drops)
 
 
-def slots_without_signal(groups: dict[int, Group]) -> list[int]:
-    """Slots whose prompt was lost or whose answers get no advantage."""
+def slots_without_signal(groups: Mapping[int, Group | None]) -> list[int]:
+    """Slots whose prompt was lost or whose completions get no advantage."""
     return [slot for slot, group in groups.items() if group is None or not group.score.has_signal]

@@ -18,9 +18,9 @@ from tasks.core.io.atomic import replacing, write_text
 from tasks.core.io.tables import write_table
 from tasks.core.rewards.robust import parse_letter
 from tasks.core.text.tags import answer_of
-from tasks.grpo.groups import Answered, Group
+from tasks.grpo.groups import Group
 from tasks.grpo.objectives.logprob import order_share
-from tasks.grpo.rollout import Answer
+from tasks.grpo.rollout import Completion
 
 ROLLOUT_SCHEMA = pa.schema(
     [
@@ -47,8 +47,9 @@ ROLLOUT_SCHEMA = pa.schema(
         pa.field("advantage", pa.float64()),
     ]
 )
-"""One row per sampled answer. Of a perturbed one only accuracy matters: the columns from parsed on are null. attempt
-counts the prompts tried in a place (`refill`); an answer without advantage belongs to a prompt that was replaced."""
+"""One row per sampled completion. Of a perturbed one only accuracy matters: the columns from parsed on are null.
+attempt counts the prompts tried in a slot (`refill`); a completion without advantage belongs to a prompt that was
+replaced."""
 COLUMNS = {
     "step": "step",
     "loss": "loss",
@@ -77,17 +78,17 @@ COLUMNS = {
 MULTIPLE_CHOICE = "multiple choice"
 
 
-def group_metrics(group: Answered) -> dict[str, float]:
+def group_metrics(group: Group) -> dict[str, float]:
     """One prompt's share in a step's metrics; contrast metrics only where there was a contrast."""
-    score, answers, count = group.score, group.answers, len(group.answers)
+    score, completions, count = group.score, group.completions, len(group.completions)
     metrics = {
         "reward": sum(score.total) / count,
         "accuracy": sum(score.accuracy) / count,
         "format": sum(score.format) / count,
         "length_reward": sum(score.length) / count,
         "unparsed": 1 - sum(score.parsed) / count,
-        "length": sum(len(answer.ids) for answer in answers) / count,
-        "truncated": sum(answer.truncated for answer in answers) / count,
+        "length": sum(len(completion.ids) for completion in completions) / count,
+        "truncated": sum(completion.truncated for completion in completions) / count,
         "zero_variance": float(not score.varies),
         "no_signal": float(not score.has_signal),
     }
@@ -104,22 +105,22 @@ def group_metrics(group: Answered) -> dict[str, float]:
     return metrics
 
 
-def step_metrics(groups: Sequence[Group], replaced: int) -> dict[str, float]:
+def step_metrics(groups: Sequence[Group | None], replaced: int) -> dict[str, float]:
     """Metrics of a step: over all prompts, and `<metric>/<problem type>` over those of a type.
 
     Args:
         groups: every slot's last group.
         replaced: prompts that `refill` replaced.
     """
-    answered = [group for group in groups if group]
+    sampled = [group for group in groups if group]
     slots = len(groups)
-    found = {"skipped": 1 - len(answered) / slots, "refilled": replaced / slots}
-    found |= averaged([group_metrics(group) for group in answered])
-    for kind in sorted({group.prompt.record.problem_type for group in answered}):
-        entries = [group_metrics(group) for group in answered if group.prompt.record.problem_type == kind]
+    found = {"skipped": 1 - len(sampled) / slots, "refilled": replaced / slots}
+    found |= averaged([group_metrics(group) for group in sampled])
+    for kind in sorted({group.prompt.record.problem_type for group in sampled}):
+        entries = [group_metrics(group) for group in sampled if group.prompt.record.problem_type == kind]
         found |= {f"{name}/{kind}": value for name, value in averaged(entries).items()}
         found[f"prompts/{kind}"] = float(len(entries))
-    return found | letter_shares(answered)
+    return found | letter_shares(sampled)
 
 
 def averaged(entries: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -129,23 +130,23 @@ def averaged(entries: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in known.items()}
 
 
-def letter_shares(groups: Sequence[Answered]) -> dict[str, float]:
-    """`letter/A`, ...: what share of the ordered answers to multiple-choice questions names each letter, or `none`.
+def letter_shares(groups: Sequence[Group]) -> dict[str, float]:
+    """`letter/A`, ...: what share of the ordered completions to multiple-choice questions names each letter, or `none`.
 
     Letters that nobody named are left out. A policy that learned a position instead of an answer shows here.
     """
     chosen = [group for group in groups if group.prompt.record.problem_type == MULTIPLE_CHOICE]
-    named = Counter(parse_letter(answer_of(a.text) or "") or "none" for group in chosen for a in group.answers)
+    named = Counter(parse_letter(answer_of(a.text) or "") or "none" for group in chosen for a in group.completions)
     return {f"letter/{letter}": count / named.total() for letter, count in sorted(named.items())}
 
 
 def step_rollouts(
-    groups: Iterable[Group], advantages: Mapping[int, Sequence[float]] | None, step: int
+    groups: Iterable[Group | None], advantages: Mapping[int, Sequence[float]] | None, step: int
 ) -> Iterator[dict[str, Any]]:
-    """Rows of ROLLOUT_SCHEMA, ordered answers of a prompt first.
+    """Rows of ROLLOUT_SCHEMA, ordered completions of a prompt first.
 
     Args:
-        groups: answered or lost prompts.
+        groups: sampled or lost prompts.
         advantages: G values by slot; None for prompts that were replaced.
         step: 1-based.
     """
@@ -154,12 +155,12 @@ def step_rollouts(
             yield from _rollout_rows(group, None if advantages is None else advantages[group.slot], step)
 
 
-def _rollout_rows(group: Answered, advantage: Sequence[float] | None, step: int) -> Iterator[dict[str, Any]]:
+def _rollout_rows(group: Group, advantage: Sequence[float] | None, step: int) -> Iterator[dict[str, Any]]:
     score = group.score
-    bonus = score.terms.bonus if score.terms else [0.0] * len(group.answers)
+    bonus = score.terms.bonus if score.terms else [0.0] * len(group.completions)
     drops = group.comparison.total_drops() if group.comparison else None
-    for i, answer in enumerate(group.answers):
-        yield _row(group, False, answer, step) | {
+    for i, completion in enumerate(group.completions):
+        yield _row(group, False, completion, step) | {
             "accuracy": score.accuracy[i],
             "format": score.format[i],
             "parsed": score.parsed[i],
@@ -169,14 +170,14 @@ def _rollout_rows(group: Answered, advantage: Sequence[float] | None, step: int)
             "reward": score.total[i],
             "advantage": None if advantage is None else advantage[i],
         }
-    for i, answer in enumerate(group.perturbed):
-        yield _row(group, True, answer, step) | {
+    for i, completion in enumerate(group.perturbed):
+        yield _row(group, True, completion, step) | {
             "accuracy": score.accuracy_perturbed[i],
             "format": score.format_perturbed[i],
         }
 
 
-def _row(group: Answered, perturbed: bool, answer: Answer, step: int) -> dict[str, Any]:
+def _row(group: Group, perturbed: bool, completion: Completion, step: int) -> dict[str, Any]:
     record = group.prompt.record
     return dict.fromkeys(ROLLOUT_SCHEMA.names) | {
         "step": step,
@@ -189,9 +190,9 @@ def _row(group: Answered, perturbed: bool, answer: Answer, step: int) -> dict[st
         "perturbed": perturbed,
         "frame_order": group.perturbed_order if perturbed else group.order,
         "prompt": group.prompt.text,
-        "completion": answer.text,
-        "tokens": len(answer.ids),
-        "truncated": answer.truncated,
+        "completion": completion.text,
+        "tokens": len(completion.ids),
+        "truncated": completion.truncated,
     }
 
 
@@ -206,7 +207,7 @@ class RolloutLog:
         write_table(self._folder / f"{step:08d}.parquet", rows, ROLLOUT_SCHEMA)
 
     def count(self, steps: int) -> int:
-        """Answers sampled in steps 1..`steps`."""
+        """Completions sampled in steps 1..`steps`."""
         return sum(pq.read_metadata(self._folder / f"{step:08d}.parquet").num_rows for step in range(1, steps + 1))
 
     def join(self, out: Path, steps: int) -> int:

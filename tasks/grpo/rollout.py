@@ -1,4 +1,4 @@
-"""Answers sampled from vision features, each from a random stream of its own."""
+"""Completions sampled from vision features, each from a random stream of its own."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tasks.core.train.rows import EncodedPrompt
 from tasks.grpo.decode import decode
 
 
-class Answer(NamedTuple):
-    """One sampled answer."""
+class Completion(NamedTuple):
+    """One sampled completion."""
 
     ids: list[int]
     """Token ids, with the end token if it ended by itself."""
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
     """Decoded without special tokens."""
     truncated: bool
     """Whether it was cut at the length limit."""
-    logps: list[float] | None = None
+    log_probs: list[float] | None = None
     """Log-probability of each token as the rollout engine saw it, at temperature 1; None where it is not asked."""
 
 
@@ -40,23 +40,23 @@ def sample(
     sharded: bool = False,
     drop_ended: bool = False,
 ) -> list[list[list[int]]]:
-    """Sample `copies[i]` answers to prompt i, all in one batch.
+    """Sample `copies[i]` completions to prompt i, all in one batch.
 
     Args:
         model: policy, unwrapped.
         prompts: P prompts.
         features: their vision features.
-        copies: answers wanted of each.
+        copies: completions wanted of each.
         config: greedy generation settings.
-        share_prefix: read every prompt once and copy its keys and values to its answers, instead of reading it for
+        share_prefix: read every prompt once and copy its keys and values to its completions, instead of reading it for
             each.
-        sampler: has a random stream for every answer, in order; None takes the likeliest tokens.
-        drop_ended: decode in a loop that takes answers out as they end (`decode.py`) and copies no prompt; on a
+        sampler: has a random stream for every completion, in order; None takes the likeliest tokens.
+        drop_ended: decode in a loop that takes completions out as they end (`decode.py`) and copies no prompt; on a
             processor, with `share_prefix`, the model after `use_shared_prefix` and its weights not sharded.
-        sharded: go on until the longest answer of all processes ends, for weights are gathered at every token.
+        sharded: go on until the longest completion of all processes ends, for weights are gathered at every token.
 
     Returns:
-        For each prompt its answers' token ids, up to and with the first end token.
+        For each prompt its completions' token ids, up to and with the first end token.
     """
     backbone = of_model(model)
     packs = backbone.unpackable(model) is None
@@ -87,10 +87,10 @@ def sample(
     processors = LogitsProcessorList([] if sampler is None else [sampler])
     with without_checkpoint_settings(model):
         output = model.generate(**expanded, generation_config=config, logits_processor=processors, synced_gpus=sharded)
-    answers: list[list[list[int]]] = [[] for _ in prompts]
+    completions: list[list[list[int]]] = [[] for _ in prompts]
     for owner, tokens in zip(owners.tolist(), output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-        answers[owner].append(up_to_end(tokens, config.eos_token_id))
-    return answers
+        completions[owner].append(up_to_end(tokens, config.eos_token_id))
+    return completions
 
 
 def up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:

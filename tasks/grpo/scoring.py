@@ -1,4 +1,4 @@
-"""Rewards and advantages of a prompt's answers."""
+"""Rewards and advantages of a prompt's completions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.core.rewards import accuracy, format_reward, length_reward
 from tasks.core.schemas.records import Record
 from tasks.grpo.objectives import Evidence, Objective, Terms
 from tasks.grpo.objectives.base import mean_over_views
-from tasks.grpo.rollout import Answer
+from tasks.grpo.rollout import Completion
 
 STD_FLOOR = 1e-4
 """Added to the standard deviation, as in TRL and the published code."""
@@ -76,8 +76,8 @@ class GroupScore(NamedTuple):
 
 def score_group(
     record: Record,
-    answers: Sequence[Answer],
-    perturbed: Sequence[Answer],
+    completions: Sequence[Completion],
+    perturbed: Sequence[Completion],
     rewards: Rewards,
     comparison: Comparison | None = None,
     seed: int = 0,
@@ -86,33 +86,36 @@ def score_group(
 
     Args:
         record: the question.
-        answers: G, on ordered frames.
+        completions: G, on ordered frames.
         perturbed: G~ (or none), on the objective's first other view.
         rewards: what is paid.
         comparison: log-probabilities of the G under every view; None where that was not asked.
         seed: fixed by run, step and prompt; for what the objective draws at random.
     """
-    scores = [accuracy(record.problem_type, answer.text, record.solution, rewards.variant) for answer in answers]
+    scores = [
+        accuracy(record.problem_type, completion.text, record.solution, rewards.variant) for completion in completions
+    ]
     right = [score.value for score in scores]
     right_perturbed = [
-        accuracy(record.problem_type, answer.text, record.solution, rewards.variant).value for answer in perturbed
+        accuracy(record.problem_type, completion.text, record.solution, rewards.variant).value
+        for completion in perturbed
     ]
-    shape = [format_reward(answer.text, rewards.variant) for answer in answers]
-    shape_perturbed = [format_reward(answer.text, rewards.variant) for answer in perturbed]
-    length = [0.0] * len(answers)
+    shape = [format_reward(completion.text, rewards.variant) for completion in completions]
+    shape_perturbed = [format_reward(completion.text, rewards.variant) for completion in perturbed]
+    length = [0.0] * len(completions)
     if rewards.length is not None:
-        length = length_reward(right, [len(answer.ids) for answer in answers], **rewards.length)
+        length = length_reward(right, [len(completion.ids) for completion in completions], **rewards.length)
     evidence = Evidence(
         right,
-        [answer.text for answer in answers],
+        [completion.text for completion in completions],
         right_perturbed,
-        [answer.text for answer in perturbed],
+        [completion.text for completion in perturbed],
         comparison.log_probs if comparison else None,
         comparison.drops if comparison else None,
         seed,
     )
     terms = rewards.objective.terms(evidence)
-    before = terms.reward if terms else [0.0] * len(answers)
+    before = terms.reward if terms else [0.0] * len(completions)
     total = [a + rewards.format_weight * f + w + b for a, f, w, b in zip(right, shape, length, before, strict=True)]
     parsed = [score.parsed for score in scores]
     return GroupScore(right, shape, length, terms, right_perturbed, shape_perturbed, total, parsed)

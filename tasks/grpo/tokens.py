@@ -17,8 +17,8 @@ def token_sums(rows: dict[str, Any], logps: torch.Tensor, entropies: torch.Tenso
 
     Args:
         rows: completion_mask (B, C), problem_type (B names, "" for a lost row), and where there are any
-            ref_per_token_logps (B, C) of the reference model and rollout_logps (B, C) of the rollout engine, NaN where
-            it gave none.
+            ref_per_token_logps (B, C) of the reference model and rollout_log_probs (B, C) of the rollout engine, NaN
+            where it gave none.
         logps: (B, C) of the policy.
         entropies: (B, C), or None.
     """
@@ -29,9 +29,9 @@ def token_sums(rows: dict[str, Any], logps: torch.Tensor, entropies: torch.Tenso
         gap = rows["ref_per_token_logps"] - logps
         kl = gap.exp() - gap - 1  # TRL's estimator
     known = torch.zeros_like(mask)
-    if "rollout_logps" in rows:
-        known = mask & ~rows["rollout_logps"].isnan()
-        drift = (rows["rollout_logps"] - logps).abs().masked_fill(~known, 0.0)
+    if "rollout_log_probs" in rows:
+        known = mask & ~rows["rollout_log_probs"].isnan()
+        drift = (rows["rollout_log_probs"] - logps).abs().masked_fill(~known, 0.0)
     values = torch.stack([mask.float(), nothing if entropies is None else entropies.detach(), kl, drift, known.float()])
     by_row = values.masked_fill(~mask, 0.0).double().sum(dim=2)  # (FIGURES, B)
     sums = torch.zeros(len(PROBLEM_TYPES), len(FIGURES), dtype=torch.float64, device=logps.device)
@@ -44,8 +44,8 @@ def token_sums(rows: dict[str, Any], logps: torch.Tensor, entropies: torch.Tenso
 def token_metrics(sums: torch.Tensor, with_kl: bool) -> dict[str, float]:
     """`entropy/<type>` and `kl/<type>` where that type had tokens; `rollout_drift`, the mean |difference| in nats.
 
-    Whole-step entropy and KL are TRL's own metrics. The clip share has no types: a step is one update on answers that
-    the same weights sampled, so every ratio is 1 and nothing is clipped.
+    Whole-step entropy and KL are TRL's own metrics. The clip share has no types: a step is one update on completions
+    that the same weights sampled, so every ratio is 1 and nothing is clipped.
     """
     found = {}
     for kind, (tokens, entropy, kl, _, _) in zip(PROBLEM_TYPES, sums.tolist(), strict=True):

@@ -21,12 +21,15 @@ from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.features import train_encoder
 from tasks.core.train.guards import Guards, Limits
 from tasks.core.train.prepare import name_layers
+from tasks.core.train.sharding import refuse_data_parallel
 from tasks.grpo.checks import check_settings, check_sharding
 from tasks.grpo.data import OnSkip, Prompt, schedule
-from tasks.grpo.engines import Rollouts, TransformersRollouts, is_sharded
+from tasks.grpo.engines import Rollouts, TransformersRollouts
+from tasks.grpo.forwards import Levers
 from tasks.grpo.log import COLUMNS, EventWriter, RolloutLog, StepsWriter
+from tasks.grpo.scoring import Rewards
 from tasks.grpo.stop import StoppedError, StopRequest, StopWhenAsked
-from tasks.grpo.trainer import VideoGRPOTrainer
+from tasks.grpo.trainer import Options, VideoGRPOTrainer
 from tasks.params import Grpo, Lora
 
 CHECKPOINTS_KEPT = 2
@@ -139,7 +142,7 @@ def trainer_of(
         prompts=prompts,
         order=schedule(len(prompts), draws(settings, args.world_size), seed),
         clips=clips,
-        settings=settings,
+        options=options_of(settings),
         args=args,
         log=RolloutLog(work / "rollouts"),
         on_skip=on_skip,
@@ -149,8 +152,33 @@ def trainer_of(
         peft_config=adapter(settings.lora, model, settings.train_vision),
         callbacks=callbacks,
     )
-    check_sharding(settings, sharded=is_sharded(trainer))
+    check_sharding(settings, trainer.accelerator, of_model(model))
     return trainer
+
+
+def options_of(settings: Grpo) -> Options:
+    """The `grpo` section as the trainer takes it."""
+    levers = Levers(
+        encode_once=settings.encode_once,
+        cache_features_gb=settings.cache_features_gb,
+        share_prefix_update=settings.share_prefix_update,
+        varlen_attention=settings.varlen_attention,
+        selective_checkpointing=settings.selective_checkpointing,
+    )
+    return Options(
+        rewards_of(settings),
+        levers,
+        refill=settings.refill,
+        skip_zero_advantage=settings.skip_zero_advantage,
+        importance_cap=settings.importance_cap,
+        dropout=bool(settings.lora.rank and settings.lora.dropout),
+    )
+
+
+def rewards_of(settings: Grpo) -> Rewards:
+    """What of the `grpo` section decides what completions are paid."""
+    length = settings.length.model_dump() if settings.length else None
+    return Rewards(settings.objective, settings.reward_variant, settings.format_weight, length)
 
 
 def run(trainer: VideoGRPOTrainer, work: Path) -> float:
@@ -177,13 +205,13 @@ def draws(settings: Grpo, processes: int) -> int:
 def arguments(settings: Grpo, seed: int, work: Path) -> GRPOConfig:
     """The `grpo` section in TRL's words.
 
-    One generation batch per optimizer step: answers are on-policy, and TRL needs no second pass for old
+    One generation batch per optimizer step: completions are on-policy, and TRL needs no second pass for old
     log-probabilities.
     """
     check_settings(settings)
     rows = settings.prompts_per_step * settings.group // settings.group_ranks
     micro = settings.micro_batch or rows
-    return GRPOConfig(
+    args = GRPOConfig(
         output_dir=str(work),
         max_steps=settings.steps,
         per_device_train_batch_size=micro,
@@ -220,6 +248,8 @@ def arguments(settings: Grpo, seed: int, work: Path) -> GRPOConfig:
         # `train` adds TensorBoard itself: the folder of its files is no argument of the trainer's.
         report_to=[name for name in settings.report_to if name != TENSORBOARD] or "none",
     )
+    refuse_data_parallel(args, "grpo")
+    return args
 
 
 def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo, rows: int) -> Rollouts:
@@ -227,10 +257,10 @@ def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo
 
     Args:
         processor: of the policy.
-        ends: tokens that end an answer.
+        ends: tokens that end a completion.
         folder: checkpoint that the policy was loaded from.
         settings: the `grpo` section.
-        rows: ordered answers of a step.
+        rows: ordered completions of a step.
 
     Raises:
         StageError: vLLM with an adapter; or it does not start.

@@ -2,14 +2,15 @@
 
 Of several processes each has an engine of its own, on its own device, for its own prompts (plain data parallel).
 
-Before each step's answers:
+Before each step's completions:
 
-    trainer's state dict --reload_weights--> engine's model, marked with the step's version
+    policy's weights, put together where they are sharded --reload_weights--> engine's model, marked with their version
     prefix, multimodal and encoder caches are emptied: what they hold was computed with the old weights
     version and checksum (sums of norms and embeddings, which vLLM neither packs nor splits) are compared
 
-Without the second line answers come silently from the old weights (prefix cache) or the engine raises (encoder cache).
-Every answer is a request of its own with its own seed; the prompt they share is read once (prefix caching).
+Without the second line completions come silently from the old weights (prefix cache) or the engine raises (encoder
+cache).
+Every completion is a request of its own with its own seed; the prompt they share is read once (prefix caching).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from tasks.core.engine.types import EngineError, Request
 from tasks.core.engine.vllm import device_options, prompt, sampling_params, set_environment, start
 from tasks.core.io.errors import reason_of
 from tasks.core.text import opened_by
-from tasks.grpo.engines import Ask, answer_of_ids
-from tasks.grpo.rollout import Answer
+from tasks.core.train.sharding import on_any, whole_weights
+from tasks.grpo.engines import Encode, Policy, RolloutRequest, completion_of_ids
+from tasks.grpo.rollout import Completion
 
 LANGUAGE = "language_model."
 LONE_EXECUTOR = "tasks.grpo.lone_executor.LoneExecutor"
@@ -41,7 +43,7 @@ KEPT: list[Any] = []
 class VllmRollouts:
     """`Rollouts` by `vllm.LLM`. An engine that dies is started again once per step; a second death is an error.
 
-    Of several processes one starts its engine again by itself, while the others wait for its answers.
+    Of several processes one starts its engine again by itself, while the others wait for its completions.
     """
 
     def __init__(
@@ -63,10 +65,10 @@ class VllmRollouts:
             folder: checkpoint whose shape, tokenizer and processor the policy has; its weights are replaced.
             sampling: the `grpo.sampling` section.
             processor: of the policy.
-            ends: tokens that end an answer.
+            ends: tokens that end a completion.
             dtype: of the engine's weights.
-            max_model_len: prompt plus answer, tokens.
-            max_sequences: answers in flight at once.
+            max_model_len: prompt plus completion, tokens.
+            max_sequences: completions in flight at once.
             gpu_memory_utilization: share of a GPU's memory for the engine.
             kv_cache_gb: key-value cache on a CPU build, GiB.
 
@@ -89,30 +91,39 @@ class VllmRollouts:
             # vLLM then takes the trainer's process group for its own, in which each engine is a group of one.
             self._options["distributed_executor_backend"] = LONE_EXECUTOR
         set_environment(tensor_parallel=1)
+        self._version: int | None = None
         self._llm = start(self._folder, **self._options)
 
-    def answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
-        """See `Rollouts.answer`; answers carry the engine's log-probabilities.
+    def complete(self, policy: Policy, encode: Encode, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
+        """See `Rollouts.complete`; completions carry the engine's log-probabilities.
 
         Raises:
-            EngineError: the engine died twice on these answers, or holds other weights than the trainer.
+            EngineError: the engine died twice on these requests, or holds other weights than the policy.
         """
-        try:
-            return self._answer(trainer, asks)
-        except DeadEngineError as error:
-            print(f"grpo: rollout engine died, started again: {error}", file=sys.stderr)
-        self.close()
-        self._llm = start(self._folder, **self._options)
-        try:
-            return self._answer(trainer, asks)
-        except DeadEngineError as error:
-            raise EngineError(f"the rollout engine died again after a restart: {error}") from error
+        completions: list[list[Completion]] | None = None
+        error: DeadEngineError | None = None
+        for _ in range(2):
+            if error is not None:
+                print(f"grpo: rollout engine died, started again: {error}", file=sys.stderr)
+                self.close()
+                self._llm = start(self._folder, **self._options)
+            error = None
+            try:
+                self.sync(policy)
+                completions = completions or self._sampled(requests)
+            except DeadEngineError as died:
+                error = died
+            # Where weights are sharded, a process whose engine starts anew gets them from all the others.
+            if not on_any(error is not None, policy.model.device, agree=policy.sharded):
+                return completions or []
+        why = error or "see the log of another process"
+        raise EngineError(f"the rollout engine died again after a restart: {why}")
 
     def close(self) -> None:
         """Free the engine's memory; of several processes each keeps the process group."""
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
-        llm, self._llm = self._llm, None
+        llm, self._llm, self._version = self._llm, None, None
         if llm is None:
             return
         client = llm.llm_engine.engine_core
@@ -128,45 +139,60 @@ class VllmRollouts:
         gc.collect()
         cleanup_dist_env_and_memory()
 
-    def _answer(self, trainer: Any, asks: Sequence[Ask]) -> list[list[Answer]]:
-        from vllm.exceptions import VLLMError
+    def sync(self, policy: Policy) -> None:
+        """Give the engine the policy's weights and check that it has them; an engine of that version keeps its own.
 
-        try:
-            self.sync(trainer.accelerator.unwrap_model(trainer.model), trainer.state.global_step)
-            outputs = iter(self._generate(asks))
-        except StaleEngineError:
-            raise
-        except (VLLMError, RuntimeError, AssertionError, ValueError) as error:
-            raise DeadEngineError(f"{type(error).__name__}: {reason_of(error)}") from error
-        return [[self._read(next(outputs), opened_by(ask.text)) for _ in ask.seeds] for ask in asks]
-
-    def sync(self, model: Any, version: int) -> None:
-        """Give the engine the weights of `model` and check that it has them.
+        Under sharding all processes go through the weights together as long as one of them needs any.
 
         Raises:
-            StaleEngineError: its version or its weights are not the trainer's.
+            DeadEngineError: vLLM failed.
+            StaleEngineError: its version or its weights are not the policy's.
         """
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights(model)})
+        behind = self._version != policy.version
+        if not on_any(behind, policy.model.device, agree=policy.sharded):
+            return
+        stream = Checksummed(whole_weights(policy.model, getattr(torch, self._dtype)))
+        try:
+            if behind:
+                with dying():
+                    self._load(stream, policy.version)
+        finally:
+            stream.drain()
+        if behind:
+            with dying():
+                reports = self._llm.apply_model(partial(report, dtype=self._dtype))
+            self._check(reports, policy.version, stream.checksum)
+
+    def _load(self, stream: Checksummed, version: int) -> None:
+        self._version = None
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": stream})
         self._llm.apply_model(partial(mark, version=version))
         self._llm.reset_prefix_cache()
         self._llm.reset_mm_cache()
         self._llm.llm_engine.reset_encoder_cache()
-        wanted = (version, weights_checksum(model, self._dtype))
-        for found in self._llm.apply_model(partial(report, dtype=self._dtype)):
-            if found != wanted:
-                raise StaleEngineError(
-                    f"the rollout engine has weights of version {found[0]}, the trainer of {version}"
-                    if found[0] != version
-                    else f"the rollout engine's weights differ from the trainer's at version {version}"
-                )
 
-    def _generate(self, asks: Sequence[Ask]) -> list[Any]:
+    def _check(self, reports: Sequence[tuple[int, dict[str, float]]], version: int, checksum: dict[str, float]) -> None:
+        for held, sums in reports:
+            if held != version:
+                raise StaleEngineError(f"the rollout engine has weights of version {held}, the trainer of {version}")
+            if sums != checksum:
+                raise StaleEngineError(f"the rollout engine's weights differ from the trainer's at version {version}")
+        self._version = version
+
+    def _sampled(self, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
+        with dying():
+            outputs = iter(self._generate(requests))
+        return [[self._read(next(outputs), opened_by(request.text)) for _ in request.seeds] for request in requests]
+
+    def _generate(self, requests: Sequence[RolloutRequest]) -> list[Any]:
         sampling = self._sampling
-        requests, params = [], []
-        for ask in asks:
-            for seed in ask.seeds:
-                request = Request(ask.view.key, ask.text, ask.view.clip, ask.data_type, seed)
-                requests.append(prompt(self._backbone, request))
+        prompts, params = [], []
+        for request in requests:
+            for seed in request.seeds:
+                view = request.view
+                prompts.append(
+                    prompt(self._backbone, Request(view.key, request.text, view.clip, request.data_type, seed))
+                )
                 params.append(
                     sampling_params(
                         seed,
@@ -178,13 +204,13 @@ class VllmRollouts:
                         logprobs=0,
                     )
                 )
-        return self._llm.generate(requests, params, use_tqdm=False)
+        return self._llm.generate(prompts, params, use_tqdm=False) if prompts else []
 
-    def _read(self, output: Any, opening: str) -> Answer:
-        [found] = output.outputs
-        ids = list(found.token_ids)
-        logps = [position[token].logprob for position, token in zip(found.logprobs, ids, strict=True)]
-        return answer_of_ids(ids, self._tokenizer, self._ends, logps, opening)
+    def _read(self, output: Any, opening: str) -> Completion:
+        [sampled] = output.outputs
+        ids = list(sampled.token_ids)
+        log_probs = [position[token].logprob for position, token in zip(sampled.logprobs, ids, strict=True)]
+        return completion_of_ids(ids, self._tokenizer, self._ends, log_probs, opening)
 
 
 class DeadEngineError(EngineError):
@@ -195,10 +221,50 @@ class StaleEngineError(EngineError):
     """The engine does not hold the trainer's weights."""
 
 
-def weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and values of a model as vLLM's loader takes them."""
-    for name, value in model.state_dict().items():
-        yield name, value.detach()
+@contextmanager
+def dying() -> Iterator[None]:
+    """Turn what vLLM raises when an engine fails into one error.
+
+    Raises:
+        DeadEngineError: with its reason.
+    """
+    from vllm.exceptions import VLLMError
+
+    try:
+        yield
+    except (VLLMError, RuntimeError, AssertionError, ValueError) as error:
+        raise DeadEngineError(f"{type(error).__name__}: {reason_of(error)}") from error
+
+
+class Checksummed:
+    """Weights on their way into an engine, as an iterator, and the checksum of those that have passed."""
+
+    def __init__(self, weights: Iterator[tuple[str, torch.Tensor]]) -> None:
+        self._weights = weights
+        self.checksum: dict[str, float] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[str, torch.Tensor]:
+        name, value = next(self._weights)
+        if (short := checked_name(name)) is not None:
+            self.checksum[short] = float(value.double().sum())
+        return name, value
+
+    def drain(self) -> None:
+        """Go through what is left: other processes may wait for this one's part of it."""
+        for _ in self:
+            pass
+
+
+def checked_name(name: str) -> str | None:
+    """Name from the layer on of a weight that the checksum holds: norms and embeddings of the language model.
+
+    Both sides name them alike behind `language_model.`, but for a `model.` that vLLM puts there.
+    """
+    _, inside, rest = name.partition(LANGUAGE)
+    return rest.removeprefix("model.") if inside and rest.endswith(("norm.weight", "embed_tokens.weight")) else None
 
 
 def mark(model: Any, version: int) -> None:
@@ -212,14 +278,10 @@ def report(model: Any, dtype: str) -> tuple[int, dict[str, float]]:
 
 
 def weights_checksum(model: Any, dtype: str) -> dict[str, float]:
-    """Sums of the language model's norm and embedding weights, cast to `dtype`, by name from the layer on.
-
-    Both sides name them alike behind `language_model.`, but for a `model.` that vLLM puts there.
-    """
-    kind = getattr(torch, dtype)
-    found = {}
-    for name, value in model.named_parameters():
-        _, inside, rest = name.partition(LANGUAGE)
-        if inside and rest.endswith(("norm.weight", "embed_tokens.weight")):
-            found[rest.removeprefix("model.")] = float(value.detach().to(kind).double().sum())
-    return found
+    """Sums of the weights that `checked_name` names, cast to `dtype`, of a whole model."""
+    named = ((checked_name(name), value) for name, value in model.named_parameters())
+    return {
+        name: float(value.detach().to(getattr(torch, dtype)).double().sum())
+        for name, value in named
+        if name is not None
+    }

@@ -100,7 +100,12 @@ class Grpo(Section):
     gradients. Refused beside `gradient_checkpointing`, which recomputes these parts too."""
     lora: Lora = Lora()
     rollout_engine: Literal["transformers", "vllm"] = "transformers"
-    """Who samples the answers: the policy itself, or vLLM beside it in the same process (weights not sharded)."""
+    """Who samples the answers: the policy itself, or vLLM beside it in the same process, on weights put
+    together where they are sharded."""
+    importance_cap: float | None = Field(2.0, gt=0)
+    """vLLM: a token's gradient is weighted by how much likelier the policy finds it than the engine did, at most by
+    this; null takes the engine's rounding for the policy's. Wants `sampling.top_p` 1: the engine tells probabilities
+    before the nucleus is cut."""
     rollout_gpu_share: float = Field(0.3, gt=0, lt=1)
     """vLLM: share of the GPU's memory for its weights and cache."""
     rollout_max_len: int = Field(1024, ge=128)

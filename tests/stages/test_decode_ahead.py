@@ -20,6 +20,7 @@ from tasks.benchmark import log
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
 from tasks.core.video import open as open_module
+from tasks.grpo import collect
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.data import drawn, schedule
 from tasks.grpo.stop import StoppedError, StopRequest
@@ -36,7 +37,7 @@ from tests.support.infer_project import FakeEngine, make_project
 
 @pytest.fixture
 def scored_by_parity(monkeypatch):
-    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    monkeypatch.setattr(collect, "score_group", parity_score)
 
 
 def entries(result):

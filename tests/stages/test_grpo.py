@@ -15,16 +15,16 @@ from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media
-from tasks.core.train.recompute import use_selective_checkpointing
+from tasks.grpo import collect
 from tasks.grpo import forwards as forwards_module
 from tasks.grpo import trainer as trainer_module
-from tasks.grpo.batch import normaliser_share, rows_with_gradient, take
+from tasks.grpo.batch import importance_weights, normaliser_share, rows_of, rows_with_gradient, take, whole_prompts
 from tasks.grpo.data import schedule
+from tasks.grpo.forwards import Forwards, Levers
 from tasks.grpo.log import ROLLOUT_SCHEMA, RolloutLog
-from tasks.grpo.rollout import Answer, sample, up_to_end
+from tasks.grpo.rollout import Completion, sample, up_to_end
 from tasks.grpo.scoring import advantages, score_group
-from tasks.grpo.train import arguments
-from tasks.grpo.trainer import rewards_of
+from tasks.grpo.train import arguments, rewards_of
 from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.support.training_project import make_project
 
@@ -40,14 +40,14 @@ def stage(tiny_model, make_clip):
 @pytest.fixture
 def scored_by_parity(monkeypatch):
     """Accuracy that a random model can earn."""
-    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    monkeypatch.setattr(collect, "score_group", parity_score)
 
 
 # Scores.
 
 
 def answers(letters, tokens=3):
-    return [Answer([1] * tokens, f"<think>so</think><answer>{letter}</answer>", False) for letter in letters]
+    return [Completion([1] * tokens, f"<think>so</think><answer>{letter}</answer>", False) for letter in letters]
 
 
 def advantages_of(score):
@@ -71,7 +71,7 @@ def test_score_parts_add_up():
     values = settings(length={"omega": 0.2, "min_tokens": 3, "max_tokens": 4}, format_weight=0.5)
     score = score_group(
         RECORDS[0],
-        [*answers("BB"), *answers("B", tokens=5), Answer([1] * 3, "B", False)],
+        [*answers("BB"), *answers("B", tokens=5), Completion([1] * 3, "B", False)],
         answers("AA"),
         rewards_of(values),
     )
@@ -181,6 +181,7 @@ def test_overridden_methods_keep_their_signatures():
     expected = {
         "_generate_and_score_completions": ["self", "inputs"],
         "_compute_loss": ["self", "model", "inputs"],
+        "_prepare_inputs": ["self", "generation_batch"],
         "_get_per_token_logps_and_entropies": [
             *["self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy"],
             *["compute_aux_loss", "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask"],
@@ -197,7 +198,7 @@ def test_overridden_methods_keep_their_signatures():
     for name, parameters in expected.items():
         assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters, name
     ours = inspect.signature(trainer_module.VideoGRPOTrainer._get_per_token_logps_and_entropies)
-    assert list(ours.parameters)[:-1] == expected["_get_per_token_logps_and_entropies"][:8]
+    assert list(ours.parameters)[:-1] == expected["_get_per_token_logps_and_entropies"][:9]
 
 
 def opened(stage, work, **changes):
@@ -222,17 +223,10 @@ def opened(stage, work, **changes):
 def test_logps_of_a_padded_mixed_batch_equal_each_row_alone(stage, tmp_path, encode_once, share_prefix_update):
     levers = {"encode_once": encode_once, "share_prefix_update": share_prefix_update}
     trainer, batch = opened(stage, tmp_path, **levers, prompts_per_step=3)
-    with torch.no_grad(), trainer._rows(batch["view"]):
-        logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
-            trainer.model,
-            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
-            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
-            batch["completion_ids"].size(1),
-            batch_size=5,
-            compute_entropy=True,
-        )
-        for row, key in enumerate(batch["view"]):
-            encoded = trainer._encoded[key]
+    with torch.no_grad():
+        logps, entropies = trainer.forwards.log_probs(trainer.model, rows_of(batch), entropy=True)
+        torch.testing.assert_close(trainer.forwards.scored(trainer.model, rows_of(batch), 5), logps)
+        for row, encoded in enumerate(batch["prompt"]):
             ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
             names = (
                 ("pixel_values", "image_grid_thw") if encoded.kind == 1 else ("pixel_values_videos", "video_grid_thw")
@@ -271,7 +265,7 @@ def test_leaving_out_rows_without_advantage_changes_no_gradient(stage, tmp_path,
     batch["advantages"] = torch.tensor([0.0] * 4 + [1.0, -1.0, 0.5, -0.5] + [0.0] * 4)
 
     def gradient(skip):
-        trainer._settings = settings(skip_zero_advantage=skip)
+        trainer.options = trainer.options._replace(skip_zero_advantage=skip)
         trainer.model.zero_grad()
         trainer._compute_loss(trainer.model, dict(batch)).backward()
         return {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
@@ -303,9 +297,11 @@ def test_speed_changes_no_gradient(stage, tmp_path, off):
     batch = {name: take(value, torch.arange(12).view(3, 4).T.flatten()) for name, value in batch.items()}
 
     def step(**levers):
-        trainer._settings = settings(**levers)
-        if levers["selective_checkpointing"]:
-            use_selective_checkpointing(trainer.model)
+        trainer.options = trainer.options._replace(skip_zero_advantage=levers.pop("skip_zero_advantage"))
+        chosen = Levers(**levers)
+        trainer.forwards = Forwards(
+            trainer.accelerator, trainer.model, None, chosen, keeps_features=False, idle=None, pad=0
+        )
         trainer.model.zero_grad()
         loss = trainer._compute_loss(trainer.model, dict(batch))
         loss.backward()
@@ -375,6 +371,32 @@ def test_rows_are_filled_up_to_what_other_processes_have():
     assert rows_with_gradient(valid, values, True, 3).tolist() == [0, 1, 2]
     assert rows_with_gradient(valid, values, True, 1).tolist() == [2]
     assert rows_with_gradient(valid, values, False, 9).tolist() == [0, 1, 2, 3]
+
+
+def test_micro_batches_of_a_step_hold_whole_prompts():
+    """However TRL dealt the rows out; every row once, what belongs to the step in all."""
+    rows = [
+        {"slot": torch.tensor(slots), "view": list(map(str, slots)), "n": torch.tensor(9)}
+        for slots in ([2, 0, 1], [0, 1, 2])
+    ]
+    first, second = whole_prompts(rows)
+    assert (first["view"], second["view"]) == (["2", "2", "0"], ["0", "1", "1"])
+    assert first["slot"].tolist() == [2, 2, 0] and int(first["n"]) == 9
+
+
+@pytest.mark.parametrize(
+    ("rollout", "policy", "weight"),
+    [
+        pytest.param(-1.0, -1.0, 1.0, id="the engine agrees"),
+        pytest.param(-1.0, -1.5, math.exp(-0.5), id="less likely than the engine thought"),
+        pytest.param(-5.0, -1.0, 2.0, id="truncated"),
+        pytest.param(math.nan, -1.0, 1.0, id="the engine said nothing"),
+    ],
+)
+def test_importance_weights(rollout, policy, weight):
+    log_probs = torch.tensor([[policy]], requires_grad=True)
+    found = importance_weights(torch.tensor([[rollout]]), log_probs, 2.0)
+    assert found.item() == pytest.approx(weight) and not found.requires_grad
 
 
 def test_normaliser_share():

@@ -9,9 +9,9 @@ from tasks.core.train.answer_cache import AnswerCache
 from tasks.core.train.features import encode_media
 from tasks.core.train.rows import text_only
 from tasks.core.train.shared_prefix import use_shared_prefix
+from tasks.grpo import collect
 from tasks.grpo import decode as decode_module
 from tasks.grpo import rollout as rollout_module
-from tasks.grpo import trainer as trainer_module
 from tasks.grpo.decode import decode
 from tasks.grpo.engines import TransformersRollouts
 from tasks.grpo.rollout import sample
@@ -176,7 +176,7 @@ def test_grouped_heads_and_half_precision():
     ids=["plain", "adapter", "gradient checkpointing, prompts replaced", "selective, log-probabilities compared"],
 )
 def test_a_run_is_the_same(tiny_model, make_clip, tmp_path, monkeypatch, changes):
-    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    monkeypatch.setattr(collect, "score_group", parity_score)
     used, inner = [], decode
 
     def counted(*args):

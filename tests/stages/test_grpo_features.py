@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tasks.core.models.load import load_model, load_processor, save_model
-from tasks.grpo import trainer as trainer_module
+from tasks.grpo import collect
 from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
 from tests.support.vision_passes import count_patches
 
@@ -14,7 +14,7 @@ FROZEN = {"train_vision": False, "beta": 0.04}
 
 @pytest.fixture(autouse=True)
 def scored_by_parity(monkeypatch):
-    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    monkeypatch.setattr(collect, "score_group", parity_score)
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,14 @@ import torch
 from tasks.core.engine.sampler import RowSampler
 from tasks.core.io.errors import StageError
 from tasks.core.train.features import encode_media
-from tasks.grpo import trainer as trainer_module
+from tasks.grpo import collect
 from tasks.grpo.checks import check_trackers
 from tasks.grpo.data import substitute
-from tasks.grpo.groups import Answered, Outcome, Place, assemble, places
+from tasks.grpo.groups import Group, Part, PartResult, assemble, own_parts
 from tasks.grpo.log import letter_shares, step_metrics
-from tasks.grpo.rollout import Answer, sample
+from tasks.grpo.rollout import Completion, sample
 from tasks.grpo.scoring import Comparison, advantages, score_group
-from tasks.grpo.train import arguments
-from tasks.grpo.trainer import rewards_of
+from tasks.grpo.train import arguments, rewards_of
 from tests.stages.test_grpo import generation, opened, shown, some_views
 from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
 
@@ -79,7 +78,7 @@ def stage(tiny_model, make_clip):
 
 @pytest.fixture
 def scored_by_parity(monkeypatch):
-    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    monkeypatch.setattr(collect, "score_group", parity_score)
 
 
 def seen(result):
@@ -113,7 +112,7 @@ def lost(*drops):
 
 def test_binary_rewards_do_not_hide_the_logprob_term():
     """Where the published bonus changes no advantage (test_grpo.py), answers of one group get different terms."""
-    group = [Answer([1] * 3, f"<think>so</think><answer>{letter}</answer>", False) for letter in "BBBAAAAA"]
+    group = [Completion([1] * 3, f"<think>so</think><answer>{letter}</answer>", False) for letter in "BBBAAAAA"]
     values = settings(objective={**LOGPROB, "centred": False})
     plain = score_group(RECORDS[0], group, [], rewards_of(settings()))
     score = score_group(RECORDS[0], group, [], rewards_of(values), lost(math.log(2), 0.0, 9.0, 9.0, 0, 0, 0, 0))
@@ -123,7 +122,7 @@ def test_binary_rewards_do_not_hide_the_logprob_term():
 
 
 def test_an_all_correct_group_teaches_by_logprob_alone():
-    group = [Answer([1], "<think>so</think><answer>B</answer>", False)] * 4
+    group = [Completion([1], "<think>so</think><answer>B</answer>", False)] * 4
     values = settings(objective=LOGPROB)
     assert not score_group(RECORDS[0], group, [], rewards_of(values), lost(0.0, 0.0, 0.0, 0.0)).has_signal
     score = score_group(RECORDS[0], group, [], rewards_of(values), lost(1.0, 0.0, 0.0, 0.0))
@@ -217,7 +216,7 @@ def test_a_missing_tracker_is_named(tmp_path):
 def test_places(rows, first, expected):
     found = [
         (p.slot, p.prompt, p.ordered.start, p.ordered.stop, p.perturbed.start, p.perturbed.stop)
-        for p in places(rows, first, 4, 2)
+        for p in own_parts(rows, first, 4, 2)
     ]
     assert found == expected
 
@@ -225,15 +224,15 @@ def test_places(rows, first, expected):
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_shuffled_answers_are_shared_out_whole(ranks):
     rows = 4 // ranks
-    found = [copy for rank in range(ranks) for p in places([0] * rows, rank * rows, 4, 2) for copy in p.perturbed]
+    found = [copy for rank in range(ranks) for p in own_parts([0] * rows, rank * rows, 4, 2) for copy in p.perturbed]
     assert found == [0, 1]
 
 
 def test_parts_of_a_group_are_joined_in_order_and_one_loss_loses_it(stage):
     def part(start, lost=False, slot=0):
-        place = Place(slot, 0, range(start, start + 2), range(0))
-        answers = [Answer([start], "", False), Answer([start + 1], "", False)]
-        return Outcome(place, lost, [0], [], answers, [], None)
+        place = Part(slot, 0, range(start, start + 2), range(0))
+        answers = [Completion([start], "", False), Completion([start + 1], "", False)]
+        return PartResult(place, lost, [0], [], answers, [], None)
 
     def score(slot, prompt, answers, perturbed, comparison):
         return [answer.ids for answer in answers]
@@ -256,7 +255,7 @@ def test_refill_replaces_prompts_that_teach_nothing(tiny_model, make_clip, tmp_p
         found = parity_score(item, answers, *rest)
         return found._replace(total=[0.0] * len(answers)) if item.problem_id in (0, 1, 2) else found
 
-    monkeypatch.setattr(trainer_module, "score_group", score)
+    monkeypatch.setattr(collect, "score_group", score)
     plain = Stage(tiny_model, make_clip).train(tmp_path / "plain", settings(steps=2))
     filled = Stage(tiny_model, make_clip).train(tmp_path / "filled", settings(steps=2, refill=3))
 
@@ -297,10 +296,10 @@ def test_an_answer_depends_on_its_seed_alone(stage):
 
 def test_metrics_by_problem_type_and_letters(stage):
     def group(slot, letters, kind="multiple choice"):
-        answers = [Answer([1, 2], f"<think>so</think><answer>{letter}</answer>", False) for letter in letters]
+        answers = [Completion([1, 2], f"<think>so</think><answer>{letter}</answer>", False) for letter in letters]
         item = dataclasses.replace(RECORDS[0], problem_type=kind)
         score = score_group(item, answers, [], rewards_of(settings()))
-        return Answered(slot, 0, stage.prompts[0]._replace(record=item), [0], [], answers, [], None, score)
+        return Group(slot, 0, stage.prompts[0]._replace(record=item), [0], [], answers, [], None, score)
 
     found = step_metrics([group(0, "BBAC"), group(1, ["?", "B", "B", "B"]), group(2, "1122", "numerical"), None], 1)
     assert found["skipped"] == 0.25 and found["refilled"] == 0.25

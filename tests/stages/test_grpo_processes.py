@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tasks.grpo import trainer as trainer_module
+from tasks.grpo import collect
 from tests.support.graph import ROOT
 from tests.support.grpo_process import LAYOUTS, run
 from tests.support.grpo_stage import parity_score
@@ -39,7 +39,7 @@ def two_processes(tiny_model, tmp_path_factory):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_two_processes_equal_one(tiny_model, tmp_path, monkeypatch, two_processes, layout):
-    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    monkeypatch.setattr(collect, "score_group", parity_score)
     one, two = run(tiny_model, tmp_path, layout, 1), two_processes[layout]
     assert any(loss for loss, *_ in one["losses"]), "something is learned"
     torch.testing.assert_close(torch.tensor(two["losses"]), torch.tensor(one["losses"]), **TOLERANCE)

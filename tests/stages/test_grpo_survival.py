@@ -4,17 +4,21 @@ import json
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
 
+from tasks.core.backbones import backbone_of
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model
 from tasks.core.train.checkpoints import newest_checkpoint
 from tasks.core.train.runs import publish
+from tasks.core.train.sharding import refuse_data_parallel
 from tasks.core.video import VideoError
+from tasks.grpo import collect
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.checks import check_sharding
 from tasks.grpo.data import black_picture
@@ -23,8 +27,6 @@ from tests.stages.test_grpo import weights
 from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, record, settings
 from tests.support.training_project import make_project
 
-FIT = {"encode_once": False, "micro_batch": 1, "prompts_per_step": 1}
-"""Settings that sharded weights allow."""
 LORA = [(0.0, 1.22823), (0.0034015, 1.31706), (0.0138648, 1.86846)]
 """Loss and gradient norm of three steps with an adapter."""
 
@@ -36,7 +38,7 @@ def stage(tiny_model, make_clip):
 
 @pytest.fixture
 def scored_by_parity(monkeypatch):
-    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    monkeypatch.setattr(collect, "score_group", parity_score)
 
 
 def entries(result):
@@ -60,7 +62,7 @@ def terminate_once(monkeypatch, owner, name, at):
 
 
 MOMENTS = [
-    pytest.param("_attempt", 2, 2, id="while clips are read and answers sampled"),
+    pytest.param("_complete", 2, 2, id="while clips are read and answers sampled"),
     pytest.param("_compute_loss", 3, 2, id="in the forward"),
     pytest.param("_report_tokens", 4, 2, id="before the backward of the second micro-batch"),
     pytest.param("_save_checkpoint", 1, 3, id="while a checkpoint is written"),
@@ -88,7 +90,7 @@ def whole_run(tiny_model, make_clip, tmp_path_factory):
     """Settings of a run, and the weights it ends with when nothing stops it."""
     values = settings(micro_batch=4, save_steps=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer_module, "score_group", parity_score)
+        patch.setattr(collect, "score_group", parity_score)
         stage = Stage(tiny_model, make_clip)
         stage.train(tmp_path_factory.mktemp("whole"), values)
     return values, weights(stage)
@@ -177,12 +179,12 @@ def test_a_clip_that_vanishes_mid_run_costs_its_prompt(stage, tmp_path, monkeypa
 
 @pytest.mark.parametrize("text", ["", "</answer><answer>", "<think>" * 9, "\x00￿", "NaN"], ids=repr)
 def test_a_step_of_malformed_answers_teaches_nothing_and_says_so(stage, tmp_path, monkeypatch, text):
-    made = trainer_module.score_group
+    made = collect.score_group
 
     def score(item, answers, *rest):
         return made(item, [answer._replace(text=text) for answer in answers], *rest)
 
-    monkeypatch.setattr(trainer_module, "score_group", score)
+    monkeypatch.setattr(collect, "score_group", score)
     before = weights(stage)
     [entry] = entries(stage.train(tmp_path, settings(steps=1, weight_decay=0.0)))
     assert (entry["unparsed"], entry["format"], entry["no_signal"], entry["loss"]) == (1.0, 0.0, 1.0, 0.0)
@@ -227,22 +229,30 @@ def test_checkpointing_changes_memory_and_not_the_gradient(
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "family", "plugin", "says"),
     [
-        ({}, "grpo.encode_once"),
-        ({"encode_once": False, "prompts_per_step": 1}, "grpo.micro_batch"),
-        ({"encode_once": False, "micro_batch": 1}, "grpo.prompts_per_step"),
-        ({**FIT, "rollout_engine": "vllm"}, "grpo.rollout_engine"),
-        ({**FIT, "lora": {"rank": 4}}, "grpo.lora"),
-        ({**FIT, "refill": 1}, "grpo.refill"),
-        ({**FIT, "objective": LOGPROB}, "grpo.objective"),
+        ({"lora": {"rank": 4}}, "qwen2_5_vl", "fsdp_plugin", "grpo.lora: merging"),
+        ({}, "llava_onevision", "fsdp_plugin", "llava_onevision: its encoder"),
+        ({}, "qwen2_5_vl", "deepspeed_plugin", "FSDP2 .* not by DeepSpeed"),
     ],
+    ids=["an adapter", "an encoder of several passes", "DeepSpeed"],
 )
-def test_what_sharded_weights_cannot_do_is_refused(changes, says):
-    check_sharding(settings(**changes), sharded=False)
+def test_what_sharded_weights_cannot_do_is_refused(changes, family, plugin, says):
+    def accelerator(**plugins):
+        return SimpleNamespace(state=SimpleNamespace(**plugins))
+
+    check_sharding(settings(**changes), accelerator(), backbone_of(family))
     with pytest.raises(StageError, match=says):
-        check_sharding(settings(**changes), sharded=True)
-    check_sharding(settings(**FIT), sharded=True)
+        check_sharding(settings(**changes), accelerator(**{plugin: True}), backbone_of(family))
+    every = {"encode_once": True, "refill": 1, "objective": LOGPROB, "rollout_engine": "vllm", "micro_batch": 4}
+    check_sharding(settings(**every), accelerator(fsdp_plugin=True), backbone_of("qwen2_5_vl"))
+
+
+def test_one_process_with_several_gpus_is_refused():
+    """transformers would train by nn.DataParallel."""
+    refuse_data_parallel(SimpleNamespace(n_gpu=1), "grpo")
+    with pytest.raises(StageError, match="grpo: one process sees 4 GPUs.*torchrun:4"):
+        refuse_data_parallel(SimpleNamespace(n_gpu=4), "grpo")
 
 
 def test_a_lost_row_under_sharding_has_one_picture(stage):

@@ -1,6 +1,7 @@
 """Rollouts by vLLM on the trainer's weights, against the policy itself. One engine start (about 20 s) for all tests."""
 
-from types import SimpleNamespace
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from tasks.core.engine.types import EngineError, Request
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
-from tasks.grpo import trainer as trainer_module
-from tasks.grpo.engines import Ask, TransformersRollouts
-from tasks.grpo.train import rollouts
+from tasks.core.train.features import encode_media
+from tasks.grpo import collect
+from tasks.grpo.engines import Policy, RolloutRequest, TransformersRollouts
+from tasks.grpo.train import arguments, rollouts
 from tasks.params import Lora, Sampling
 from tests.stages.test_grpo_modes import logp_alone
 from tests.support.grpo_stage import Stage, parity_score, settings
@@ -53,15 +55,15 @@ def engine(tiny_model, processor):
 
 
 @pytest.fixture
-def policy(tiny_model):
-    """A stand-in for the trainer: a model with other weights than the folder's, at step 3."""
+def policy(tiny_model, engine):
+    """A model with other weights than the folder's, at step 3; the engine holds others before each test."""
+    engine._version = None
     model = load_model(tiny_model, "float32", "cpu")
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
             weight += 0.02 * weight.std().nan_to_num(0.0) * torch.randn_like(weight) + 1e-4
-    accelerator = SimpleNamespace(unwrap_model=lambda model: model, device=torch.device("cpu"))
-    return SimpleNamespace(model=model, accelerator=accelerator, state=SimpleNamespace(global_step=3))
+    return Policy(model, 3, sharded=False, autocast=nullcontext)
 
 
 @pytest.fixture
@@ -73,32 +75,32 @@ def asks(tiny_model, make_clip):
         opened = stage.views(row)
         views = [opened.ordered, *opened.perturbed]
         found += [
-            Ask(prompt.text, prompt.record.data_type, view, [10 * row + side, 7]) for side, view in enumerate(views)
+            RolloutRequest(prompt.text, prompt.record.data_type, view, [10 * row + side, 7])
+            for side, view in enumerate(views)
         ]
     return found
 
 
 def test_answers_follow_the_trainers_weights_and_carry_its_log_probabilities(engine, policy, asks, tiny_model):
-    first = engine.answer(policy, asks)
+    first = engine.complete(policy, encode_media, asks)
     for ask, group in zip(asks, first, strict=True):
         for answer in group:
-            assert len(answer.logps) == len(answer.ids)
+            assert len(answer.log_probs) == len(answer.ids)
             if ask.data_type == "video":
                 alone = logp_alone(policy.model, ask.view.encoded, torch.tensor(answer.ids))
-                assert sum(answer.logps) == pytest.approx(alone, abs=TOLERANCE * len(answer.ids))
-    assert engine.answer(policy, asks) == first, "the same seeds, the same answers"
-    policy.model, policy.state.global_step = load_model(tiny_model, "float32", "cpu"), 4
-    assert engine.answer(policy, asks) != first, "neither weights nor cached prefixes are the old ones"
+                assert sum(answer.log_probs) == pytest.approx(alone, abs=TOLERANCE * len(answer.ids))
+    assert engine.complete(policy, encode_media, asks) == first, "the same seeds, the same answers"
+    other = policy._replace(model=load_model(tiny_model, "float32", "cpu"), version=4)
+    assert engine.complete(other, encode_media, asks) != first, "neither weights nor cached prefixes are the old ones"
 
 
 def test_greedy_answers_equal_the_policys_own(engine, processor, policy, asks, monkeypatch):
     greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=6)
     monkeypatch.setattr(engine, "_sampling", greedy)
-    found = [[answer.ids for answer in group] for group in engine.answer(policy, asks)]
+    found = [[answer.ids for answer in group] for group in engine.complete(policy, encode_media, asks)]
     own = TransformersRollouts(greedy, processor, engine._ends, True)
     encoded = [ask.view.encoded for ask in asks]
     with torch.no_grad():
-        from tasks.core.train.features import encode_media
         from tasks.grpo.rollout import sample
 
         features = encode_media(policy.model, encoded)
@@ -109,7 +111,7 @@ def test_greedy_answers_equal_the_policys_own(engine, processor, policy, asks, m
 def test_rollouts_and_the_engine_give_the_same_tokens(engine, policy, asks, tiny_model, monkeypatch):
     """The same engine, seeds, prompts and weights, asked by RL and by annotate."""
     monkeypatch.setattr(engine, "_sampling", Sampling(temperature=0.9, top_p=0.95, max_tokens=12))
-    tuples = [[tuple(answer.ids) for answer in group] for group in engine.answer(policy, asks)]
+    tuples = [[tuple(answer.ids) for answer in group] for group in engine.complete(policy, encode_media, asks)]
     monkeypatch.setattr(vllm_engine, "start", lambda *_, **__: engine._llm)
     other = vllm_engine.VllmEngine(
         tiny_model,
@@ -128,25 +130,29 @@ def test_rollouts_and_the_engine_give_the_same_tokens(engine, policy, asks, tiny
 
 def test_visual_tokens_are_never_sampled(engine, processor, policy, asks, monkeypatch):
     monkeypatch.setattr(engine, "_sampling", Sampling(temperature=2.0, top_p=1.0, max_tokens=60))
-    drawn = {token for group in engine.answer(policy, asks) for answer in group for token in answer.ids}
+    drawn = {token for group in engine.complete(policy, encode_media, asks) for answer in group for token in answer.ids}
     assert drawn.isdisjoint(visual_token_ids(processor)) and len(drawn) > 50
 
 
 @pytest.mark.parametrize("fault", ["weights", "version"])
 def test_an_engine_with_other_weights_is_an_error(engine, policy, asks, monkeypatch, fault):
     if fault == "weights":
-        monkeypatch.setattr(vllm_rollouts, "weights", lambda model: iter([]))
+        monkeypatch.setattr(
+            engine,
+            "_load",
+            lambda stream, version: engine._llm.apply_model(partial(vllm_rollouts.mark, version=version)),
+        )
         policy.model.model.language_model.norm.weight.data += 0.01
     else:
         monkeypatch.setattr(vllm_rollouts, "mark", lambda model, version: None)
-        policy.state.global_step = 99
+    policy = policy._replace(version=99)
     with pytest.raises(vllm_rollouts.StaleEngineError, match="differ from the trainer's|of version"):
-        engine.answer(policy, asks)
+        engine.complete(policy, encode_media, asks)
 
 
 @pytest.mark.parametrize("deaths", [1, 2])
 def test_an_engine_that_dies_is_started_again_once(engine, policy, asks, monkeypatch, capsys, deaths):
-    expected = engine.answer(policy, asks)
+    expected = engine.complete(policy, encode_media, asks)
     original, calls = engine._generate, []
 
     def generate(some):
@@ -158,14 +164,14 @@ def test_an_engine_that_dies_is_started_again_once(engine, policy, asks, monkeyp
     monkeypatch.setattr(engine, "_generate", generate)
     if deaths == 2:
         with pytest.raises(EngineError, match="died again after a restart.*worker lost"):
-            engine.answer(policy, asks)
+            engine.complete(policy, encode_media, asks)
     else:
-        assert engine.answer(policy, asks) == expected
+        assert engine.complete(policy, encode_media, asks) == expected
         assert "started again: RuntimeError: worker lost" in capsys.readouterr().err
 
 
 def test_literal_losses_drift_and_resume(engine, tiny_model, make_clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    monkeypatch.setattr(collect, "score_group", parity_score)
     values = settings(rollout_engine="vllm", rollout_max_len=512, steps=3, save_steps=1)
     straight = Stage(tiny_model, make_clip)
     whole = straight.train(tmp_path / "whole", values)
@@ -180,6 +186,20 @@ def test_literal_losses_drift_and_resume(engine, tiny_model, make_clip, tmp_path
     assert resumed.asked < straight.asked
     for name, value in resumed.model.state_dict().items():
         torch.testing.assert_close(value, straight.model.state_dict()[name], rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_an_engine_of_the_policys_version_keeps_its_weights(engine, policy, asks, monkeypatch):
+    """As in a step's second round, which replaces prompts without signal."""
+    expected = engine.complete(policy, encode_media, asks)
+    monkeypatch.setattr(engine, "_load", lambda *_: pytest.fail("loaded again"))
+    assert engine.complete(policy, encode_media, asks) == expected
+
+
+def test_a_nucleus_is_refused_beside_importance_weights(tmp_path):
+    values = settings(rollout_engine="vllm", sampling={"temperature": 1.0, "top_p": 0.9, "max_tokens": 6})
+    with pytest.raises(StageError, match="grpo.sampling.top_p: 0.9"):
+        arguments(values, 0, tmp_path)
+    assert arguments(values.model_copy(update={"importance_cap": None}), 0, tmp_path).top_p == 0.9
 
 
 def test_an_adapter_is_refused():

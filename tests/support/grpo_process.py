@@ -7,16 +7,18 @@ then `answers-<rank>.json` (sampled with whole and with sharded weights).
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 from tasks.core.train.features import encode_media
+from tasks.core.train.sharding import gather_for_encoding
 from tasks.core.video.clip import Clip
-from tasks.grpo import trainer as trainer_module
-from tasks.grpo.engines import Ask, TransformersRollouts
+from tasks.grpo import collect
+from tasks.grpo.data import black_picture
+from tasks.grpo.engines import Policy, RolloutRequest, TransformersRollouts
 from tests.support.grpo_stage import LOGPROB, Stage, parity_score, settings
 
 LAYOUTS = {
@@ -72,9 +74,6 @@ def sharded_answers(model, rank, shard):
 
     Answers end at many tokens, so that processes want different numbers of forwards.
     """
-    from contextlib import nullcontext
-
-    from accelerate import Accelerator
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -86,25 +85,25 @@ def sharded_answers(model, rank, shard):
             fully_shard(block, mesh=mesh)
         fully_shard(stage.model, mesh=mesh)
     view = stage.views(rank).ordered
-    trainer = SimpleNamespace(
-        model_wrapped=stage.model,
-        accelerator=Accelerator(cpu=True),
-        args=SimpleNamespace(ds3_gather_for_generation=True, gradient_checkpointing_kwargs=None),
-        generation_kwargs={},
-        _dist=SimpleNamespace(summon_full_params=lambda *_, **__: nullcontext()),
-        vision_features=encode_media,
-        is_fsdp_enabled=shard,
-        is_deepspeed_enabled=False,
-    )
+    policy = Policy(stage.model, 0, sharded=shard, autocast=nullcontext)
+
+    @torch.no_grad()
+    def encode(model, prompts):
+        if not shard:
+            return encode_media(model, prompts)
+        gather_for_encoding(model)
+        return encode_media(model, prompts, idle=black_picture(stage.processor))
+
     ends = list(range(0, 360, 3)) if rank else [stage.processor.tokenizer.eos_token_id]
     engine = TransformersRollouts(settings().sampling, stage.processor, ends, True)
-    asks = [Ask("", "video", view, list(range(10 * rank, 10 * rank + 4)))]
-    return [answer.ids for step in range(2) for answer in engine.answer(trainer, asks)[0]]
+    requests = [RolloutRequest("", "video", view, list(range(10 * rank, 10 * rank + 4)))]
+    with torch.no_grad():
+        return [done.ids for step in range(2) for done in engine.complete(policy, encode, requests)[0]]
 
 
 def main():
     """All layouts on two processes, then sharded weights against whole ones."""
-    trainer_module.score_group = parity_score
+    collect.score_group = parity_score
     torch.set_num_threads(1)
     model, work = sys.argv[1], Path(sys.argv[2])
     for layout in LAYOUTS:

@@ -30,9 +30,9 @@ from tasks.core.video import Clip, open_clip
 from tasks.core.world.model import build_processor
 from tasks.core.world.render import write_clip
 from tasks.grpo.data import Prompt, View, open_views, render
-from tasks.grpo.engines import Ask
+from tasks.grpo.engines import RolloutRequest
 from tasks.grpo.log import RolloutLog
-from tasks.grpo.train import arguments, rollouts
+from tasks.grpo.train import arguments, options_of, rollouts
 from tasks.grpo.trainer import VideoGRPOTrainer
 from tasks.params import Grpo
 
@@ -128,10 +128,11 @@ def _rest(trainer: Any, job: Job, processor: Any, folder: Path) -> dict[str, flo
         open_clip(str(folder / "noise.mp4"), "video", fps=FPS, **sizes)
     encoded = _encoded(processor, clip)
     view = View("0", False, list(range(job.frames)), encoded, clip)
-    asks = [Ask("", "video", view, list(range(copies))) for copies in (job.group, job.shuffled) if copies]
+    copies = [count for count in (job.group, job.shuffled) if count]
+    requests = [RolloutRequest("", "video", view, list(range(count))) for count in copies]
     trainer._rollouts._config.min_new_tokens = job.answer
     with clock.part("rollout"):
-        trainer._rollouts.answer(trainer, asks)
+        trainer._complete(requests)
     optimizer = torch.optim.AdamW(trainer.model.parameters(), lr=1e-6)
     optimizer.step()
     with clock.part("optimizer"):
@@ -189,16 +190,19 @@ def _ours(job: Job, model: Any, processor: Any, folder: Path) -> tuple[Any, dict
         prompts=[asked],
         order=[0],
         clips=ClipStore(lambda *_: noise(job), 1.0),
-        settings=settings,
+        options=options_of(settings),
         args=arguments(settings, 0, folder),
         log=RolloutLog(folder / "rollouts"),
         on_skip=_no_skip,
         rollouts=partial(rollouts, folder=str(folder), settings=settings, rows=job.group),
     )
     encoded = _encoded(processor, noise(job))
-    trainer._encoded = {"0": encoded}
     batch = _answers(job, encoded.ids)
-    batch |= {"view": ["0"] * job.group, "problem_type": [record().problem_type] * job.group}
+    batch |= {
+        "view": ["0"] * job.group,
+        "prompt": [encoded] * job.group,
+        "problem_type": [record().problem_type] * job.group,
+    }
     batch |= {"valid": torch.ones(job.group, dtype=torch.bool, device=job.device)}
     return trainer, batch, len(encoded.ids)
 

@@ -109,6 +109,8 @@ class Backbone:
     """Kind -> rows of its features that belong to no patch and come last."""
     places_by_kind: ClassVar[bool] = False
     """Whether the model's forward takes the kind of every token (`mm_token_type_ids`)."""
+    one_pass: ClassVar[bool] = True
+    """Whether images and videos of any size go through the encoder together, as sharded weights need it."""
     windowed_encoder: ClassVar[bool] = False
     """Whether the encoder reads all media as one row and gives attention the bounds of its windows."""
     serves_video: ClassVar[str | None] = None
@@ -212,6 +214,16 @@ class Backbone:
     def features(self, model: Any, prompts: Sequence[EncodedPrompt]) -> list[torch.Tensor]:
         """Features (n_i, ...) of prompts of one kind, a row for each token, from as few passes as shapes allow."""
         raise NotImplementedError
+
+    def joint_features(self, model: Any, prompts: Sequence[EncodedPrompt]) -> list[torch.Tensor]:
+        """`features` of images and videos together, from one pass of the encoder whatever there is of each.
+
+        Raises:
+            NotImplementedError: `one_pass` is false.
+        """
+        if not self.one_pass:
+            raise NotImplementedError(f"{self.model_types[0]}: the encoder takes a pass for each kind and length")
+        return self.features(model, prompts)
 
     def encoder_outputs(
         self, prompts: Sequence[EncodedPrompt], features: Sequence[torch.Tensor | None]

@@ -22,6 +22,7 @@ class LlavaOneVision(FrameBackbone):
 
     model_types = ("llava_onevision",)
     processors = ("LlavaOnevisionProcessor",)
+    one_pass = False
     placeholders: ClassVar[Mapping[str, str]] = {"image": "<image>", "video": "<video>"}
     written: ClassVar[Mapping[str, str]] = {"image": "<image>\n", "video": "<video>\n"}
     visual_tokens = ("<image>", "<video>")

@@ -176,6 +176,19 @@ class MRopeBackbone(Backbone):
         encode = model.get_image_features if prompts[0].kind == IMAGE else model.get_video_features
         return self.feature_rows(encode(values.to(model.device), grid.to(model.device)))
 
+    def joint_features(self, model: Any, prompts: Sequence[EncodedPrompt]) -> list[torch.Tensor]:
+        """See `Backbone.joint_features`: the encoder reads a grid for each medium, and asks not what it is."""
+        import torch
+
+        by_kind = sorted(range(len(prompts)), key=lambda row: prompts[row].kind)
+        ordered = [prompts[row] for row in by_kind]
+        if ordered[0].kind == ordered[-1].kind:
+            return self.features(model, prompts)
+        values = torch.cat(list(self.pixels(ordered).values())).to(model.device)
+        grids = [grid for name, grid in self.placing(ordered).items() if name in GRIDS.values()]
+        rows = self.feature_rows(model.get_video_features(values, torch.cat(grids).to(model.device)))
+        return [rows[by_kind.index(row)] for row in range(len(prompts))]
+
     def feature_rows(self, output: Any) -> list[torch.Tensor]:
         """The encoder's output as rows of features, medium after medium."""
         return list(output.pooler_output)

@@ -78,7 +78,11 @@ class FeatureStore:
 
 
 def encode_media(
-    model: Any, prompts: Sequence[EncodedPrompt], store: FeatureStore | None = None, weights: str = ""
+    model: Any,
+    prompts: Sequence[EncodedPrompt],
+    store: FeatureStore | None = None,
+    weights: str = "",
+    idle: EncodedPrompt | None = None,
 ) -> list[torch.Tensor | None]:
     """Vision features (tokens, hidden) of each prompt, None for text.
 
@@ -90,6 +94,8 @@ def encode_media(
         prompts: encoded prompts; those without a source are compared with none.
         store: features made without gradient, read and filled; None keeps nothing.
         weights: name of the weights that the model has at present, for the store.
+        idle: for sharded weights, whose passes all processes must make together: exactly one pass is made, over images
+            and videos together, and over this stand-in where nothing is missing.
     """
     keys = [_content(prompt, weights) or row for row, prompt in enumerate(prompts)]
     first: dict[Content | int, EncodedPrompt] = {}
@@ -101,9 +107,9 @@ def encode_media(
         kept = {key: store.get(key) for key in first if isinstance(key, Content)}
         found = {key: value.to(model.device) for key, value in kept.items() if value is not None}
     missing = {key: _sorted_patches(prompt) for key, prompt in first.items() if key not in found}
-    alone = store is not None and store.lasting
+    alone = store is not None and store.lasting and idle is None
     for part in [{key: prompt} for key, prompt in missing.items()] if alone else [missing]:
-        made = _encode(model, part)
+        made = _encode(model, part) if idle is None else _encode_together(model, part, idle)
         found |= made
         if store is not None:
             for key, features in made.items():
@@ -137,6 +143,12 @@ def _encode(model: Any, media: Mapping[Any, EncodedPrompt]) -> dict[Any, torch.T
         if rows := {key: prompt for key, prompt in media.items() if prompt.kind == kind}:
             encoded |= zip(rows, backbone.features(model, list(rows.values())), strict=True)
     return encoded
+
+
+def _encode_together(model: Any, media: Mapping[Any, EncodedPrompt], idle: EncodedPrompt) -> dict[Any, torch.Tensor]:
+    """One pass over everything, or over a stand-in whose features nobody reads."""
+    features = of_model(model).joint_features(model, list(media.values()) or [idle])
+    return dict(zip(media, features, strict=False))
 
 
 def _content(prompt: EncodedPrompt, weights: str) -> Content | None:

@@ -16,10 +16,13 @@ class ResumesWeights:
     """
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load the weights of a checkpoint folder; a sharded one has its own format and is left to the trainer."""
+        """Load the weights of a checkpoint folder; those that have a format of their own are left to the trainer.
+
+        They are sharded weights, and an adapter's, whose names transformers reads back.
+        """
         trainer: Any = self
-        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        target = trainer.accelerator.unwrap_model(model if model is not None else trainer.model)
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled or hasattr(target, "peft_config"):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
-        target = trainer.accelerator.unwrap_model(model if model is not None else trainer.model)
         target.load_state_dict(load_model(resume_from_checkpoint, "float32", "cpu").state_dict())

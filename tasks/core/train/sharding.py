@@ -1,0 +1,124 @@
+"""Weights that lie in parts on several processes (FSDP2): what a trainer must know of them.
+
+The rule under sharding, held by construction: every process makes the same forwards, and in each of them the same calls
+of the vision encoder. Each layer's weights are gathered as it runs, by all processes together, so a process that ran a
+layer more or less than the others would wait for them for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from tasks.core.io.errors import StageError
+
+
+def is_sharded(accelerator: Any) -> bool:
+    """Whether no process holds whole weights."""
+    state = accelerator.state
+    return getattr(state, "fsdp_plugin", None) is not None or getattr(state, "deepspeed_plugin", None) is not None
+
+
+def refuse_data_parallel(args: Any, stage: str) -> None:
+    """Refuse one process that sees several GPUs: transformers would enter `nn.DataParallel` without a word.
+
+    Raises:
+        StageError: says how to start.
+    """
+    if args.n_gpu > 1:
+        raise StageError(
+            f"{stage}: one process sees {args.n_gpu} GPUs; start one process for each "
+            f"(VIDEO_R1_LAUNCH=torchrun:{args.n_gpu}, or a file of profiles/accelerate), or let it see one"
+        )
+
+
+class ShardedNumbers:
+    """Mixin before a transformers `Trainer`: under FSDP2, numbers that do not depend on how weights are spread.
+
+    - Outputs stay as the model made them. accelerate has FSDP cast every output to the weights' type, log-probabilities
+      too, whose differences are fractions of a nat.
+    - Gradients are reduced in float32.
+    - They are reduced after every micro-batch. Kept for the last one, each process would hold them whole.
+    """
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """The trainer's; then the policy of mixed precision and of reduction."""
+        super().create_accelerator_and_postprocess()  # type: ignore[misc]
+        trainer: Any = self
+        plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+        if plugin is None:
+            return
+        if plugin.fsdp_version != 2:
+            raise StageError(
+                "sharded weights: FSDP version 2 is wanted (fsdp_version: 2 in accelerate's configuration)"
+            )
+        if plugin.mixed_precision_policy is not None:
+            from torch.distributed.fsdp import MixedPrecisionPolicy
+
+            plugin.mixed_precision_policy = MixedPrecisionPolicy(
+                param_dtype=plugin.mixed_precision_policy.param_dtype, reduce_dtype=torch.float32
+            )
+        trainer.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
+
+
+def gather_for_encoding(model: Any) -> None:
+    """Have FSDP gather weights for the encoder's methods too; by itself it does so for `forward` alone.
+
+    Args:
+        model: unwrapped; changed in place, once.
+    """
+    from torch.distributed.fsdp import register_fsdp_forward_method
+
+    for name in ("get_image_features", "get_video_features"):
+        if hasattr(model, name) and name not in vars(model):
+            register_fsdp_forward_method(model, name)
+
+
+def sharded_reference(policy: Any, accelerator: Any) -> Any:
+    """The reference model under FSDP2: a copy of the policy as it was loaded, sharded layer by layer as the policy is.
+
+    TRL 1.16's own has weights in the first process of a machine only: it is loaded after the processes have met, when
+    transformers leaves zeros in the others (`fsdp_cpu_ram_efficient_loading`), and is sharded so.
+    It is also sharded in one piece, so that a forward gathers all of it at once.
+
+    Args:
+        policy: unsharded, with its first weights.
+        accelerator: the trainer's.
+    """
+    from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+
+    return fsdp2_prepare_model(accelerator, deepcopy(policy).requires_grad_(False)).eval()
+
+
+def whole_weights(model: Any, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and whole values of a model's weights, one by one; under sharding all processes must go through them.
+
+    Args:
+        model: unwrapped.
+        dtype: floating-point values are cast to it before they are gathered, which halves what travels.
+    """
+    for name, value in model.state_dict().items():
+        yield name, whole(value.detach().to(dtype) if value.is_floating_point() else value.detach())
+
+
+def whole(value: torch.Tensor) -> torch.Tensor:
+    """A tensor put together from all processes' parts; itself where it is whole."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+def on_any(flag: bool, device: torch.device, *, agree: bool) -> bool:
+    """Whether the flag holds on any process; all must call it.
+
+    Args:
+        flag: this process's.
+        device: of the process group's tensors.
+        agree: False asks nobody and gives this process's own.
+    """
+    if not agree or not torch.distributed.is_initialized():
+        return flag
+    flags = torch.tensor(float(flag), device=device)
+    torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+    return bool(flags)
