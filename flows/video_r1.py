@@ -24,6 +24,9 @@ from flows.preflight import PreflightError, check_api, check_home
 from flows.repro import ReproError, StageResult, WorkspaceBusyError, sole_driver
 from tasks.core.io.lifeline import hold
 
+PREFECT_MODULES = ("prefect", "httpx", "httpcore")
+"""Whose errors mean that the server does not answer as it should."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the flow in this process; 0 when every stage is up to date."""
@@ -67,16 +70,15 @@ def run(targets: list[str], downstream: bool, force: bool) -> list[dict[str, Any
     else:
         print("No PREFECT_API_URL: this run uses a temporary server and will not show in a Prefect UI.", flush=True)
 
-    import httpx
-    from prefect.exceptions import PrefectException
-
     from flows.pipeline import RunFailedError, video_r1
 
     try:
         return video_r1(targets, downstream, force)
     except RunFailedError as error:
         raise ReproError(str(error)) from error
-    except (httpx.HTTPError, PrefectException) as error:
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in PREFECT_MODULES:
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PreflightError(f"Prefect's server went away: {reason}; the same command goes on") from error
 
