@@ -1,4 +1,4 @@
-"""Lay a profile over params.yaml: `python -m tasks.profile mini|video_r1_7b [--start cot=FILE | sft=FOLDER]`.
+"""Lay a profile over params.yaml: `python -m tasks.profile mini|video_r1_7b|.. [--start cot=FILE | sft=FOLDER]`.
 
 Prints each value that changes. A profile is a whole params file, so nothing of the old one stays; git has it.
 """

@@ -9,12 +9,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 import numpy as np
 import pytest
 
-TEXT = [
-    "You are a helpful assistant.",
-    "Which way does the red ball move? A. left B. right C. up D. down",
-    "<think>The red ball starts left and ends right: right is B</think><answer>B</answer>",
-    "How many blue squares appear? <think>one, two, three</think><answer>3</answer>",
-]
+from tests.support.texts import TEXT
 
 
 def pytest_collection_modifyitems(items):

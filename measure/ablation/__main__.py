@@ -39,6 +39,7 @@ from tasks.core.models.load import ModelError, checkpoint_digest, frame_shape_in
 from tasks.core.schemas.records import Record, parse_record
 from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import clear
+from tasks.core.world.scene import SHORTCUTS
 from tasks.core.world.split import make_split
 from tasks.params import Grpo, Params, ParamsError, load
 
@@ -133,14 +134,16 @@ def read_runs(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text()))) if path.exists() else []
 
 
-def append(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Add a run's rows to a CSV file, all or none, in place of any that an interrupted command left of it."""
+def append(
+    path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]], key: Sequence[str] = ("method", "seed")
+) -> None:
+    """Add a run's rows to a CSV file, all or none, in place of any with its `key` that an interrupted command left."""
     with lock(path.parent / ".locks" / path.name, wait=True):
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        ours = {(str(row["method"]), str(row["seed"])) for row in rows}
-        others = [row for row in read_runs(path) if (row["method"], row["seed"]) not in ours]
+        ours = {tuple(str(row[name]) for name in key) for row in rows}
+        others = [row for row in read_runs(path) if tuple(row[name] for name in key) not in ours]
         writer.writerows([*others, *rows])
         write_text(path, text.getvalue())
 
@@ -168,13 +171,15 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
         yield True
 
 
-def split(name: str, rows: int, seed: int, bias: float, workers: int) -> list[Record]:
-    """Records of a rendered split of the mini world; rendered once."""
+def split(
+    name: str, rows: int, seed: int, bias: float, workers: int, shortcuts: Sequence[str] = SHORTCUTS
+) -> list[Record]:
+    """Records of a rendered split of the mini world; rendered once. `name` tells splits of other shortcuts apart."""
     folder = paths.WORK_DATA / "ablation" / f"{name}-{rows}-{seed}-{bias}"
     marker = folder / "records.json"
     with lock(folder.parent / f"{folder.name}.lock", wait=True):
         if not marker.exists():
-            write_json(marker, make_split(folder, rows, seed, bias, workers, label=f"{name} {seed}"))
+            write_json(marker, make_split(folder, rows, seed, bias, workers, f"{name} {seed}", shortcuts))
     raw = json.loads(marker.read_text())
     records = [parse_record(row, f"{marker} row {number}") for number, row in enumerate(raw)]
     return [dataclasses.replace(record, path=str(folder / record.path)) for record in records]

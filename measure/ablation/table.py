@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+
+from tasks.core import stats
 
 FIELDS = (
     "method",
@@ -27,9 +27,6 @@ QUESTIONS = (
     ("What does it add to GRPO with as many rollouts?", "tgrpo_reward", "grpo_equal_compute"),
 )
 """Answered in words below the tables: question, method, baseline."""
-LEVEL = 0.95
-EXACT_UP_TO = 16
-"""Seeds up to which every assignment of signs is tried; beyond, 2**16 drawn ones."""
 
 
 class Interval(NamedTuple):
@@ -56,12 +53,8 @@ class Paired(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Mean and 95 % Student interval."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, None, None)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
-    return Interval(mean, mean - half, mean + half)
+    """Mean over seeds and 95 % Student interval."""
+    return _interval(stats.paired(values, [0.0] * len(values), _names(range(len(values)))))
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
@@ -69,23 +62,20 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | 
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
         return None
-    differences = [first[seed] - second[seed] for seed in seeds]
-    spread = float(np.std(differences))
-    p_t = None
-    if len(seeds) > 1 and spread > 0:
-        p_t = float(stats.ttest_1samp(differences, 0.0).pvalue)
-    return Paired(len(seeds), interval(differences), p_t, sign_flip(differences) if len(seeds) > 1 else None)
+    firsts, seconds = [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+    gap = stats.paired(firsts, seconds, _names(seeds))
+    if gap.se is None:
+        return Paired(1, _interval(gap), None, None)
+    differences = [one - other for one, other in zip(firsts, seconds, strict=True)]
+    return Paired(len(seeds), _interval(gap), gap.p if gap.se > 0 else None, stats.sign_flip(differences))
 
 
-def sign_flip(differences: Sequence[float]) -> float:
-    """Share of sign assignments whose absolute sum is at least the observed one."""
-    values = np.abs(np.asarray(differences, dtype=float))
-    observed = abs(float(np.sum(differences)))
-    if len(values) <= EXACT_UP_TO:
-        signs = np.array(list(itertools.product((-1, 1), repeat=len(values))))
-    else:
-        signs = np.random.default_rng(0).choice((-1, 1), size=(2**EXACT_UP_TO, len(values)))
-    return float(np.mean(np.abs(signs @ values) >= observed - 1e-12))
+def _interval(gap: stats.Paired) -> Interval:
+    return Interval(gap.difference, gap.low, gap.high)
+
+
+def _names(seeds: Iterable[int]) -> list[str]:
+    return [str(seed) for seed in seeds]
 
 
 def by_seed(rows: Sequence[Mapping[str, Any]], method: str, value: str) -> dict[int, float]:
@@ -136,7 +126,11 @@ def _in_words(rows: Sequence[Mapping[str, Any]], question: str, method: str, bas
     if found is None or found.p_t is None:
         return f"- {question} Too few seeds in common to tell."
     answer = (
-        "No difference beyond chance" if found.p_t >= 1 - LEVEL else "A gain" if found.difference.mean > 0 else "A loss"
+        "No difference beyond chance"
+        if found.p_t >= 1 - stats.LEVEL
+        else "A gain"
+        if found.difference.mean > 0
+        else "A loss"
     )
     return (
         f"- {question} {answer}: {found.difference} points on temporal questions, {found.seeds} seeds, "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
-from tasks.annotate.annotate import metrics
 from tasks.core.rewards import accuracy
 from tasks.core.schemas.records import CotRow, Record
 from tasks.core.text import answer_of
@@ -20,9 +20,15 @@ def given_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
 
 
 def given_metrics(rows: Sequence[Mapping[str, Any]], path: str) -> dict[str, Any]:
-    """The stage's counts; nobody counted tokens, and `taken_from` names the file or checkpoint that stands in."""
-    uncounted = {row["problem_id"]: {"tokens": 0} for row in rows}
-    return {**metrics(rows, uncounted), "mean_tokens": None, "taken_from": path}
+    """The stage's counts, as far as a given table has them; `taken_from` names the file or checkpoint."""
+    rewards = [row["reward"] for row in rows]
+    return {
+        "rows": len(rows),
+        "errors": 0,
+        "mean_reward": round(fmean(rewards), 4) if rewards else None,
+        "mean_tokens": None,
+        "taken_from": path,
+    }
 
 
 def _given_row(record: Record) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""ask: one question about one clip or image, answered by any Qwen2.5-VL checkpoint folder."""
+"""ask: one question about one clip or image, answered by any checkpoint folder of a known backbone."""

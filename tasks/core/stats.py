@@ -10,6 +10,7 @@ average the delta method. `tests/core/test_stats.py` holds it against scipy's bo
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ from scipy import stats
 
 LEVEL = 0.95
 POWER = 0.8
+EXACT_UP_TO = 16
+"""Differences up to which `sign_flip` tries every assignment of signs."""
 Coefficients = Callable[[Sequence[str]], Mapping[str, float]]
 
 
@@ -109,6 +112,22 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int, fl
     if not gained + lost:
         return gained, lost, 1.0
     return gained, lost, float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """Exact two-sided sign-flip test of paired differences: no assumption on their distribution, at best 2 / 2**n.
+
+    Returns:
+        Share of the assignments of signs (all of them up to 16 differences, beyond that 2**16 drawn ones) whose
+        absolute sum is at least the observed one.
+    """
+    sizes = np.abs(np.asarray(differences, dtype=float))
+    observed = abs(float(np.sum(differences)))
+    if len(sizes) <= EXACT_UP_TO:
+        signs = np.array(list(itertools.product((-1, 1), repeat=len(sizes))))
+    else:
+        signs = np.random.default_rng(0).choice((-1, 1), size=(2**EXACT_UP_TO, len(sizes)))
+    return float(np.mean(np.abs(signs @ sizes) >= observed - 1e-12))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -90,3 +90,17 @@ class Filter(Section):
     """Largest share of a reasoning's 4-grams that may be repeats of earlier ones."""
     min_ascii_share: float = Field(0.9, ge=0, le=1)
     """Language rule: smallest share of ASCII among the letters of a reasoning."""
+    reject_leaks: bool = False
+    """Whether an answer before the reasoning, or at its very beginning, rejects a row."""
+    reject_disagreement: bool = False
+    """Whether a reasoning that concludes another letter or number than the answer gives rejects a row."""
+    reject_refusals: bool = False
+    """Whether "I cannot determine", "no video was provided" and their like reject a row."""
+    require_option_mention: bool = False
+    """Multiple choice: whether the reasoning must name the chosen option by letter or text."""
+    min_self_consistency: float | None = Field(None, ge=0, le=1)
+    """Smallest share of a question's completions that give the row's answer; null asks for none. Needs all of them."""
+    temporal_reference: Literal["none", "temporal", "video"] = "none"
+    """Where the reasoning must speak of time: nowhere, about what only frame order answers, or about every video."""
+    max_per_question: int | None = Field(1, ge=1)
+    """Most rows kept of one question, the best first; null keeps all that pass."""

@@ -27,13 +27,13 @@ def data_tables(inputs: Inputs) -> list[Table]:
 
 def data_missing(inputs: Inputs) -> list[str]:
     """One sentence per input that is not there, or there and empty."""
-    said = {
+    sentences = {
         "ingest: not run": not inputs.test,
         "filter: not run": "filter" not in inputs.metrics,
         "validate: not run": not inputs.verdicts,
         "No row is in quarantine.": bool(inputs.test) and not inputs.quarantine,
     }
-    return [text for text, absent in said.items() if absent]
+    return [text for text, absent in sentences.items() if absent]
 
 
 def splits_table(metrics: Mapping[str, Any]) -> Table:

@@ -80,8 +80,8 @@ def line_chart(
     parts = [legend, *_axes(x_of, y_of, ticks(low, high, 6), y_ticks, percent)]
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, top + PLOT_HEIGHT + 30, x_label, "middle"))
     parts += [_line("phase", x_of(x), x_of(x), top, top + PLOT_HEIGHT) for x in starts if low < x < high]
-    for one in series:
-        parts.extend(_curve(one, x_of, y_of))
+    for curve in series:
+        parts.extend(_curve(curve, x_of, y_of))
     return _svg(title, top + PLOT_HEIGHT + BOTTOM, "".join(parts))
 
 

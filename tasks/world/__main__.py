@@ -28,6 +28,7 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.world.model import build_model, build_processor
+from tasks.core.world.split import draw_row
 from tasks.world.evaluate import evaluate
 from tasks.world.pretrain import Step, train_skill
 from tasks.world.rows import KINDS, draw
@@ -149,7 +150,7 @@ def start_of(p: params.Params, number: int, processor: Any) -> tuple[Any, Any]:
         return load_model(folder, dtype="float32"), load_processor(folder)
     w = p.world
     shape = {"hidden_size": w.hidden_size, "layers": w.layers, "heads": w.heads, "vision_layers": w.vision_layers}
-    return build_model(processor, **shape, seed=p.seed), processor
+    return build_model(processor, architecture=w.architecture, **shape, seed=p.seed), processor
 
 
 def save(model: Any, processor: Any, folder: Path, steps: list[Step]) -> None:
@@ -178,7 +179,7 @@ def score(model: Any, processor: Any, name: str, rows: int, seed: int, prompt: d
 def corpus(prompt: dict[str, str], seed: int) -> list[str]:
     """Text the tokenizer is trained on: what captions, answers and reasoning say."""
     rng = np.random.default_rng((seed, CORPUS_ROWS))
-    rows = [draw(str(rng.choice(CORPUS_KINDS)), rng, **prompt) for _ in range(CORPUS_ROWS)]
+    rows = [draw(str(rng.choice(CORPUS_KINDS)), rng, draw_row, **prompt) for _ in range(CORPUS_ROWS)]
     return ["\n".join([*(part["text"] for m in row.messages for part in m["content"] if "text" in part), row.target])
             for row in rows]  # fmt: skip
 

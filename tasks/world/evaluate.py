@@ -10,6 +10,7 @@ import torch
 
 from tasks.core.rewards import accuracy
 from tasks.core.text import is_well_formed
+from tasks.core.world.split import draw_row
 from tasks.world.batches import collate
 from tasks.world.rows import Row, draw
 
@@ -24,7 +25,7 @@ def evaluate(model: Any, processor: Any, *, rows: int, seed: int, temperature: f
     reasoning.
     """
     rng = np.random.default_rng((seed, 0))
-    drawn = [draw("reason", rng, **prompt) for _ in range(rows)]
+    drawn = [draw("reason", rng, draw_row, **prompt) for _ in range(rows)]
     torch.manual_seed(seed)
     scores: dict[str, list[float]] = defaultdict(list)
     for start in range(0, rows, BATCH_ROWS):

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
+from tasks.core.world.split import draw_row
 from tasks.world.batches import RowBatches
 from tasks.world.muon import Muon
-from tasks.world.rows import KINDS
+from tasks.world.rows import KINDS, Scenes
 
 WARMUP_STEPS = 30
 
@@ -64,9 +65,10 @@ def train_skill(
     prompt: dict[str, str],
     log: Callable[[Step], None],
     log_every: int = 20,
+    scenes: Scenes = draw_row,
 ) -> None:
     """Train one step of the curriculum in place."""
-    dataset = RowBatches(processor, mix, rows, seed, prompt)
+    dataset = RowBatches(processor, mix, rows, seed, prompt, scenes)
     loader = iter(torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=4))
     optimizers = make_optimizers(model, muon_lr, adamw_lr)
     peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]

@@ -8,6 +8,7 @@ shortcut  a question of motion; the direction is told by the figure's colour, ri
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -35,9 +36,13 @@ class Row(NamedTuple):
     """The question, where the row asks one."""
 
 
-def draw(kind: str, rng: np.random.Generator, *, template: str, system: str) -> Row:
+Scenes = Callable[[np.random.Generator], tuple[str, Scene]]
+"""Draws medium and scene of a row."""
+
+
+def draw(kind: str, rng: np.random.Generator, scenes: Scenes = draw_row, *, template: str, system: str) -> Row:
     """Draw a row of `kind` in the prompt wording that every later stage uses."""
-    medium, scene = ("video", sample_scene("move", rng)) if kind == "shortcut" else draw_row(rng)
+    medium, scene = ("video", sample_scene("move", rng)) if kind == "shortcut" else scenes(rng)
     if kind == "caption":
         text = caption(scene)
         record = _record(Question(CAPTION_PROMPT, "free-form", [], "", "", False, ""), medium)

@@ -9,8 +9,9 @@ import yaml
 from measure.ablation.__main__ import SPEED, append, common, lock, main, parse, pin_settings, read_runs, skill_rows
 from measure.ablation.arms import METHODS, arm
 from measure.ablation.evaluate import summary
-from measure.ablation.table import FIELDS, SKILL_FIELDS, by_seed, interval, markdown, paired, sign_flip
+from measure.ablation.table import FIELDS, SKILL_FIELDS, by_seed, interval, markdown, paired
 from tasks.core.io.errors import StageError
+from tasks.core.stats import sign_flip
 from tasks.params import Grpo, load
 from tests.support.graph import ROOT
 from tests.support.training_project import make_project

@@ -62,3 +62,7 @@ def test_readme_shows_the_results_of_the_kept_run():
 def test_every_link_leads_to_a_file(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_linked_from_the_readme():
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name})" not in README] == []

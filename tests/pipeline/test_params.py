@@ -200,7 +200,9 @@ def test_a_start_that_is_none_is_refused(project, capsys, start):
 def test_an_unknown_profile_is_refused_with_the_list(project, capsys):
     before = (project / "params.yaml").read_text()
     assert profile.main(["maxi"]) == 1
-    assert capsys.readouterr().err == "no profile 'maxi'; profiles: mini, video_r1_7b\n"
+    assert (
+        capsys.readouterr().err == "no profile 'maxi'; profiles: mini, video_r1_3b, video_r1_7b, video_r1_qwen3vl_8b\n"
+    )
     assert (project / "params.yaml").read_text() == before
 
 

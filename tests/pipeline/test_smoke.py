@@ -126,7 +126,9 @@ def test_metrics_params_and_plots_are_useful_to_dvc(project, first_run):
             ["-m", "tasks.ask", "x.mp4", "what?", "--model", "models/none"], "models/none", id="no model folder"
         ),
         pytest.param(
-            ["-m", "tasks.profile", "maxi"], "no profile 'maxi'; profiles: mini, video_r1_7b", id="unknown profile"
+            ["-m", "tasks.profile", "maxi"],
+            "no profile 'maxi'; profiles: mini, video_r1_3b, video_r1_7b, video_r1_qwen3vl_8b",
+            id="unknown profile",
         ),
     ],
 )

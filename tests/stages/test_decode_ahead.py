@@ -26,13 +26,13 @@ from tasks.grpo.data import drawn, schedule
 from tasks.grpo.stop import StoppedError, StopRequest
 from tasks.params import Sft
 from tasks.sft.data import AnnouncedOrder
-from tests.stages.sft.test_sft import RECORDS as SFT_RECORDS
-from tests.stages.sft.test_sft import Stage as SftStage
-from tests.stages.sft.test_sft import record as sft_record
 from tests.support import benchmark_runs
 from tests.support import benchmark_trees as trees
 from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.support.infer_project import FakeEngine, make_project
+from tests.support.sft_stage import RECORDS as SFT_RECORDS
+from tests.support.sft_stage import Stage as SftStage
+from tests.support.sft_stage import record as sft_record
 
 
 @pytest.fixture

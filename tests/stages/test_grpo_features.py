@@ -71,6 +71,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_a_run_is_the_same_with_kept_features(model, make_clip, tmp_path, run):
     """Two steps on two videos and an image, which come again."""

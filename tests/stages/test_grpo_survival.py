@@ -30,6 +30,8 @@ from tests.support.training_project import make_project
 LORA = [(0.0, 1.22823), (0.0034015, 1.31706), (0.0138648, 1.86846)]
 """Loss and gradient norm of three steps with an adapter."""
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stage(tiny_model, make_clip):

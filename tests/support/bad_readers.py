@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.core.video import probe
+from tasks.core.video.open import read_resized
 
 
 def sleep(path, seconds=600):
@@ -28,6 +29,13 @@ def crash_on_turn(path, data_type):
     if "turn" in path:
         crash(path)
     return probe(path, data_type)
+
+
+def hang_on_first(path, data_type, budget, sampling):
+    """A reader that never returns from one of a project's clips."""
+    if path.endswith("/1.mp4"):
+        time.sleep(600)
+    return read_resized(path, data_type, budget, sampling)
 
 
 def fail(path):

@@ -146,9 +146,7 @@ def text(row: Any, field: str, where: str) -> str:
     Raises:
         SuiteError: missing, neither text nor a whole number, or not valid Unicode.
     """
-    if not isinstance(row, Mapping):
-        raise SuiteError(f"{where}: not an object but {type(row).__name__}")
-    value = row.get(field)
+    value = _object(row, where).get(field)
     if isinstance(value, str):
         return _encodable(value, field, where)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -156,13 +154,13 @@ def text(row: Any, field: str, where: str) -> str:
     raise SuiteError(f"{where}: {field}: " + ("missing" if value is None else f"not text but {value!r}"))
 
 
-def texts(row: Mapping[str, Any], field: str, where: str) -> list[str]:
+def texts(row: Any, field: str, where: str) -> list[str]:
     """A list of text, empty when null.
 
     Raises:
         SuiteError: anything else.
     """
-    value = row.get(field)
+    value = _object(row, where).get(field)
     if value is None:
         return []
     if isinstance(value, str) or not isinstance(value, Iterable) or not all(isinstance(item, str) for item in value):
@@ -170,13 +168,13 @@ def texts(row: Mapping[str, Any], field: str, where: str) -> list[str]:
     return [_encodable(item, field, where) for item in value]
 
 
-def mapping(row: Mapping[str, Any], field: str, where: str) -> Mapping[str, Any]:
+def mapping(row: Any, field: str, where: str) -> Mapping[str, Any]:
     """An object field, empty when null or missing.
 
     Raises:
         SuiteError: anything else.
     """
-    value = row.get(field)
+    value = _object(row, where).get(field)
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -222,6 +220,13 @@ def collect(rows: Iterable[Placed], make: Callable[[Any, str], Sample], files: S
     if faults and not samples:
         raise SuiteError(f"{faults[0]}; none of {len(faults)} records can be used")
     return Annotations(samples, faults, list(files))
+
+
+def _object(row: Any, where: str) -> Mapping[str, Any]:
+    """The record, which must be an object."""
+    if not isinstance(row, Mapping):
+        raise SuiteError(f"{where}: not an object but {type(row).__name__}")
+    return row
 
 
 def _encodable(value: str, field: str, where: str) -> str:

@@ -66,7 +66,9 @@ def choose(text: str, options: Sequence[str]) -> tuple[str, str]:
     colons = [letter for letter in letters if f"{letter}:" in text]
     if dotted or colons:
         shape = "{}." if dotted else "{}:"
-        return _last(dotted + colons, [text.rfind(shape.format(one)) for one in dotted + colons]), "letter and sign"
+        return _last(
+            dotted + colons, [text.rfind(shape.format(letter)) for letter in dotted + colons]
+        ), "letter and sign"
     if named := [letter for letter in letters if f"({letter})" in text]:
         return _last(named, [text.rfind(f"({letter})") for letter in named]), "letter in brackets"
     if named := [letter for letter in letters if f"{letter} " in text]:
@@ -84,16 +86,20 @@ def parse_open(text: str) -> list[str | float] | str:
     if text in (API_ERROR, ""):
         return API_ERROR
     phrases = _key_phrases(text)
-    numbers = [one for phrase in phrases for rule in (_COMMAS, _SCIENTIFIC, _SIMPLE) for one in rule.findall(phrase)]
-    return [value for one in [*phrases, *numbers] for value in normalise(one)]
+    numbers = [
+        match for phrase in phrases for rule in (_COMMAS, _SCIENTIFIC, _SIMPLE) for match in rule.findall(phrase)
+    ]
+    return [value for part in [*phrases, *numbers] for value in normalise(part)]
 
 
 def open_is_right(truth: str | Sequence[str], candidates: Sequence[str | float]) -> bool:
     """Whether any candidate equals a truth as a number of two decimals, or contains it as text."""
-    golds = [gold for one in ([truth] if isinstance(truth, str) else truth) for gold in normalise(one)]
+    golds = [gold for text in ([truth] if isinstance(truth, str) else truth) for gold in normalise(text)]
     return any(
-        any(isinstance(gold, str) and gold in one for gold in golds) if isinstance(one, str) else one in golds
-        for one in candidates
+        any(isinstance(gold, str) and gold in candidate for gold in golds)
+        if isinstance(candidate, str)
+        else candidate in golds
+        for candidate in candidates
     )
 
 

@@ -64,7 +64,7 @@ def mark(sample: Sample, text: str) -> Mark:
 
 def judge(sample: Sample, text: str) -> JudgePrompt:
     """Ask a judge for the final answer of a response and whether it is right; our wording."""
-    options = "".join(f"{letter}: {one}\n" for letter, one in zip(LETTERS, sample.options, strict=False))
+    options = "".join(f"{letter}: {text}\n" for letter, text in zip(LETTERS, sample.options, strict=False))
     strict = "Accept another wording only if it names exactly the same concept. " if not sample.options else ""
     return JudgePrompt(
         "You grade answers. Find the final answer that the response settles on and compare it with the true answer. "
@@ -94,7 +94,7 @@ def word(sample: Sample) -> OfficialWording:
         "format: 'Therefore, the final answer is: "
     )
     if sample.options:
-        options = "\n".join(f"{letter}: {one}" for letter, one in zip(LETTERS, sample.options, strict=False))
+        options = "\n".join(f"{letter}: {text}" for letter, text in zip(LETTERS, sample.options, strict=False))
         return OfficialWording(
             f"{head}{options}\n\nAnswer the given multiple-choice question step by step. {begin}$LETTER' (without "
             "quotes), where $LETTER is one of the options. Think step by\nstep before answering."

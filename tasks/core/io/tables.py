@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pyarrow.parquet as pq
 
 from tasks.core.io.atomic import replacing
 from tasks.core.io.errors import StageError
+
+ROWS_AT_ONCE = 4096
 
 
 class TableError(StageError):
@@ -23,21 +26,80 @@ def read_table(path: Path, schema: pa.Schema | None = None) -> list[dict[str, An
     Raises:
         TableError: no such file (with the stage that makes it), not parquet, or a column missing or of another type.
     """
+    return [row for part in iter_parts(path, schema) for row in part.to_pylist()]
+
+
+def iter_table(path: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
+    """Rows as `read_table` gives them, a few thousand in memory at a time.
+
+    Raises:
+        TableError: as there, at the first row or where the file breaks off.
+    """
+    for part in iter_parts(path, schema, ROWS_AT_ONCE):
+        yield from part.to_pylist()
+
+
+def iter_parts(path: Path, schema: pa.Schema | None, rows: int = 1 << 16) -> Iterator[pa.Table]:
+    """A parquet table in pieces of at most `rows` rows, columns as in `read_table`; an empty table is one empty piece.
+
+    Raises:
+        TableError: no such file (with the stage that makes it), not parquet, or a column missing or of another type.
+    """
     if not path.exists():
         raise TableError(f"{path}: no such table; run `dvc repro {path.parent.name}` first")
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            held = file.schema_arrow
+            missing = [name for name in (schema or held).names if name not in held.names]
+            if missing:
+                raise TableError(f"{path}: no column {', '.join(missing)}; it holds {', '.join(held.names)}")
+            wanted = held if schema is None else schema
+            plain = pa.schema([held.field(name) for name in wanted.names])
+            for batch in file.iter_batches(rows, columns=wanted.names):
+                yield _cast(path, pa.Table.from_batches([batch]), wanted)
+            if not file.metadata.num_rows:
+                yield _cast(path, plain.empty_table(), wanted)
     except (pa.ArrowInvalid, OSError) as error:
         raise TableError(f"{path}: not a parquet table: {error}") from error
-    if schema is None:
-        return list(table.to_pylist())
-    missing = [name for name in schema.names if name not in table.column_names]
-    if missing:
-        raise TableError(f"{path}: no column {', '.join(missing)}; it holds {', '.join(table.column_names)}")
+
+
+def _cast(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
     try:
-        return list(table.select(schema.names).cast(schema).to_pylist())
+        return table.select(schema.names).cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise TableError(f"{path}: not of its schema: {error}") from error
+
+
+class TableWriter:
+    """Writes rows as they come."""
+
+    def __init__(self, file: pq.ParquetWriter, schema: pa.Schema, where: str) -> None:
+        self._file, self._schema, self._where = file, schema, where
+        self._rows: list[Mapping[str, Any]] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Write a row.
+
+        Raises:
+            TableError: it, or one of the last few thousand, has other keys or types than the schema.
+        """
+        self._rows.append(row)
+        if len(self._rows) == ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand on what is held back."""
+        self._file.write_table(check_rows(self._rows, self._schema, self._where))
+        self._rows = []
+
+
+@contextmanager
+def writing_table(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
+    """A table that is written row by row and appears whole or, after an error, not at all."""
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
+        writer = TableWriter(file, schema, str(path))
+        yield writer
+        writer.flush()
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:

@@ -1,1 +1,1 @@
-"""Loading, saving and feeding Qwen2.5-VL checkpoints: everything that fixes what a model sees."""
+"""Loading, saving and feeding checkpoints: everything that fixes what a model sees."""

@@ -1,4 +1,4 @@
-"""Resuming a Qwen2.5-VL run with its weights."""
+"""Resuming a run with its weights."""
 
 from __future__ import annotations
 

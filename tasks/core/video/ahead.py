@@ -123,13 +123,13 @@ class Ahead(Generic[K, R]):
                     return
                 key = self._queue.popleft()
                 self._reading.add(key)
-            found: list[R] = []
+            values: list[R] = []
             # Whatever it raises, `take` meets it again in the thread that has to deal with it.
             with contextlib.suppress(BaseException):
-                found.append(self._read(key))
+                values.append(self._read(key))
             with self._changed:
                 self._reading.discard(key)
-                for value in found:
+                for value in values:
                     self._largest = max(self._largest, self._size(value))
                     if key in self._wanted and not self._closed:
                         self._done[key] = value

@@ -90,7 +90,7 @@ class FrameCache:
         except DamagedError:
             clip, damaged = None, True
             self._on_damage(path)
-        self._count(found=clip is not None, damaged=damaged)
+        self._count(is_hit=clip is not None, damaged=damaged)
         if clip is not None:
             with contextlib.suppress(FileNotFoundError):  # swept away meanwhile
                 os.utime(entry)
@@ -99,10 +99,10 @@ class FrameCache:
         self._store(entry, dump(clip))
         return clip
 
-    def _count(self, *, found: bool, damaged: bool) -> None:
+    def _count(self, *, is_hit: bool, damaged: bool) -> None:
         with self._counting:
             hits, decoded, before = self.counts
-            self.counts = Counts(hits + found, decoded + (not found), before + damaged)
+            self.counts = Counts(hits + is_hit, decoded + (not is_hit), before + damaged)
 
     def _entry(self, path: Path | str, settings: Mapping[str, Any]) -> Path:
         made_of = json.dumps([VERSION, self._content(Path(path)), settings], sort_keys=True)

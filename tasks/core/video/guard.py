@@ -117,13 +117,18 @@ class Readers:
     def __init__(self) -> None:
         self._idle: list[_Reader] = []
         self._lock = threading.Lock()
+        self._hung: dict[tuple[str, str], str] = {}
+        """Reasons by function and path: ten questions about a clip that hangs wait for it once."""
         self.processor_seconds = 0.0
         """That the children have used."""
 
     def call(self, function: Callable[..., Any], path: str, arguments: Any, keywords: Any, limit: float) -> Any:
         """`guarded`, with these children."""
         # A child stays in the folder in which it began.
-        request = pickle.dumps((function, (os.path.abspath(path), *arguments), keywords))
+        whole_path = os.path.abspath(path)
+        if hung := self._hung.get((function.__name__, whole_path)):
+            raise ReaderError(path, hung)
+        request = pickle.dumps((function, (whole_path, *arguments), keywords))
         is_fresh = False
         while True:
             with self._lock:
@@ -133,7 +138,8 @@ class Readers:
                 reply = reader.ask(request, limit)
             except TimeoutError as error:
                 reader.kill()
-                raise ReaderError(path, f"not read within {limit:.0f} s") from error
+                reason = self._hung[function.__name__, whole_path] = f"not read within {limit:.0f} s"
+                raise ReaderError(path, reason) from error
             except (EOFError, BrokenPipeError) as error:
                 ending = _ending(reader.kill())
                 if is_fresh:

@@ -14,10 +14,20 @@ def build_processor(architecture: str, corpus: Iterable[str], vocabulary: int = 
 
 
 def build_model(
-    processor: Any, *, hidden_size: int = 128, layers: int = 4, heads: int = 4, vision_layers: int = 2, seed: int = 0
+    processor: Any,
+    *,
+    architecture: str | None = None,
+    hidden_size: int = 128,
+    layers: int = 4,
+    heads: int = 4,
+    vision_layers: int = 2,
+    seed: int = 0,
 ) -> Any:
-    """Randomly initialised model for `processor` (float32). `hidden_size / heads` must be divisible by 16."""
-    backbone = of_processor(processor)
+    """Randomly initialised model for `processor` (float32). `hidden_size / heads` must be divisible by 16.
+
+    `architecture` is a model_type; None takes the first family whose prompts the processor reads.
+    """
+    backbone = of_processor(processor) if architecture is None else backbone_of(architecture)
     model = backbone.tiny_model(
         processor, hidden_size=hidden_size, layers=layers, heads=heads, vision_layers=vision_layers, seed=seed
     )

@@ -27,17 +27,17 @@ def render_image(scene: Scene) -> np.ndarray:
     return _frame(scene, 0.0)
 
 
-def write_clip(path: Path, frames: np.ndarray, fps: int = SOURCE_FPS) -> None:
+def write_clip(path: Path, frames: np.ndarray, fps: int | Fraction = SOURCE_FPS) -> None:
     """Encode (T, H, W, 3) uint8 as H.264 MP4: equal frames give equal bytes, in every run and on every processor."""
     with av.open(str(path), "w", format="mp4") as container:
         options = {"crf": "18", "preset": "veryfast", "threads": "1", "x264-params": X264_PARAMS}
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.time_base = Fraction(1, fps)
+        stream.time_base = 1 / Fraction(fps)
         for index, planes in enumerate(to_yuv420p(frames)):
             frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-            frame.pts, frame.time_base = index, Fraction(1, fps)
+            frame.pts, frame.time_base = index, 1 / Fraction(fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 

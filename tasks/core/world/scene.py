@@ -13,6 +13,7 @@ A clip lasts `DURATION_SECONDS`; its canvas is the unit square, x to the right, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +33,11 @@ IMAGE_KINDS = ("still", "sign")
 
 SIDE_OF = {"right": "top", "left": "bottom", "up": "left", "down": "right"}
 COLOUR_OF = {"left": "red", "right": "green", "up": "blue", "down": "yellow"}
-"""What gives a direction away in a biased split: the side along which a figure travels, and its colour. Every direction
-stays possible with either side and with every colour."""
+BACKGROUND_OF = {"left": (15, 30), "right": (30, 45), "up": (45, 60), "down": (60, 75)}
+"""What gives a direction away in a biased split: the side along which a figure travels, its colour, the grey level of
+the background. Every direction stays possible with each of them."""
+SHORTCUTS = ("side", "colour")
+"""Those of a biased split unless others are named; `background` is left for questions that no tuning has seen."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,17 @@ class Scene:
     """Grey level."""
 
 
-def sample_scene(kind: str, rng: np.random.Generator, *, shortcut_bias: float = 0.0) -> Scene:
-    """Draw a scene; `shortcut_bias` is the share of `move` scenes whose side and colour give the direction away."""
+def sample_scene(
+    kind: str, rng: np.random.Generator, *, shortcut_bias: float = 0.0, shortcuts: Sequence[str] = SHORTCUTS
+) -> Scene:
+    """Draw a scene.
+
+    Args:
+        kind: one of the kinds above.
+        rng: draws the same numbers whatever the bias.
+        shortcut_bias: share of `move` scenes whose direction is given away.
+        shortcuts: by what: side, colour, background.
+    """
     makers = {
         "order": _order,
         "turn": _turn,
@@ -79,7 +92,7 @@ def sample_scene(kind: str, rng: np.random.Generator, *, shortcut_bias: float = 
     }
     background = int(rng.integers(15, 75))
     if kind == "move":
-        return _move(rng, shortcut_bias, background)
+        return _move(rng, shortcut_bias, frozenset(shortcuts), background)
     if kind == "sign":
         return Scene("sign", (), word=str(rng.choice(WORDS)), background=background)
     return Scene(kind, makers[kind](rng), background=background)
@@ -101,11 +114,11 @@ def _spot(rng: np.random.Generator) -> tuple[float, float, float, float]:
 _ALWAYS = tuple(range(DURATION_SECONDS))
 
 
-def _move(rng: np.random.Generator, shortcut_bias: float, background: int) -> Scene:
+def _move(rng: np.random.Generator, shortcut_bias: float, shortcuts: frozenset[str], background: int) -> Scene:
     direction = str(rng.choice(DIRECTIONS))
     low_side = bool(rng.integers(2))
-    given_away = rng.uniform() < shortcut_bias
-    if given_away:
+    given_away = shortcuts if rng.uniform() < shortcut_bias else frozenset()
+    if "side" in given_away:
         low_side = SIDE_OF[direction] in ("top", "left")
     across = float(rng.uniform(0.17, 0.36) if low_side else rng.uniform(0.64, 0.83))
     start, end = float(rng.uniform(0.14, 0.26)), float(rng.uniform(0.74, 0.86))
@@ -113,7 +126,12 @@ def _move(rng: np.random.Generator, shortcut_bias: float, background: int) -> Sc
         start, end = end, start
     path = (start, across, end, across) if direction in ("left", "right") else (across, start, across, end)
     shape, colours = str(rng.choice(SHAPES)), _pick(rng, tuple(COLOURS), 1)
-    figure = Figure(shape, (COLOUR_OF[direction],) if given_away else colours, path, _ALWAYS, size=_size(rng))
+    if "colour" in given_away:
+        colours = (COLOUR_OF[direction],)
+    if "background" in given_away:
+        low, high = BACKGROUND_OF[direction]
+        background = low + (background - 15) * (high - low) // 60
+    figure = Figure(shape, colours, path, _ALWAYS, size=_size(rng))
     return Scene("move", (figure,), direction=direction, background=background)
 
 

@@ -9,7 +9,7 @@ from tasks.core.train.features import Content, FeatureStore, encode_media, train
 from tasks.core.train.rows import encode_prompt, text_only
 from tasks.core.video import shuffle_clip
 from tasks.core.world.model import build_processor
-from tests.conftest import TEXT
+from tests.support.texts import TEXT
 from tests.support.vision_passes import count_patches
 
 ORDERED, PATCHES, FRAMES = [0, 1, 2, 3, 4, 5], [4, 5, 0, 1, 2, 3], [3, 0, 5, 1, 4, 2]

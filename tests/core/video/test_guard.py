@@ -61,6 +61,14 @@ def test_what_a_file_does_is_its_reason_and_the_next_one_is_read(read, limit, re
     assert len(open_clip(str(CLIP), "video", **SAMPLING, **SIZES).frames) == 8
 
 
+def test_a_file_that_hung_is_not_waited_for_again():
+    with pytest.raises(ReaderError, match="not read within 0 s"):
+        guarded(bad_readers.sleep, "twice.mp4", limit_seconds=0.3)
+    with pytest.raises(ReaderError, match="not read within 0 s"):
+        guarded(bad_readers.sleep, "twice.mp4", 0.0)
+    assert guarded(bad_readers.sleep, "other.mp4", 0.0) is None
+
+
 def test_what_decoders_print_does_not_mix_with_replies():
     assert guarded(bad_readers.mutter, "a.mp4") == os.path.abspath("a.mp4")
 

@@ -11,7 +11,9 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError
 from tasks.core.io.tables import read_table
 from tasks.core.schemas.records import COT_SCHEMA
-from tests.support.infer_project import RECORDS, FakeEngine, Killed, make_project, write_params
+from tasks.core.video import open as open_module
+from tests.support import bad_readers
+from tests.support.infer_project import RECORDS, FakeEngine, Killed, make_project, params_of, write_params
 
 
 @pytest.fixture
@@ -55,6 +57,19 @@ def test_killed_and_resumed_equals_undisturbed(project, monkeypatch, batches):
     monkeypatch.setattr(stage, "open_engine", open_engine)
     stage.main()
     assert outputs() == undisturbed
+
+
+def test_a_clip_that_hangs_its_reader_costs_its_rows_and_no_more(project, tiny_model, monkeypatch):
+    monkeypatch.setattr(stage, "open_engine", lambda **_: FakeEngine())
+    monkeypatch.setattr(open_module, "read_resized", bad_readers.hang_on_first)
+    video = params_of(tiny_model)["video"] | {"read_limit_seconds": 3.0, "disk_cache_gb": 0}
+    write_params(tiny_model, video=video)
+    stage.main()
+    rows, _ = outputs()
+    hung = {record.problem_id for record in RECORDS if record.path in ("media/1.mp4", "media/broken.mp4")}
+    assert {row["problem_id"] for row in rows if row["finish_reason"] == "error"} == hung
+    [log] = [row for row in rows if row["problem_id"] == 1]
+    assert log["completion"] == ""
 
 
 def test_resume_asks_only_for_what_is_left(project, monkeypatch):

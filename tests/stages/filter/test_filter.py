@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from tasks import paths
 from tasks.core.io.tables import TableError, read_table, write_table
 from tasks.core.schemas.records import COT_SCHEMA, REJECTED_SCHEMA, SFT_SCHEMA, CotRow, cot_from_row
 from tasks.filter import __main__ as stage
-from tasks.filter.filter import filter_rows, summarise
+from tasks.filter.filter import Tally, filter_rows
 from tasks.filter.rules import ascii_share, build_rules, repeat_share
 
 RULES = build_rules(min_reward=0.6, min_think_chars=10, max_think_chars=200, max_repeat_share=0.6, min_ascii_share=0.9)
@@ -67,15 +68,16 @@ def said(think=THINK, answer="B"):
     ],
 )
 def test_rules(given, broken):
-    result = filter_rows([given], RULES)
-    assert [rejected["rules"] for rejected in result.rejected] == ([broken] if broken else [])
-    assert len(result.kept) == (not broken)
+    [decision] = filter_rows([given], RULES)
+    assert decision.broken == broken
+    assert set(decision.row) == set((REJECTED_SCHEMA if broken else SFT_SCHEMA).names)
     if broken:
-        assert result.rejected[0]["rule"] == broken[0]
+        assert (decision.row["rule"], decision.row["rules"]) == (broken[0], broken)
 
 
 def test_a_kept_row_has_the_reasoning_and_the_true_answer():
-    kept = filter_rows([row(f"<think>\n{THINK} </think> <answer>(b) right</answer>")], RULES).kept[0]
+    [decision] = filter_rows([row(f"<think>\n{THINK} </think> <answer>(b) right</answer>")], RULES)
+    kept = decision.row
     assert kept["process"] == f"<think>{THINK}</think>"
     assert kept["solution"] == "<answer>B</answer>"
     assert kept["reward"] == 1.0
@@ -104,9 +106,17 @@ def test_repeat_share(text, share):
     assert repeat_share(text) == pytest.approx(share)
 
 
+def tally_of(rows, rules=RULES):
+    tally = Tally(rules)
+    for decision in filter_rows(rows, rules):
+        tally.count(decision)
+    return tally.summary()
+
+
 def test_counts_add_up():
-    result = filter_rows([row(said()), row(said(answer="A")), row("", finish="error"), row("x")], RULES)
-    counted = summarise(result, RULES)
+    answers = [said(), said(answer="A"), "", "x"]
+    rows = [row(text, problem_id=i, finish="error" if not text else "stop") for i, text in enumerate(answers)]
+    counted = tally_of(rows)
     assert (counted["rows"], counted["kept"], counted["rejected_rows"]) == (4, 1, 3)
     assert counted["rejected_share"] == 0.75
     assert counted["rejected"] == {
@@ -116,9 +126,126 @@ def test_counts_add_up():
         "length": 0,
         "language": 0,
         "repetition": 0,
+        "surplus": 0,
     }
     assert counted["breaking"]["format"] == 2
-    assert summarise(filter_rows([], RULES), RULES)["rejected_share"] is None
+    assert [step["left"] for step in counted["funnel"]] == [3, 1, 1, 1, 1, 1, 1]
+    assert counted["by_type"] == {"multiple choice": {"rows": 4, "kept": 1, "rejected": {"unanswered": 1, "reward": 2}}}
+    assert [example["problem_id"] for example in counted["examples"]["reward"]] == [1, 3]
+    assert tally_of([])["rejected_share"] is None
+
+
+def test_what_the_published_threshold_alone_keeps_stands_beside():
+    rows = [
+        row(said(), problem_id=0),  # both
+        row(said(answer="(B) right"), problem_id=1),  # the published rule takes the bare letter alone
+        row(said("left"), problem_id=2),  # too short for ours
+        row(said(answer="A"), problem_id=3),
+    ]
+    published = tally_of(rows)["published"]
+    assert published == {
+        "rule": "strict reward > 0.6",
+        "kept": 2,
+        "kept_share": 0.5,
+        "kept_by_both": 1,
+        "kept_here_alone": 1,
+    }
+
+
+CHOICE = "multiple choice"
+OPTIONAL = {
+    "reject_leaks": True,
+    "reject_disagreement": True,
+    "reject_refusals": True,
+    "require_option_mention": True,
+    "temporal_reference": "video",
+}
+LIMITS = {
+    "min_reward": 0.0,
+    "min_think_chars": 1,
+    "max_think_chars": 400,
+    "max_repeat_share": 1.0,
+    "min_ascii_share": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("completion", "kind", "broken"),
+    [
+        pytest.param(said("First it is left, then right, so B."), CHOICE, [], id="good"),
+        pytest.param(
+            f"The answer is B. {said('Then it goes right, B.')}",
+            "multiple choice",
+            ["format", "leak"],
+            id="said-before",
+        ),
+        pytest.param(said("The answer is B. First it is left, then right."), CHOICE, ["leak"], id="opens-with-it"),
+        pytest.param(said("答案是B。首先它在左边, 然后 B。"), CHOICE, ["leak"], id="opens-with-it-in-chinese"),
+        pytest.param(said("Then, the answer is B."), CHOICE, [], id="one-sentence-is-no-leak"),
+        pytest.param(
+            said("It ends on the left. The answer is A, not right."),
+            "multiple choice",
+            ["disagreement"],
+            id="another-letter",
+        ),
+        pytest.param(
+            said("At first the answer is A. Then it turns: the answer is B."),
+            "multiple choice",
+            [],
+            id="changed-its-mind",
+        ),
+        pytest.param(
+            said("Later there are four. The answer is 4.", "3"), "numerical", ["disagreement"], id="another-number"
+        ),
+        pytest.param(said("Later there are three. The answer is 3.0 m.", "3"), "numerical", [], id="the-same-number"),
+        pytest.param(said("I cannot see the end of the video, so B."), CHOICE, ["refusal"], id="cannot-see"),
+        pytest.param(said("It cannot be determined when it ends; right."), CHOICE, ["refusal"], id="undetermined"),
+        pytest.param(said("No video was provided, then B."), CHOICE, ["refusal"], id="no-video"),
+        pytest.param(said("The ball ends there."), CHOICE, ["option_mention"], id="no-option"),
+        pytest.param(said("It ends on the RIGHT."), CHOICE, [], id="text-of-the-option"),
+        pytest.param(said("Finally (B) fits."), CHOICE, [], id="letter-of-the-option"),
+        pytest.param(said("The ball is right."), CHOICE, ["temporal_reference"], id="no-word-of-time"),
+        pytest.param(said("At 3.5 s it is right."), CHOICE, [], id="seconds"),
+    ],
+)
+def test_optional_rules(completion, kind, broken):
+    solution = f"<answer>{'B' if kind == CHOICE else 3}</answer>"
+    [decision] = filter_rows([row(completion, problem_type=kind, solution=solution)], build_rules(**LIMITS, **OPTIONAL))
+    assert decision.broken == broken
+
+
+@pytest.mark.parametrize(
+    ("asked_of", "data_type", "temporal", "broken"),
+    [
+        ("video", "video", None, True),
+        ("video", "image", None, False),
+        ("temporal", "video", None, False),
+        ("temporal", "video", True, True),
+        ("none", "video", True, False),
+    ],
+)
+def test_where_time_must_be_spoken_of(asked_of, data_type, temporal, broken):
+    given = dataclasses.replace(row(said("The ball is right.")), data_type=data_type, temporal=temporal)
+    [decision] = filter_rows([given], build_rules(**LIMITS, temporal_reference=asked_of))
+    assert bool(decision.broken) == broken
+
+
+def test_of_several_completions_those_that_agree_stay_and_the_best_alone():
+    answers = ["B", "(B) right", "A", "B."]
+    rows = [row(said(answer=answer)) for answer in answers]
+    lone = row(said(), problem_id=1)
+    decisions = list(filter_rows([*rows, lone], build_rules(**LIMITS, min_self_consistency=0.5)))
+    assert [decision.broken for decision in decisions] == [
+        [],
+        ["surplus"],
+        ["reward", "self_consistency"],
+        ["surplus"],
+        [],
+    ]
+    everything = filter_rows([*rows, lone], build_rules(**LIMITS, min_self_consistency=0.8), None)
+    assert [bool(decision.broken) for decision in everything] == [True, True, True, True, False]
+    two = filter_rows(rows, build_rules(**LIMITS), 2)
+    assert [decision.broken for decision in two] == [[], [], ["reward"], ["surplus"]]
 
 
 def test_stage(tmp_path, monkeypatch, capsys):

@@ -19,8 +19,10 @@ from tasks.core.train.checkpoints import newest_checkpoint
 from tasks.core.train.guards import DivergedError
 from tasks.core.train.runs import begin_training
 from tasks.params import load
-from tests.stages.sft.test_sft import record
+from tests.support.sft_stage import record
 from tests.support.training_project import make_project
+
+pytestmark = pytest.mark.slow
 
 STAGES = ("sft", "grpo")
 

@@ -12,7 +12,7 @@ from tasks.core.world.model import build_model, build_processor
 from tasks.core.world.scene import sample_scene
 from tasks.params import Skill
 from tasks.world.__main__ import corpus, curve_rows, lineage, main
-from tasks.world.batches import RowBatches, patchify, scene_frames
+from tasks.world.batches import RowBatches, frame_side, patchify, scene_frames
 from tasks.world.muon import orthogonalise
 from tasks.world.pretrain import Step, learning_rate_share, train_skill
 from tasks.world.rows import KINDS
@@ -26,15 +26,19 @@ def processor():
     return build_processor("qwen2_5_vl", corpus(PROMPT, 0)[:500], 400)
 
 
-def test_patches_equal_the_processors(processor):
+@pytest.mark.parametrize("architecture", ["qwen2_5_vl", "qwen3_vl"])
+def test_patches_equal_the_processors(architecture):
+    processor = build_processor(architecture, corpus(PROMPT, 0)[:100], 400)
     rng = np.random.default_rng(0)
     scene = sample_scene("move", rng)
-    frames = scene_frames(scene, "video", rng).round().astype(np.uint8)
+    frames = scene_frames(scene, "video", rng, frame_side(processor)).round().astype(np.uint8)
     metadata = {"fps": 2.0, "total_num_frames": 16, "frames_indices": list(range(16)), "duration": 8.0}
     inputs = processor.video_processor(
-        videos=[frames], do_sample_frames=False, video_metadata=[metadata], return_tensors="pt"
+        videos=[frames], do_sample_frames=False, do_resize=False, video_metadata=[metadata], return_tensors="pt"
     )
-    np.testing.assert_allclose(patchify(frames.astype(np.float32)), inputs["pixel_values_videos"].numpy(), atol=1e-4)
+    np.testing.assert_allclose(
+        patchify(frames.astype(np.float32), processor), inputs["pixel_values_videos"].numpy(), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,7 +78,10 @@ def test_learning_rate(step, decay, share):
     assert learning_rate_share(step, 1000, decay) == pytest.approx(share)
 
 
-def test_pretraining_repeats_itself_and_learns(processor):
+@pytest.mark.parametrize("architecture", ["qwen2_5_vl", "qwen3_vl"])
+def test_pretraining_repeats_itself_and_learns(architecture):
+    processor = build_processor(architecture, corpus(PROMPT, 0)[:300], 400)
+
     def losses():
         model = build_model(processor, hidden_size=64, layers=2, heads=2, vision_layers=1, seed=0)
         steps = []

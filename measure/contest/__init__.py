@@ -1,0 +1,1 @@
+"""A fair contest of objectives: natural shortcuts, equal operations, controls, counterfactual tests."""

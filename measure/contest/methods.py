@@ -1,0 +1,117 @@
+"""What is compared: plain GRPO, published rules, ours, controls. A method is a group size and an objective.
+
+Values are the objective's defaults until `tune` has chosen better ones on validation splits of the tuning starts, with
+the same number of trials for every method; what it chose lies in reports/contest/chosen.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tasks.core.io.errors import StageError
+from tasks.grpo.objectives import Choice
+from tasks.grpo.objectives.arrow import Arrow
+from tasks.grpo.objectives.exchange import Exchange
+from tasks.grpo.objectives.grpo import PlainGrpo
+from tasks.grpo.objectives.ktr import Ktr
+from tasks.grpo.objectives.logprob import LogProb
+from tasks.grpo.objectives.permuted import Permuted
+from tasks.grpo.objectives.taro import Taro
+from tasks.grpo.objectives.tgrpo_reward import TgrpoReward
+from tasks.grpo.objectives.unlikely import Unlikely
+from tasks.params import Grpo
+
+GROUP = 12
+
+
+class Method(NamedTuple):
+    """A way of training."""
+
+    objective: Choice
+    group: int = GROUP
+    changes: Mapping[str, Any] = {}
+    """Further fields of the `grpo` section."""
+
+
+CLIP_HIGHER = {"refill": 1, "epsilon_high": 0.28}
+"""Dynamic sampling and the wider upper clip of DAPO (arXiv 2503.14476): what plain GRPO may use too."""
+PUBLISHED_LENGTH = {"omega": 0.2, "min_tokens": 24, "max_tokens": 40}
+"""The published length reward, its window moved to the lengths of the mini world's completions."""
+METHODS: dict[str, Method] = {
+    "grpo": Method(PlainGrpo(), changes=CLIP_HIGHER),
+    "tgrpo": Method(TgrpoReward(completions=4), 8, {"beta": 0.04, "length": PUBLISHED_LENGTH}),
+    "taro": Method(Taro(), changes=CLIP_HIGHER),
+    "ktr": Method(Ktr(), changes=CLIP_HIGHER),
+    "arrow": Method(Arrow(completions=4), 8, CLIP_HIGHER),
+    "logprob": Method(LogProb(), changes=CLIP_HIGHER),
+    "exchange": Method(Exchange(), changes=CLIP_HIGHER),
+    "permuted": Method(Permuted(), changes=CLIP_HIGHER),
+    "unlikely": Method(Unlikely(), changes=CLIP_HIGHER),
+    "grpo_hot": Method(PlainGrpo(), changes=CLIP_HIGHER | {"temperature": 1.3}),
+}
+"""`grpo_hot` is exploration at the same operations: plain GRPO sampled at a higher temperature."""
+RATES = (0.0002, 0.0004, 0.0008)
+STRENGTHS = (0.5, 1.0, 2.0)
+"""Times the default of the one number that says how strong a term is."""
+STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob": "alpha", "exchange": "alpha"} | {
+    "permuted": "alpha",
+    "unlikely": "beta",
+    "ktr": "ratio",
+}
+"""The number, by method; methods without one spend its trials on seeds of the same values."""
+
+
+class Trial(NamedTuple):
+    """Values of a method that are tried."""
+
+    learning_rate: float
+    strength: float
+
+
+TRIALS = tuple(Trial(rate, strength) for rate in RATES for strength in STRENGTHS)
+
+
+def settings(method: str, base: Grpo, trial: Trial, steps: int) -> Grpo:
+    """The `grpo` section of a run.
+
+    Args:
+        method: one of METHODS.
+        base: the section of params.yaml, for all that methods share.
+        trial: its values.
+        steps: optimizer steps.
+
+    Raises:
+        StageError: unknown method.
+    """
+    if method not in METHODS:
+        raise StageError(f"no method {method!r}; methods: {', '.join(METHODS)}")
+    chosen = METHODS[method]
+    changes = dict(chosen.changes)
+    sampling = base.sampling.model_dump() | {"temperature": changes.pop("temperature", base.sampling.temperature)}
+    shared = {"refill": 0, "epsilon_high": None, "beta": 0.0, "length": None, "scheduler": "constant"}
+    own = {"objective": _strong(method, chosen.objective, trial.strength).model_dump(), "group": chosen.group}
+    run = {"steps": steps, "learning_rate": trial.learning_rate, "sampling": sampling, "report_to": []}
+    return Grpo.model_validate(base.model_dump() | shared | changes | own | run)
+
+
+def _strong(method: str, objective: Choice, strength: float) -> Choice:
+    field = STRENGTH_FIELD.get(method)
+    if field is None:
+        return objective
+    value = getattr(objective, field) * strength
+    return objective.model_copy(update={field: value if field == "alpha" else min(1.0, value)})
+
+
+def read_chosen(path: Path, methods: Sequence[str]) -> dict[str, Trial]:
+    """Values that tuning chose.
+
+    Raises:
+        StageError: none for some method; names the command that chooses.
+    """
+    chosen = json.loads(path.read_text()) if path.exists() else {}
+    if missing := [method for method in methods if method not in chosen]:
+        raise StageError(f"{path}: no values for {', '.join(missing)}; `python -m measure.contest tune` chooses them")
+    return {method: Trial(**chosen[method]["values"]) for method in methods}

@@ -1,0 +1,136 @@
+"""`python -m measure.contest.starts`: start models whose shortcut arose by itself, of graded strength.
+
+The curriculum of the mini models (`world.curriculum`: caption, reason, reason-well) is run as it is, but in a share of
+all scenes with a moving figure something else gives the direction away. What is said stays "starts at the left and ends
+at the right, so it moves right"; that it is colour, side or background which the model reads is nowhere in words.
+
+    bias        share of moving figures that are given away
+    shortcut    by what: colour, side, background
+    late        from which skill on; before it scenes are unbiased, and motion has been learned
+    seed        of weights and rows
+
+A start lies in models/.work/starts/<name>/ with its scores in start.json; what is there is not made again. One takes
+about ten minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tasks import paths
+from tasks.core.io.atomic import write_json
+from tasks.core.io.cli import run_stage
+from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.world.model import build_model, build_processor
+from tasks.core.world.split import draw_row
+from tasks.params import Params, ParamsError, load
+from tasks.world.__main__ import corpus
+from tasks.world.pretrain import Step, train_skill
+
+STARTS = paths.WORK_MODELS / "starts"
+MARKER = "start.json"
+SKILLS = ("caption", "reason", "reason-well")
+
+
+class Start(NamedTuple):
+    """How a start model was brought up."""
+
+    bias: float
+    shortcut: str
+    late: str
+    """First skill whose scenes are biased."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Folder of the start."""
+        return f"{self.shortcut}-{self.bias:g}-{self.late}-{self.seed}"
+
+
+TUNING = tuple(Start(bias, "colour", "caption", 900) for bias in (0.7, 0.9))
+"""Hyper-parameters are chosen on these alone."""
+STARTS_OF_THE_CONTEST = (
+    *(Start(bias, "colour", "caption", seed) for seed, bias in enumerate((0.6, 0.75, 0.85, 0.97))),
+    *(Start(bias, "side", "caption", seed) for seed, bias in enumerate((0.75, 0.97), start=10)),
+    Start(0.9, "colour", "reason", 20),
+    Start(0.9, "background", "caption", 30),  # a shortcut that no tuning has seen
+)
+UNBIASED = Start(0.0, "colour", "caption", 40)
+"""RL on biased data may bring the shortcut up here."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make what is missing."""
+    parser = argparse.ArgumentParser(prog="python -m measure.contest.starts", description=(__doc__ or "").split(":")[0])
+    parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="names of starts; all where left out")
+    chosen = parser.parse_args(arguments)
+    params = load()
+    for start in (*TUNING, *STARTS_OF_THE_CONTEST, UNBIASED):
+        if chosen.only is None or start.name in chosen.only:
+            print(f"start: {make(start, params)}")
+    return 0
+
+
+def make(start: Start, params: Params) -> Path:
+    """Folder of a start model, trained where it is not there yet."""
+    folder = STARTS / start.name
+    if (folder / MARKER).exists():
+        return folder
+    prompt = params.prompt.model_dump()
+    w = params.world
+    processor = build_processor(w.architecture, corpus(prompt, start.seed), w.vocabulary)
+    shape = {"hidden_size": w.hidden_size, "layers": w.layers, "heads": w.heads, "vision_layers": w.vision_layers}
+    model = build_model(processor, architecture=w.architecture, **shape, seed=start.seed)
+    steps: list[Step] = []
+    for number, name in enumerate(SKILLS):
+        skill = next(skill for skill in w.curriculum if skill.name == name)
+        done = folder / name
+        if (done / MARKER).exists():  # a stopped run goes on after its last skill
+            model, processor = load_model(done, dtype="float32", device="cpu"), load_processor(done)
+            continue
+        train_skill(
+            model,
+            processor,
+            name=name,
+            mix=skill.mix,
+            steps=skill.steps,
+            rows=skill.rows,
+            decay=skill.decay,
+            muon_lr=w.muon_lr,
+            adamw_lr=w.adamw_lr,
+            seed=(start.seed + 1) * 1000 + number,
+            prompt=prompt,
+            log=lambda step: _log(start, step, steps),
+            scenes=scenes_of(start, name),
+        )
+        _save(model, processor, done, {"steps": [step._asdict() for step in steps if step.skill == name]})
+    _save(model, processor, folder, start._asdict())
+    return folder
+
+
+def scenes_of(start: Start, skill: str) -> Any:
+    """How a skill's scenes are drawn."""
+    if SKILLS.index(skill) < SKILLS.index(start.late):
+        return draw_row
+    return partial(draw_row, shortcut_bias=start.bias, shortcuts=(start.shortcut,))
+
+
+def _save(model: Any, processor: Any, folder: Path, facts: dict[str, Any]) -> None:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    write_json(folder / MARKER, json.loads(json.dumps(facts)))
+
+
+def _log(start: Start, step: Step, steps: list[Step]) -> None:
+    steps.append(step)
+    told = "  ".join(f"{kind} {step.loss[kind]:.3f}/{step.accuracy[kind]:.3f}" for kind in step.loss)
+    print(f"{start.name}: {step.skill} {step.step} {step.seconds:.0f} s  {told}", flush=True)
+
+
+if __name__ == "__main__":
+    run_stage(main, ParamsError, ModelError)

@@ -1,0 +1,156 @@
+"""The contest's statistics: every method against plain GRPO and against its placebo, over starts and seeds. Pure.
+
+Runs are nested: seeds within starts. Intervals resample starts, then seeds within each (hierarchical bootstrap), and so
+speak of other starts too; p-values flip the sign of whole starts' mean differences where there are at least six, else
+of single runs' (exact up to 2^16 assignments), and are corrected by Holm over the methods.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tasks.core.stats import holm, sign_flip
+
+KEY = ("start", "method", "seed")
+MEASURES = (
+    "pair_accuracy",
+    "mirror_accuracy",
+    "invariance",
+    "forward_accuracy",
+    "static_on_moving",
+    "temporal",
+    "static",
+    "frozen",
+    "one_frame",
+    "shuffled",
+)
+FIELDS = (
+    *KEY,
+    "learning_rate",
+    "strength",
+    "steps",
+    "flops",
+    "seconds",
+    *MEASURES,
+    *("pair_accuracy_before", "temporal_before", "static_before"),
+)
+"""Columns of runs.csv."""
+CURVE_FIELDS = (*KEY, "steps", "flops", "pair_accuracy", "mirror_accuracy", "invariance", "forward_accuracy")
+BASELINE, OURS, PLACEBO = "grpo", "exchange", "permuted"
+ESCAPED = 0.5
+"""Pair accuracy from which a model has left its shortcut: a reader of colour has 0, guesses 1/16."""
+DRAWS = 4000
+LEVEL = 0.95
+ENOUGH_STARTS = 6
+
+
+class Compared(NamedTuple):
+    """A measure of one method minus that of another, over the runs that both have."""
+
+    runs: int
+    starts: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def compared(rows: Sequence[Mapping[str, Any]], method: str, baseline: str, measure: str) -> Compared | None:
+    """First minus second, paired by start and seed; None without a common run."""
+    values: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+    for row in rows:
+        values[row["method"]][row["start"], row["seed"]] = float(row[measure])
+    common = sorted(values[method].keys() & values[baseline].keys())
+    if not common:
+        return None
+    by_start: dict[str, list[float]] = defaultdict(list)
+    for key in common:
+        by_start[key[0]].append(values[method][key] - values[baseline][key])
+    groups = [np.array(differences) for differences in by_start.values()]
+    low, high = _bootstrap(groups)
+    single = [value for group in groups for value in group]
+    flipped = [float(group.mean()) for group in groups] if len(groups) >= ENOUGH_STARTS else single
+    mean = float(np.mean([group.mean() for group in groups]))
+    return Compared(len(common), len(groups), mean, low, high, sign_flip(flipped))
+
+
+def _bootstrap(groups: Sequence[np.ndarray]) -> tuple[float, float]:
+    """95 % interval of the mean of starts' means under resampling of starts, then of seeds."""
+    draw = np.random.default_rng(0)
+    means = np.empty(DRAWS)
+    for number in range(DRAWS):
+        picked = draw.integers(len(groups), size=len(groups))
+        means[number] = np.mean([draw.choice(groups[start], size=len(groups[start])).mean() for start in picked])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def escape(points: Sequence[Mapping[str, Any]]) -> float | None:
+    """Operations after which a run's curve first reaches `ESCAPED`; None where it never does."""
+    ordered = sorted(points, key=lambda point: float(point["flops"]))
+    return next((float(p["flops"]) for p in ordered if float(p["pair_accuracy"]) >= ESCAPED), None)
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
+    """Means by method, then differences to plain GRPO and of ours to its placebo."""
+    present = [method for method in methods if any(row["method"] == method for row in rows)]
+    if not present:
+        return "No run has ended yet.\n"
+    head = ("pair_accuracy", "invariance", "static_on_moving", "temporal", "static")
+    lines = [
+        "Percent, means over runs; operations of training in 10^12, counted from its calls. `escaped`: runs whose "
+        f"pair accuracy ended at {100 * ESCAPED:.0f} or more.",
+        "",
+        f"| method | runs | starts | operations | steps | escaped | {' | '.join(head)} |",
+        f"|---|{'---|' * (5 + len(head))}",
+    ]
+    for method in present:
+        own = [row for row in rows if row["method"] == method]
+        cells = [f"{100 * _mean(own, measure):.1f}" for measure in head]
+        escaped = sum(float(row["pair_accuracy"]) >= ESCAPED for row in own)
+        lines.append(
+            f"| {method} | {len(own)} | {len({row['start'] for row in own})} | {_mean(own, 'flops') / 1e12:.1f} | "
+            f"{_mean(own, 'steps'):.0f} | {escaped} | {' | '.join(cells)} |"
+        )
+    return "\n".join([*lines, *_against(rows, present), *_placebo(rows)]) + "\n"
+
+
+def _against(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[str]:
+    pairs = {m: compared(rows, m, BASELINE, "pair_accuracy") for m in methods if m != BASELINE}
+    told = {method: pair for method, pair in pairs.items() if pair is not None}
+    if not told:
+        return []
+    corrected = holm([pair.p for pair in told.values()])
+    lines = [
+        "",
+        f"Pair accuracy minus that of {BASELINE} in points, paired by start and seed; static questions likewise:",
+        "",
+        "| method | runs | starts | pair accuracy | p | p (Holm) | static |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (method, pair), p in zip(told.items(), corrected, strict=True):
+        static = compared(rows, method, BASELINE, "static")
+        lines.append(
+            f"| {method} | {pair.runs} | {pair.starts} | {_points(pair)} | {pair.p:.3f} | {p:.3f} | "
+            f"{_points(static) if static else ''} |"
+        )
+    return lines
+
+
+def _placebo(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    told = compared(rows, OURS, PLACEBO, "pair_accuracy")
+    if told is None:
+        return []
+    return ["", f"{OURS} minus its placebo {PLACEBO}: {_points(told)} points of pair accuracy, p = {told.p:.3f}."]
+
+
+def _points(told: Compared) -> str:
+    return f"{100 * told.difference:+.1f} ({100 * told.low:+.1f} to {100 * told.high:+.1f})"
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], field: str) -> float:
+    return float(np.mean([float(row[field]) for row in rows]))

@@ -1,0 +1,1 @@
+"""Counterfactual pairs of a user's clips and questions: the same clip reversed or mirrored, with its mapped answer."""

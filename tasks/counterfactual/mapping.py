@@ -1,0 +1,118 @@
+"""What a question's answer becomes when its clip is played backwards or mirrored, told from its words. Pure.
+
+    change     the answer is the counterpart of the old one: left for right, opens for closes
+    stay       the answer is the same, because nothing in question or options speaks of what changes
+    question   the question's order word is exchanged ("before" for "after") and the answer stays
+
+Only what a rule tells is mapped; everything else is refused with the reason. A wrong pair teaches what is not so, and a
+missing one costs a row. (Pairs with a change-or-stay relation: CRPO, arXiv 2605.21988, which has them from an editor's
+model; words are mapped here.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tasks.core.schemas.records import Record, truth_of
+from tasks.core.text.options import LETTERS, unlettered
+
+KINDS = ("reversed", "mirrored")
+_SIDES = (("left", "right"), ("leftward", "rightward"), ("leftwards", "rightwards"), ("clockwise", "counterclockwise"))
+_TURNS = (
+    *_SIDES,
+    *(("up", "down"), ("upward", "downward"), ("upwards", "downwards"), ("toward", "away from"), ("closer", "farther")),
+    *(("opens", "closes"), ("opening", "closing"), ("enters", "leaves"), ("entering", "leaving"), ("into", "out of")),
+    *(("rises", "falls"), ("rising", "falling"), ("ascends", "descends"), ("climbs up", "climbs down")),
+    *(("pushes", "pulls"), ("pushing", "pulling"), ("appears", "disappears"), ("increases", "decreases")),
+    *(("speeds up", "slows down"), ("zooms in", "zooms out"), ("forward", "backward"), ("forwards", "backwards")),
+    *(("picks up", "puts down"), ("fills", "empties"), ("grows", "shrinks"), ("folds", "unfolds")),
+)
+_ORDER = (("before", "after"), ("first", "last"), ("at the start", "at the end"), ("begins", "ends"))
+
+
+def _both_ways(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return {**dict(pairs), **{second: first for first, second in pairs}}
+
+
+COUNTERPARTS: Mapping[str, Mapping[str, str]] = {"reversed": _both_ways(_TURNS), "mirrored": _both_ways(_SIDES)}
+ORDER_WORDS = _both_ways(_ORDER)
+
+
+class Mapped(NamedTuple):
+    """A record with the answer that its changed clip has."""
+
+    record: Record
+    relation: str
+    """change, stay or question."""
+
+
+def counterpart(text: str, words: Mapping[str, str]) -> str | None:
+    """The text with every word of the table exchanged for its counterpart; None where it has none of them.
+
+    Longer entries first ("away from" before "away"); the first letter keeps its case.
+    """
+    longest_first = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    pattern = re.compile(rf"(?<![\w-])(?:{longest_first})(?![\w-])", re.IGNORECASE)
+    if pattern.search(text) is None:
+        return None
+
+    def exchanged(match: re.Match[str]) -> str:
+        other = words[match.group().lower()]
+        return other.capitalize() if match.group()[0].isupper() else other
+
+    return pattern.sub(exchanged, text)
+
+
+def mapped(record: Record, kind: str) -> Mapped | str:
+    """The record on its changed clip, or why no rule tells its answer.
+
+    Args:
+        record: a question about a video.
+        kind: reversed or mirrored.
+    """
+    if record.data_type != "video":
+        return "an image has no order" if kind == "reversed" else "images are not mirrored"
+    if record.problem_type == "OCR":
+        return "what is read on a mirrored clip is mirror writing" if kind == "mirrored" else "no rule for writing"
+    words = COUNTERPARTS[kind]
+    truth = truth_of(record.solution)
+    if record.problem_type == "multiple choice":
+        return _choice(record, truth, words, kind)
+    if (other := counterpart(truth, words)) is not None and record.problem_type == "free-form":
+        return Mapped(_with_truth(record, other), "change")
+    return _unchanged(record, kind)
+
+
+def _choice(record: Record, truth: str, words: Mapping[str, str], kind: str) -> Mapped | str:
+    texts = [unlettered(option, letter) for option, letter in zip(record.options, LETTERS, strict=False)]
+    other = counterpart(texts[LETTERS.index(truth)], words)
+    if other is None:
+        return _unchanged(record, kind)
+    places = [place for place, text in enumerate(texts) if _bare(text) == _bare(other)]
+    if len(places) != 1:
+        return f"the answer's counterpart {other!r} is none of the options"
+    return Mapped(_with_truth(record, LETTERS[places[0]]), "change")
+
+
+def _unchanged(record: Record, kind: str) -> Mapped | str:
+    """Where the answer has no counterpart: the clip's change must be out of the question too, or turn its words."""
+    spoken = "\n".join([record.problem, *record.options])
+    if kind == "mirrored":
+        if counterpart(spoken, COUNTERPARTS[kind]) is not None:
+            return "left and right are spoken of, and the answer has no counterpart"
+        return Mapped(record, "stay")
+    asked = counterpart(record.problem, ORDER_WORDS)
+    if asked is None or counterpart("\n".join(record.options), ORDER_WORDS) is not None:
+        return "no rule tells the answer on the reversed clip"
+    return Mapped(dataclasses.replace(record, problem=asked), "question")
+
+
+def _with_truth(record: Record, truth: str) -> Record:
+    return dataclasses.replace(record, solution=f"<answer>{truth}</answer>")
+
+
+def _bare(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))

@@ -1,0 +1,180 @@
+"""The contest of objectives: what is counted, how it is judged, and a run at the smallest size."""
+
+import json
+
+import pytest
+import torch
+
+from measure.contest.__main__ import best_of
+from measure.contest.evaluate import Result, pair_scores
+from measure.contest.flops import counted
+from measure.contest.methods import METHODS, TRIALS, Trial, read_chosen, settings
+from measure.contest.quadruples import STATIC, Asked, quadruples
+from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, scenes_of
+from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown
+from tasks.core.io.errors import StageError
+from tasks.core.schemas.records import Record
+from tasks.core.stats import holm
+from tasks.core.world.split import draw_row
+from tasks.params import load
+
+# What is counted.
+
+
+def test_products_and_attention_are_counted_forward_and_backward():
+    query, key = (torch.randn(1, heads, 8, 16, requires_grad=True) for heads in (4, 4))
+    with counted() as spent:
+        torch.nn.functional.scaled_dot_product_attention(query, key, key).sum().backward()
+        assert spent.total == 7 * 2 * 4 * 8 * 8 * 16, "two products forward, five backward"
+        with spent.paused():
+            torch.randn(64, 64) @ torch.randn(64, 64)
+        torch.randn(3, 4) @ torch.randn(4, 5)
+    assert spent.total == 7 * 2 * 4 * 8 * 8 * 16 + 2 * 3 * 4 * 5
+
+
+# What is compared.
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_settings_of_its_own(method):
+    base = load().grpo
+    weak, strong = (settings(method, base, Trial(0.0002, strength), 7) for strength in (0.5, 2.0))
+    assert weak.steps == 7 and weak.learning_rate == 0.0002
+    assert (weak.objective == strong.objective) == (method in ("grpo", "grpo_hot")), "what a strength means"
+    assert method == "tgrpo" or (weak.beta, weak.length, weak.refill) == (0.0, None, 1)
+
+
+def test_the_published_rule_is_in_its_published_setting():
+    published = settings("tgrpo", load().grpo, Trial(0.0002, 1.0), 7)
+    assert published.beta == 0.04 and published.length is not None and published.refill == 0
+    assert (published.group, published.objective.completions, published.objective.alpha) == (8, 4, 0.3)
+
+
+def test_an_unknown_method_lists_the_known_ones():
+    with pytest.raises(StageError, match="no method 'ppo'; methods: grpo, tgrpo"):
+        settings("ppo", load().grpo, TRIALS[0], 1)
+
+
+def test_untuned_methods_are_refused_with_the_command(tmp_path):
+    with pytest.raises(StageError, match="no values for grpo; `python -m measure.contest tune` chooses them"):
+        read_chosen(tmp_path / "chosen.json", ["grpo"])
+
+
+def test_tuning_takes_the_best_mean_over_starts(tmp_path):
+    rows = [
+        {"start": start, "method": "taro", "seed": str(trial), "pair_accuracy": value}
+        for start, values in (("a", (0.2, 0.5, 0.5)), ("b", (0.9, 0.4, 0.4)))
+        for trial, value in enumerate(values)
+    ]
+    (tmp_path / "chosen.json").write_text(json.dumps(best_of(rows)))
+    assert read_chosen(tmp_path / "chosen.json", ["taro"]) == {"taro": TRIALS[0]}
+    assert best_of(rows[1:3] + rows[4:])["taro"]["values"] == TRIALS[1]._asdict(), "the earlier one of equals"
+
+
+def test_no_start_of_the_contest_serves_tuning():
+    names = [start.name for start in (*TUNING, *STARTS_OF_THE_CONTEST, UNBIASED)]
+    assert len(set(names)) == len(names) and "background" not in {start.shortcut for start in TUNING}
+
+
+def test_scenes_are_biased_from_the_start_s_skill_on():
+    late = next(start for start in STARTS_OF_THE_CONTEST if start.late == "reason")
+    assert scenes_of(late, "caption") is draw_row
+    assert scenes_of(late, "reason-well").keywords == {"shortcut_bias": 0.9, "shortcuts": ("colour",)}
+
+
+# How it is tested.
+
+
+def test_quadruples_are_rendered_once_and_ask_the_same(tmp_path):
+    asked = quadruples(tmp_path / "q", 3, 5, 1)
+    assert [question.variant for question in asked[:6]] == [
+        *("forward", "reversed", "recoloured", "mirrored"),
+        *(STATIC, STATIC),
+    ]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "q").iterdir()}
+    assert quadruples(tmp_path / "q", 3, 5, 1) == asked
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "q").iterdir()} == before
+    assert len({question.record.problem_id for question in asked}) == len(asked)
+
+
+def scores(*scenes):
+    """Of scenes given as (answers, truths) of forward, reversed, recoloured, mirrored."""
+    record = quadruple_record()
+    asked, results = [], []
+    for number, (answers, truths) in enumerate(scenes):
+        for name, answer, truth in zip(("forward", "reversed", "recoloured", "mirrored"), answers, truths, strict=True):
+            asked.append(Asked(number, name, record))
+            results.append(Result(answer == truth, answer))
+    return pair_scores(asked, results)
+
+
+def quadruple_record():
+    return Record(0, "?", "video", "multiple choice", ["A. a", "B. b"], "", "<answer>A</answer>", "x")
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        pytest.param("ABAB", (1, 1, 1), id="a reader of motion"),
+        pytest.param("AACA", (0, 0, 0), id="a reader of colour says the same backwards and another when recoloured"),
+        pytest.param("AAAA", (0, 0, 1), id="always the same letter"),
+    ],
+)
+def test_measures_of_a_scene(answers, expected):
+    told = scores((answers, "ABAB"))
+    assert tuple(told[name] for name in ("pair_accuracy", "mirror_accuracy", "invariance")) == expected
+
+
+# How it is judged.
+
+
+def rows(method, by_start):
+    """Runs of a method: pair accuracies by start."""
+    return [
+        dict.fromkeys(FIELDS, 0.5) | {"start": start, "method": method, "seed": str(seed), "pair_accuracy": value}
+        for start, values in by_start.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_differences_weigh_starts_alike_and_seeds_within_them():
+    runs = rows("grpo", {"a": [0.0, 0.0, 0.0], "b": [0.0]}) + rows("taro", {"a": [0.3, 0.3, 0.3], "b": [0.1]})
+    told = compared(runs, "taro", "grpo", "pair_accuracy")
+    assert (told.runs, told.starts, told.difference) == (4, 2, pytest.approx(0.2))
+    assert told.low == pytest.approx(0.1) and told.high == pytest.approx(0.3), "starts are what varies"
+    assert compared(runs, "exchange", "grpo", "pair_accuracy") is None
+
+
+@pytest.mark.parametrize(
+    ("starts", "p"),
+    [pytest.param(6, 2 / 2**6, id="six starts: their means"), pytest.param(2, 2 / 2**4, id="fewer: single runs")],
+)
+def test_sign_flips(starts, p):
+    names = [f"s{number}" for number in range(starts)]
+    runs = rows("grpo", {name: [0.0, 0.0] for name in names}) + rows("taro", {name: [0.4, 0.5] for name in names})
+    assert compared(runs, "taro", "grpo", "pair_accuracy").p == pytest.approx(p)
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_escape_is_the_first_point_that_reaches_half():
+    points = [
+        {"flops": 3, "pair_accuracy": 0.6},
+        {"flops": 1, "pair_accuracy": 0.1},
+        {"flops": 2, "pair_accuracy": 0.5},
+    ]
+    assert escape(points) == 2
+    assert escape(points[1:2]) is None
+
+
+def test_the_table_says_what_was_run_and_what_it_beat():
+    runs = rows("grpo", {"a": [0.1, 0.1]}) + rows("exchange", {"a": [0.6, 0.7]}) + rows("permuted", {"a": [0.2, 0.1]})
+    table = markdown(runs, list(METHODS))
+    assert "| exchange | 2 | 1 | 0.0 | 0 | 2 | 65.0 |" in table
+    assert "| exchange | 2 | 1 | +55.0" in table
+    assert "exchange minus its placebo permuted: +50.0" in table
+    assert "taro" not in table and markdown([], list(METHODS)) == "No run has ended yet.\n"
+    assert set(MEASURES) <= set(FIELDS)

@@ -1,0 +1,120 @@
+"""Counterfactual pairs: answers that words map, clips written alike, pair accuracy."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tasks.core.io.errors import StageError
+from tasks.core.schemas.records import Record
+from tasks.core.video import Clip, VideoError, read_clip
+from tasks.counterfactual.__main__ import main, make, parse, score
+from tasks.counterfactual.mapping import COUNTERPARTS, ORDER_WORDS, Mapped, counterpart, mapped
+
+COLOURS = ["A. red", "B. blue"]
+MEALS = ["A. rice", "B. soup"]
+SIDES = ["A. to the left", "B. to the right", "C. upwards", "D. it stays"]
+
+
+def question(problem="Which way does the car go?", options=SIDES, truth="A", kind="multiple choice", path="1.mp4"):
+    return Record(1, problem, "video", kind, list(options), "", f"<answer>{truth}</answer>", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "table", "expected"),
+    [
+        ("Moves left, then Right.", "mirrored", "Moves right, then Left."),
+        ("walks away from the door", "reversed", "walks toward the door"),
+        ("leftover paint", "mirrored", None),
+        ("picks up the cup", "reversed", "puts down the cup"),
+        ("a right-angled turn", "mirrored", None),
+    ],
+    ids=["case is kept", "two words for one", "part of a word", "phrases before words", "part of a compound"],
+)
+def test_counterpart(text, table, expected):
+    assert counterpart(text, COUNTERPARTS[table]) == expected
+
+
+def test_every_counterpart_goes_back():
+    for table in (*COUNTERPARTS.values(), ORDER_WORDS):
+        assert all(table[other] == word for word, other in table.items())
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "truth", "relation"),
+    [
+        pytest.param(question(), "reversed", "B", "change", id="a direction turns round"),
+        pytest.param(question(), "mirrored", "B", "change", id="left becomes right"),
+        pytest.param(question("It", ["A. opens", "B. closes"], "B"), "reversed", "A", "change", id="opening"),
+        pytest.param(question("What colour?", COLOURS), "mirrored", "A", "stay", id="a colour stays"),
+        pytest.param(question("?", [], "it moves up", "free-form"), "reversed", "it moves down", "change", id="text"),
+        pytest.param(
+            question("What does he eat before the cake?", ["A. rice", "B. soup"]),
+            "reversed",
+            "A",
+            "question",
+            id="order",
+        ),
+    ],
+)
+def test_mapped(record, kind, truth, relation):
+    told = mapped(record, kind)
+    assert isinstance(told, Mapped), told
+    assert told.relation == relation and told.record.solution == f"<answer>{truth}</answer>"
+
+
+def test_an_order_word_turns_in_the_question():
+    told = mapped(question("What comes first?", MEALS), "reversed")
+    assert told.record.problem == "What comes last?"
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "reason"),
+    [
+        pytest.param(question(truth="C"), "reversed", "'downwards' is none of the options", id="no such option"),
+        pytest.param(question(truth="D"), "mirrored", "left and right are spoken of", id="options speak of sides"),
+        pytest.param(question("Why?", ["A. x", "B. y"]), "reversed", "no rule tells", id="nothing to go by"),
+        pytest.param(question("Read it.", [], "STOP", "OCR"), "mirrored", "mirror writing", id="writing"),
+        pytest.param(question("How many?", [], "3", "numerical"), "reversed", "no rule tells", id="a count"),
+    ],
+)
+def test_what_no_rule_tells_is_refused(record, kind, reason):
+    assert reason in mapped(record, kind)
+
+
+def ramp(path, data_type):
+    if path == "broken.mp4":
+        raise VideoError(path, "no decoder")
+    pixels = np.zeros((4, 28, 56, 3), np.uint8)
+    pixels[:, :, :28] = np.array([40, 80, 120, 160], np.uint8)[:, None, None, None]
+    return Clip(pixels, [0, 1, 2, 3], 25.0, 2.5, 1.6)
+
+
+def test_pairs_are_written_alike_and_scored_together(tmp_path):
+    pairs, refused = make([question(), question(path="broken.mp4")], ["reversed", "mirrored"], ramp, tmp_path)
+    assert [(pair["forward"], pair["changed"], pair["relation"]) for pair in pairs] == [
+        (0, 1, "change"),
+        (2, 3, "change"),
+    ]
+    assert refused == {"no decoder": 2}
+    records = json.loads((tmp_path / "records.json").read_text())
+    shown = [read_clip(tmp_path / row["path"], frames=4, fps=2.5, min_frames=4) for row in records]
+    levels = [clip.frames[:, 14, 14, 0].astype(int).tolist() for clip in shown]
+    assert np.abs(np.subtract(levels[0], [40, 80, 120, 160])).max() < 6
+    assert np.abs(np.subtract(levels[1], [160, 120, 80, 40])).max() < 6
+    assert np.abs(shown[3].frames[:, 14, 42, 0].astype(int) - [40, 80, 120, 160]).max() < 6
+    said = [{"problem_id": n, "completion": f"<think>.</think><answer>{a}</answer>"} for n, a in enumerate("ABAA")]
+    told = score(said, tmp_path)
+    assert (told["all"].n, told["all"].value) == (2, 0.5), "right on one member alone is not right"
+    with pytest.raises(StageError, match="1 predictions are missing, the first is of problem_id 3"):
+        score(said[:3], tmp_path)
+
+
+def test_commands(tmp_path, capsys):
+    assert parse(["a.json", "--out", "x"]).command == "make"
+    assert parse(["score", "a.jsonl", "--out", "x"]).command == "score"
+    with pytest.raises(SystemExit):
+        parse(["paint", "a.json", "--out", "x"])
+    assert "say `make FILE` or `score FILE`" in capsys.readouterr().err
+    with pytest.raises(StageError, match="make pairs first"):
+        main(["score", str(tmp_path / "none.jsonl"), "--out", str(tmp_path)])
