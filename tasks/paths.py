@@ -44,6 +44,7 @@ REPORTS = Path("reports")
 REPORT_PAGE = REPORTS / "index.html"
 REPORT_TABLES = REPORTS / "benchmark.md"
 MODEL_CARDS = REPORTS / "cards"
+LEDGER = REPORTS / "grpo" / "ledger.json"
 
 
 def verdict(suite: str) -> Path:
