@@ -72,6 +72,11 @@ def model_card(model: str) -> Path:
     return MODEL_CARDS / f"{model}.md"
 
 
+def lineage(model: str) -> Path:
+    """The chain of stages behind one checkpoint, as JSON."""
+    return MODEL_CARDS / f"{model}.json"
+
+
 def metrics(stage: str, name: str = "metrics") -> Path:
     """Metrics JSON of a stage; `name` tells the items of a matrix stage apart."""
     return REPORTS / stage / f"{name}.json"
