@@ -9,8 +9,7 @@ import yaml
 
 from tasks.core.schemas.answers import Numbers
 from tasks.report.lineage import HASH_CHARS, short_digest
-from tasks.report.numbers import ByModel, is_split
-from tasks.report.public import by_asked, sets, title
+from tasks.report.numbers import ByModel, by_asked, is_split, sets, title
 from tasks.report.tables import NONE, Cell, Table, as_markdown, interval, percent
 
 
