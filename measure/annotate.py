@@ -2,8 +2,8 @@
 
 A random model of a given shape answers the same questions about clips of noise by each engine, sampled as annotate
 samples. Each engine works in a process of its own, after a few completions that do not count; transformers with each of
-`--batches`, of which the best counts. vLLM answers twice with its clips decoded anew (cold) and twice with those of the
-frame cache (cached), in turn. Nothing about the quality of answers is measured: a random model says nothing.
+`--batches`, of which the best counts. vLLM has two rounds with clips of the frame cache (cached) and two with clips that
+are decoded (cold), in turn, each round with clips of its own, since it keeps what it has read. Nothing about the quality of answers is measured: a random model says nothing.
 
     python -m measure.annotate --hidden 512 --layers 8 --questions 32 --tokens 64
 """
@@ -33,6 +33,7 @@ from tasks.core.world.render import write_clip
 
 ROOT = Path(__file__).parents[1]
 CACHE_GB = 4.0
+ROUNDS = ("cached", "cold", "cached", "cold")
 WARM = 2
 """Questions answered before the clock starts."""
 
@@ -60,7 +61,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or str(make_model(Path(folder) / "model", options))
         make_clips(Path(folder), options)
-        ways = [("vllm", options.in_flight, ["cached", "cold", "cached", "cold"])]
+        ways = [("vllm", options.in_flight, ROUNDS)]
         ways += [("transformers", batch, ["cached"]) for batch in options.batches]
         speeds = []
         for backend, batch, media in ways:
@@ -100,7 +101,7 @@ def make_model(folder: Path, options: argparse.Namespace) -> Path:
 def make_clips(folder: Path, options: argparse.Namespace) -> None:
     """A clip of moving noise for each question."""
     random = np.random.default_rng(0)
-    for number in range(options.questions + WARM):
+    for number in range(options.questions * len(ROUNDS) + WARM):
         coarse = random.integers(0, 256, (options.frames, 8, 8, 3), dtype=np.uint8)
         side = options.side // 8
         write_clip(folder / f"{number}.mp4", coarse.repeat(side, axis=1).repeat(side, axis=2))
@@ -116,7 +117,8 @@ def in_child(folder: str, settings: dict[str, Any]) -> list[Speed]:
 
 def answer(settings: dict[str, Any]) -> list[Speed]:
     """Answer all questions once for each way of coming by the clips."""
-    questions = [Question(str(number), question(number), 0, 1) for number in range(settings["questions"] + WARM)]
+    count, rounds = settings["questions"], settings["media"]
+    questions = [Question(str(number), question(number), 0, 1) for number in range(count * len(rounds) + WARM)]
     with open_engine(
         settings["backend"],
         settings["model"],
@@ -125,10 +127,15 @@ def answer(settings: dict[str, Any]) -> list[Speed]:
         batch_size=settings["batch"],
         kv_cache_gb=2,
     ) as engine:
-        for item in questions:
-            reader(settings, "cached")(item.record.path, "video")
         timed(engine, questions[:WARM], "cached", settings)
-        return [timed(engine, questions[WARM:], media, settings) for media in settings["media"]]
+        parts = [questions[start : start + count] for start in range(WARM, len(questions), count)]
+        speeds = []
+        for media, part in zip(rounds, parts, strict=True):
+            if media == "cached":
+                for item in part:
+                    reader(settings, media)(item.record.path, "video")
+            speeds.append(timed(engine, part, media, settings))
+        return speeds
 
 
 def reader(settings: dict[str, Any], media: str) -> ReadClip:
