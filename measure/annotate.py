@@ -3,8 +3,8 @@
 A random model of a given shape answers the same questions about clips of noise by each engine, sampled as annotate
 samples. Each engine works in a process of its own, after a few completions that do not count; transformers with each of
 `--batches`, of which the best counts. vLLM has two rounds with clips of the frame cache (cached) and two with clips
-that are decoded (cold), in turn, each with clips of its own, since it keeps what it has read. Nothing about the quality of
-answers is measured: a random model says nothing.
+that are decoded (cold), in turn, each with clips of its own, since it keeps what it has read. A random model says
+nothing about the quality of answers.
 
     python -m measure.annotate --hidden 512 --layers 8 --questions 32 --tokens 64
 """
