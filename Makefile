@@ -35,8 +35,7 @@ test: setup ## All tests
 	$(PYTEST) $(ARGS)
 
 run: setup ## The pipeline of params.yaml; only what changed runs
-	dvc repro $(ARGS)
-	@python -m tasks.report show
+	@start=$$(date +%s); dvc repro $(ARGS) && python -m tasks.report show && python -m tasks.seconds $$start
 
 clean: ## Remove outputs, work in progress and tool caches; keeps .venv, raw data, shipped weights and DVC's cache
 	rm -rf data/ingest data/verdicts data/annotate data/filter data/grpo data/benchmark data/.work

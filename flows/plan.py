@@ -13,7 +13,7 @@ from typing import Any
 
 from dvc.dvcfile import PROJECT_FILE
 from dvc.exceptions import DvcException
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 
 
@@ -42,6 +42,8 @@ class Node:
     upstream: tuple[str, ...]
     """Stages of the same plan that it needs."""
     policy: Policy
+    unchanged: bool = False
+    """DVC would skip it, and everything before it: no process is needed to find that out."""
 
 
 def plan(targets: Sequence[str] = (), downstream: bool = False) -> list[Node]:
@@ -52,7 +54,8 @@ def plan(targets: Sequence[str] = (), downstream: bool = False) -> list[Node]:
         downstream: the targets and what depends on them, instead of the targets and what they need.
 
     Raises:
-        PlanError: no DVC project here, an invalid dvc.yaml, an unknown target or an unknown key in `meta.prefect`.
+        PlanError: no DVC project here, an invalid dvc.yaml, an unknown target or an unknown key in `meta.prefect`, or
+            another DVC command is at work.
     """
     try:
         with Repo() as repo:
@@ -63,14 +66,15 @@ def plan(targets: Sequence[str] = (), downstream: bool = False) -> list[Node]:
             roots = [stage for target in targets or [PROJECT_FILE] for stage in repo.stage.collect(target)]
             steps = plan_repro(graph, roots, downstream=downstream)
             chosen = set(steps)
-            return [
-                Node(
-                    stage=step.addressing,
-                    upstream=tuple(sorted(up.addressing for up in graph.successors(step) if up in chosen)),
-                    policy=policy_of(step.addressing, step.meta),
-                )
-                for step in steps
-            ]
+            nodes: dict[str, Node] = {}
+            with lock_repo(repo):
+                for step in steps:
+                    upstream = tuple(sorted(up.addressing for up in graph.successors(step) if up in chosen))
+                    still = all(nodes[name].unchanged for name in upstream) and not step.changed()
+                    nodes[step.addressing] = Node(
+                        step.addressing, upstream, policy_of(step.addressing, step.meta), still
+                    )
+            return list(nodes.values())
     except DvcException as error:
         raise PlanError(" ".join(str(error).split())) from error
 

@@ -24,6 +24,7 @@ import psutil
 from flows.plan import Policy
 
 Result = Literal["ran", "restored", "unchanged"]
+CHILD = Path(__file__).with_name("child.py")
 GRACE_SECONDS = 10.0
 """Between the request to end and the kill."""
 
@@ -38,6 +39,10 @@ _SAYINGS: dict[str, Result] = {
 
 class ReproError(RuntimeError):
     """A stage failed, ran out of time or was stopped; the text names it and says which."""
+
+
+class StoppedError(ReproError):
+    """The run is being stopped, and this stage with it."""
 
 
 class WorkspaceBusyError(RuntimeError):
@@ -72,7 +77,7 @@ class Children:
         """Start and register a process; ReproError after `reap`, so that a retry does not outlive its flow."""
         with self._lock:
             if self._stopping:
-                raise ReproError(f"{command[-1]}: not started, the run is stopping")
+                raise StoppedError(f"{command[-1]}: not started, the run is stopping")
             child = subprocess.Popen(
                 command,
                 env=environment,
@@ -84,6 +89,11 @@ class Children:
             )
             self._live.add(child)
             return child
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `reap` was called."""
+        return self._stopping
 
     def forget(self, child: subprocess.Popen[str]) -> None:
         """Drop an ended process."""
@@ -134,10 +144,11 @@ def repro_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], No
         log: receives each line that DVC and the stage print.
 
     Raises:
-        ReproError: non-zero exit, out of time, or the run is stopping.
+        StoppedError: the run is being stopped.
+        ReproError: non-zero exit, or out of time.
     """
     force_flag = ["--force"] if force else []
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *force_flag, stage]
+    command = [sys.executable, str(CHILD), "--wait-for-lock", "repro", "--single-item", *force_flag, stage]
     with _slots[policy.slot] if policy.slot else contextlib.nullcontext():
         started = time.monotonic()
         child = CHILDREN.start(command, child_environment())
@@ -160,6 +171,8 @@ def repro_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], No
     seconds = time.monotonic() - started
     if out_of_time.is_set():
         raise ReproError(f"{stage}: stopped at its time limit of {policy.timeout_seconds:g} s")
+    if code != 0 and CHILDREN.stopping:
+        raise StoppedError(f"{stage}: stopped with the run")
     if code != 0:
         raise ReproError(f"{stage}: failed with exit code {code}: {last}")
     return StageResult(stage, result, seconds)

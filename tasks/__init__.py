@@ -1,7 +1,7 @@
 """The pipeline's stages, one package each, and `core`, the library they share.
 
-Importing it sets environment defaults that keep every run offline and quiet: nothing calls home and no library reaches
-for a model hub. A variable that is already set wins.
+Importing it sets environment defaults that keep every run offline and quiet (nothing calls home and no library reaches
+for a model hub) and that let it share the cores. A variable that is already set wins.
 """
 
 import os
@@ -17,5 +17,11 @@ OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
-for _name, _value in OFFLINE.items():
+SHARED_CORES = {
+    # How long a waiting OpenMP thread spins before it yields: short enough that another process on the same cores does
+    # not slow a training step many times over (`python -m measure.speed.threads`).
+    "GOMP_SPINCOUNT": "10000",
+}
+
+for _name, _value in (OFFLINE | SHARED_CORES).items():
     os.environ.setdefault(_name, _value)

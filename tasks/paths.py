@@ -44,6 +44,7 @@ REPORTS = Path("reports")
 REPORT_PAGE = REPORTS / "index.html"
 REPORT_TABLES = REPORTS / "benchmark.md"
 MODEL_CARDS = REPORTS / "cards"
+LEDGER = REPORTS / "grpo" / "ledger.json"
 
 
 def verdict(suite: str) -> Path:
@@ -69,6 +70,11 @@ def comparison(first: str, second: str) -> Path:
 def model_card(model: str) -> Path:
     """Card of one checkpoint: lineage and scores."""
     return MODEL_CARDS / f"{model}.md"
+
+
+def lineage(model: str) -> Path:
+    """The chain of stages behind one checkpoint, as JSON."""
+    return MODEL_CARDS / f"{model}.json"
 
 
 def metrics(stage: str, name: str = "metrics") -> Path:

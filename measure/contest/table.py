@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.core.stats import sign_flip
+from tasks.core.stats import holm, sign_flip
 
 KEY = ("start", "method", "seed")
 MEASURES = (
@@ -87,16 +87,6 @@ def _bootstrap(groups: Sequence[np.ndarray]) -> tuple[float, float]:
         means[number] = np.mean([draw.choice(groups[start], size=len(groups[start])).mean() for start in picked])
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected for their number, in the order given."""
-    order = np.argsort(p_values)
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
 
 
 def escape(points: Sequence[Mapping[str, Any]]) -> float | None:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
@@ -19,6 +21,7 @@ from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
+from tasks.grpo.ledger import ledger
 from tasks.params import Params, ParamsError, load
 
 HERE = Path(__file__).parent
@@ -93,6 +96,7 @@ def main() -> int:
     answers = RolloutLog(work / "rollouts").join(paths.ROLLOUTS, params.grpo.steps)
     lost = len({row["problem_id"] for row in read_jsonl(skipped)})
     write_text(paths.curve("grpo"), result.curve)
+    write_json(paths.LEDGER, ledger(pd.read_parquet(paths.ROLLOUTS)))
     write_text(paths.GRPO_STEPS, (work / STEPS).read_text())
     write_json(paths.metrics("grpo"), {**result.metrics, "rollouts": answers, "skipped_prompts": lost})
     clear(work)

@@ -101,8 +101,9 @@ class Forwards:
         self._store: FeatureStore | None = None
         if levers.encode_once and levers.cache_features_gb and (self._frozen or keeps_features):
             self._store = FeatureStore(levers.cache_features_gb, lasting=self._frozen)
-        shared = self._frozen and (reference is None or self._store is None or _same_encoder(policy, reference))
-        self.reference_weights = POLICY if shared else REFERENCE
+        # Under sharding the reference model is a copy of the policy as it was loaded.
+        alike = reference is None or self._store is None or idle is not None or _same_encoder(policy, reference)
+        self.reference_weights = POLICY if self._frozen and alike else REFERENCE
 
     def unwrapped(self, model: Any) -> Any:
         """The model inside what accelerate and PEFT put around it."""

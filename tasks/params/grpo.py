@@ -77,7 +77,7 @@ class Grpo(Section):
     """Rows per forward and backward; a divisor of prompts_per_step * group. null takes all rows of a step at once."""
     encode_once: bool = True
     """One vision pass per clip, shared by its rows and by orders of whole temporal patches;
-    false gives every row its own, as needed under FSDP and ZeRO-3."""
+    false gives every row its own."""
     cache_features_gb: float = Field(1.0, ge=0)
     """Vision features kept in memory with `encode_once`, GiB: where `train_vision` is false for the run, so that each
     medium is encoded once; otherwise from a step's rollouts to its update, for passes without gradient. 0: none."""

@@ -61,7 +61,7 @@ def load(path: Path = paths.PARAMS) -> Params:
             f"{path}: no such file; run from the project root, or `python -m tasks.profile mini` to make one"
         )
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.load(path.read_text(), UniqueKeys)
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: not valid YAML: {error}") from error
     try:
@@ -71,6 +71,27 @@ def load(path: Path = paths.PARAMS) -> Params:
     for place, problem in _problems(loaded):
         raise ParamsError(f"{path}: {place}: {problem}")
     return loaded
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key stands once in its mapping, as DVC reads it too; PyYAML takes the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping.
+
+        Raises:
+            yaml.constructor.ConstructorError: a key stands twice; names it and the lines.
+        """
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key, line = key_node.value, key_node.start_mark.line + 1
+            if key in lines:
+                told = f"the key '{key}' stands twice, in lines {lines[key]} and {line}"
+                raise yaml.constructor.ConstructorError(None, None, told)
+            lines[key] = line
+        return super().construct_mapping(node, deep)
 
 
 def _problems(loaded: Params) -> Iterator[tuple[str, str]]:

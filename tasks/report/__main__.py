@@ -8,6 +8,7 @@ from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
+from tasks.core.lineage import as_json, chain, stage_report
 from tasks.report import page
 from tasks.report.cards import cards_of
 from tasks.report.examples import Plan, plan
@@ -68,6 +69,9 @@ def build(p: params.Params) -> None:
     )
     for model, text in cards.items():
         write_text(paths.model_card(model), text)
+        if links := chain(p.models[model], inputs.lock):
+            reports = {link.stage: report for link in links if (report := stage_report(paths.REPORTS, link.stage))}
+            write_json(paths.lineage(model), as_json(p.models[model], links, inputs.commit, reports))
 
 
 def pictures_of(chosen: Plan, p: params.Params) -> dict[int, Pictures]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from tasks.core.lineage import HASH_CHARS, Link, chain
 from tasks.core.schemas.answers import Numbers
-from tasks.report.lineage import HASH_CHARS, short_digest
-from tasks.report.numbers import ByModel, is_split
-from tasks.report.public import by_asked, sets, title
+from tasks.report.numbers import ByModel, by_asked, is_split, sets, title
 from tasks.report.tables import NONE, Cell, Table, as_markdown, interval, percent
 
 
@@ -33,14 +32,16 @@ def card(
         params: parsed params.yaml.
         commit: commit of the code.
     """
-    name, stage = maker(folder, lock)
+    links = chain(folder, lock)
     parts = [f"# Model card: {model}\n", f"Checkpoint folder `{folder}`; {commit}.\n", "## Lineage\n"]
-    if stage is None:
+    if not links:
         parts.append("No stage of the pipeline that has run makes this folder: the checkpoint is an input.\n")
     else:
-        parts.append(as_markdown(lineage(name, folder, lock)))
-        sections = {key: params[key] for key in sections_of(stage) if key in params}
-        parts.append(f"## Parameters of {name}\n\n```yaml\n{yaml.safe_dump(sections, sort_keys=False).rstrip()}\n```\n")
+        parts.append(as_markdown(lineage(folder, links)))
+        sections = {key: params[key] for key in sections_of(links[0]) if key in params}
+        parts.append(
+            f"## Parameters of {links[0].stage}\n\n```yaml\n{yaml.safe_dump(sections, sort_keys=False).rstrip()}\n```\n"
+        )
     parts.append("## Scores\n")
     tables = [] if numbers is None else [split_table(numbers), public_table(numbers)]
     shown = [table for table in tables if table.rows]
@@ -48,55 +49,18 @@ def card(
     return "\n".join(parts)
 
 
-def maker(folder: str, lock: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
-    """Name and lock entry of the stage whose output holds the folder."""
-    for name, stage in lock.get("stages", {}).items():
-        if any(covers(str(out["path"]), folder) for out in stage.get("outs", [])):
-            return name, stage
-    return "", None
-
-
-def lineage(name: str, folder: str, lock: Mapping[str, Any]) -> Table:
+def lineage(folder: str, links: Sequence[Link]) -> Table:
     """The stages behind a checkpoint, itself first, each with one hash over its inputs and those of its outputs."""
-    stages = lock["stages"]
-    rows, pending, seen = [], [name], set()
-    while pending:
-        current = pending.pop(0)
-        if current in seen:
-            continue
-        seen.add(current)
-        entry = stages[current]
-        inputs = short_digest({key: entry.get(key) for key in ("cmd", "deps", "params")})
-        outs = [f"{out['path']} {_hash(out)}" for out in entry.get("outs", [])]
-        rows.append([Cell(current), Cell(inputs), Cell("; ".join(outs))])
-        deps = [str(dep["path"]) for dep in entry.get("deps", [])]
-        pending += [
-            other
-            for other, made in stages.items()
-            if any(
-                covers(str(out["path"]), dep) or covers(dep, str(out["path"]))
-                for out in made.get("outs", [])
-                for dep in deps
-            )
-            and not dep_is_report(made)
-        ]
+    rows = []
+    for link in links:
+        outs = [f"{path} {md5[:HASH_CHARS]}" for path, md5 in link.outs.items()]
+        rows.append([Cell(link.stage), Cell(link.inputs), Cell("; ".join(outs))])
     return Table(f"What made {folder}", ["stage", "inputs", "outputs and their md5"], rows, 3)
 
 
-def dep_is_report(stage: Mapping[str, Any]) -> bool:
-    """Whether a stage only writes reports; no checkpoint comes from one."""
-    return all(str(out["path"]).startswith("reports/") for out in stage.get("outs", []))
-
-
-def sections_of(stage: Mapping[str, Any]) -> list[str]:
-    """Sections of params.yaml a stage's lock entry names."""
-    keys = stage.get("params", {}).get("params.yaml", {})
-    return list(dict.fromkeys(str(key).partition(".")[0] for key in keys))
-
-
-def covers(outer: str, inner: str) -> bool:
-    """Whether a path is another or holds it."""
-    return inner == outer or inner.startswith(f"{outer}/")
+def sections_of(link: Link) -> list[str]:
+    """Sections of params.yaml that a stage reads."""
+    return list(dict.fromkeys(str(key).partition(".")[0] for key in link.params))
 
 
 def split_table(numbers: Numbers) -> Table:
@@ -126,10 +90,6 @@ def public_table(numbers: Numbers) -> Table:
         if not is_split(of[numbers.model])
     ]
     return Table("Public benchmarks", ["benchmark", "protocol", "frames", "n", "score", "95% interval"], rows, 2)
-
-
-def _hash(out: Mapping[str, Any]) -> str:
-    return str(out.get("md5") or out.get("hash") or "")[:HASH_CHARS]
 
 
 def cards_of(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.core.io.errors import StageError
 from tasks.core.schemas.answers import NO_FRAMES, TEST_SPLIT, Control, Entry, Numbers, numbers_of
@@ -18,6 +19,15 @@ ByModel = Mapping[str, Numbers]
 """Model -> its numbers; a model that was not run is absent."""
 Row = Mapping[str, Any]
 """A row of the answer log."""
+
+
+class Asked(NamedTuple):
+    """A suite under one protocol at one frame cap, on ordered frames."""
+
+    benchmark: str
+    subset: str
+    protocol: str
+    frames: int
 
 
 def read_numbers(folder: Path) -> dict[str, Numbers]:
@@ -123,3 +133,29 @@ def headline(numbers: Numbers, cap: int) -> dict[str, float]:
         "no_video": kind_of(split_entry(numbers, cap, "no_video"), "overall").value,
     }
     return {name: round(value, 4) for name, value in figures.items() if value is not None}
+
+
+def by_asked(numbers: ByModel) -> dict[Asked, dict[str, Entry]]:
+    """Entries on ordered frames: what was asked -> model -> entry."""
+    made: dict[Asked, dict[str, Entry]] = defaultdict(dict)
+    for model, of_model in numbers.items():
+        for entry in of_model.entries:
+            if entry.view == "ordered":
+                made[Asked(entry.benchmark, entry.subset, entry.protocol, entry.frames)][model] = entry
+    return dict(sorted(made.items()))
+
+
+def sets(numbers: ByModel) -> dict[tuple[str, ...], Mapping[str, Any]]:
+    """(benchmark, subset, protocol) -> what was read, of the first model that has it."""
+    made: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    for of_model in numbers.values():
+        for questions in of_model.question_sets:
+            made.setdefault((questions["benchmark"], questions["subset"], questions["protocol"]), questions)
+    return made
+
+
+def title(about: Mapping[tuple[str, ...], Mapping[str, Any]], what: Sequence[Any] | Control) -> str:
+    """Name of a suite as shown."""
+    key = (what.benchmark, what.subset, what.protocol) if isinstance(what, Control) else tuple(what[:3])
+    questions = about[key]
+    return str(questions["title"]) + (f", {questions['subset']}" if questions["subset"] else "")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
 
 from tasks.core.schemas.answers import NO_FRAMES, Control, Entry, Gain, Numbers
 from tasks.report.curves import Chart
-from tasks.report.numbers import NOTHING, ByModel, is_split
+from tasks.report.numbers import NOTHING, Asked, ByModel, by_asked, is_split, sets, title
 from tasks.report.svg import Series, line_chart
 from tasks.report.tables import (
     NONE,
@@ -29,15 +28,6 @@ CONTROLS_CAPTION = (
     "the 95% interval of the paired difference by clips. What shuffling costs needs the order; what leaving the video "
     "out costs needs the video."
 )
-
-
-class Asked(NamedTuple):
-    """A suite under one protocol at one frame cap, on ordered frames."""
-
-    benchmark: str
-    subset: str
-    protocol: str
-    frames: int
 
 
 def public_tables(numbers: ByModel, models: Sequence[str], cap: int) -> list[Table]:
@@ -266,36 +256,10 @@ def frame_charts(numbers: ByModel, models: Sequence[str]) -> list[Chart]:
     return made
 
 
-def by_asked(numbers: ByModel) -> dict[Asked, dict[str, Entry]]:
-    """Entries on ordered frames: what was asked -> model -> entry."""
-    made: dict[Asked, dict[str, Entry]] = defaultdict(dict)
-    for model, of_model in numbers.items():
-        for entry in of_model.entries:
-            if entry.view == "ordered":
-                made[Asked(entry.benchmark, entry.subset, entry.protocol, entry.frames)][model] = entry
-    return dict(sorted(made.items()))
-
-
 def _by_model(numbers: ByModel) -> Iterator[tuple[str, Asked, Entry]]:
     """Entries on ordered frames, model by model."""
     entries = by_asked(numbers)
     return ((model, asked, of[model]) for model in numbers for asked, of in entries.items() if model in of)
-
-
-def sets(numbers: ByModel) -> dict[tuple[str, ...], Mapping[str, Any]]:
-    """(benchmark, subset, protocol) -> what was read, of the first model that has it."""
-    made: dict[tuple[str, ...], Mapping[str, Any]] = {}
-    for of_model in numbers.values():
-        for questions in of_model.question_sets:
-            made.setdefault((questions["benchmark"], questions["subset"], questions["protocol"]), questions)
-    return made
-
-
-def title(about: Mapping[tuple[str, ...], Mapping[str, Any]], what: Sequence[Any] | Control) -> str:
-    """Name of a suite as shown."""
-    key = (what.benchmark, what.subset, what.protocol) if isinstance(what, Control) else tuple(what[:3])
-    questions = about[key]
-    return str(questions["title"]) + (f", {questions['subset']}" if questions["subset"] else "")
 
 
 def _score(entry: Entry | None) -> Cell:

@@ -22,6 +22,7 @@ from tasks.core.train.guards import FiniteSteps, Guards, Limits
 from tasks.core.train.padding_free import read
 from tasks.core.train.prepare import name_layers
 from tasks.core.train.resume import ResumesWeights
+from tasks.core.train.sharding import ShardedNumbers, refuse_data_parallel
 from tasks.params import Sft
 from tasks.sft.data import AnnouncedOrder, Collator, EpochOrder, Example, lengths
 
@@ -48,7 +49,7 @@ class Result(NamedTuple):
     curve: str
 
 
-class VideoSFTTrainer(FiniteSteps, ResumesWeights, SFTTrainer):
+class VideoSFTTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, SFTTrainer):
     """TRL's trainer, resumed with its weights; a step that is not finite ends the run.
 
     Its collator is told which rows come next; features of a frozen vision encoder may be kept (`keeps_features`).
@@ -139,6 +140,7 @@ def train(
         DivergedError: the loss, the gradient or the weights became not finite, or a guard was told to stop.
     """
     trainer = trainer_of(model, processor, rows, collator, settings=settings, seed=seed, work=work, visual=visual)
+    refuse_data_parallel(trainer.args, "sft")
     check_sharding(settings, sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
     for callback in (CurveWriter(curve, COLUMNS), Guards("sft", Limits(**settings.guards.model_dump())), Sealing()):
         trainer.add_callback(callback)

@@ -13,9 +13,9 @@ import pytest
 
 from tasks.benchmark.base import alike
 from tasks.benchmark.protocols import video_r1
-from tasks.benchmark.reading import mmmu_rules
+from tasks.benchmark.reading import mmmu_rules, tempcompass_rules
 from tasks.benchmark.reading.text import strip_reasoning
-from tasks.benchmark.suites import mvbench, tempcompass, video_holmes, video_mme
+from tasks.benchmark.suites import mvbench, video_holmes, video_mme
 from tasks.benchmark.suites import vsi_bench as vsi
 from tasks.benchmark.totals import knowledge_gain
 from tasks.core.stats import clustered_stderr, paired
@@ -171,10 +171,12 @@ RULES = {
     ("video_r1_eval", "reward_fn/OCR"): reward,
     ("videomme", "extract_letter"): lambda case: video_mme.extract_letter(case["prediction"]),
     ("mvbench", "check_ans"): lambda case: mvbench.check_answer(case["prediction"], case["gold"]),
-    ("tempcompass", "multi-choice"): lambda case: rating(tempcompass.multi_choice(case["prediction"], case["gold"])),
-    ("tempcompass", "yes_no"): lambda case: rating(tempcompass.yes_no(case["prediction"], case["gold"])),
+    ("tempcompass", "multi-choice"): lambda case: rating(
+        tempcompass_rules.multi_choice(case["prediction"], case["gold"])
+    ),
+    ("tempcompass", "yes_no"): lambda case: rating(tempcompass_rules.yes_no(case["prediction"], case["gold"])),
     ("tempcompass", "caption_matching"): lambda case: rating(
-        tempcompass.caption_matching(case["prediction"], case["gold"], case.get("options") or [case["gold"]])
+        tempcompass_rules.caption_matching(case["prediction"], case["gold"], case.get("options") or [case["gold"]])
     ),
     ("videommmu", "parse_multi_choice_response"): mmmu_choice,
     ("videommmu", "open/eval_open"): mmmu_open,

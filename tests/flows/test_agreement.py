@@ -109,7 +109,7 @@ EDITS = [
 
 
 def by_flow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
-    from flows.video_r1 import RunFailedError, video_r1
+    from flows.pipeline import RunFailedError, video_r1
 
     monkeypatch.chdir(folder)
     try:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from flows.plan import Policy
+from flows.plan import Policy, plan
 from flows.repro import CHILDREN, ReproError, WorkspaceBusyError, repro_stage, sole_driver
 from tests.support.toy_project import ran
 
@@ -83,10 +83,10 @@ def test_a_second_driver_in_the_workspace_is_refused(toy):
         pass
 
 
-def flow(folder: Path, home: Path, *arguments: str) -> subprocess.Popen[str]:
+def flow(folder: Path, home: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
     """Start `python -m flows.video_r1` in a project, with a Prefect database of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home)}
+    environment |= {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home), **variables}
     command = [sys.executable, "-m", "flows.video_r1", *arguments]
     return subprocess.Popen(
         command,
@@ -102,7 +102,11 @@ def flow(folder: Path, home: Path, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 @pytest.mark.server
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["terminated", "interrupted at the terminal"])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGINT, signal.SIGKILL],
+    ids=["terminated", "interrupted at the terminal", "killed"],
+)
 def test_a_signal_to_the_flow_leaves_no_process(toy, tmp_path, number):
     set_stage("rows", cmd=f"touch started && {SLEEPER}")
     child = flow(toy, tmp_path / "prefect", "--targets", "rows")
@@ -111,13 +115,13 @@ def test_a_signal_to_the_flow_leaves_no_process(toy, tmp_path, number):
         assert child.poll() is None and time.monotonic() < deadline, child.communicate()[0]
         time.sleep(0.2)
     child.send_signal(number)
-    output, _ = child.communicate(timeout=60)
-    assert child.returncode != 0, output
-    for _ in range(50):  # the temporary server takes a moment to go
+    child.wait(60)
+    assert child.returncode != 0
+    for _ in range(150):  # the temporary server takes a moment to go
         if not (left := processes_in(toy)):
             break
         time.sleep(0.2)
-    assert left == [], output
+    assert left == []
 
 
 @pytest.mark.slow
@@ -144,3 +148,43 @@ def test_wrong_commands_give_one_line_and_fail(toy, tmp_path, arguments, text):
     output, _ = child.communicate(timeout=60)
     assert child.returncode != 0
     assert output.strip().splitlines()[-1].endswith(text)
+
+
+@pytest.mark.parametrize(
+    ("environment", "text"),
+    [
+        pytest.param(
+            {"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "127.0.0.1:9/api: no Prefect server answers", id="api"
+        ),
+        pytest.param({"PREFECT_API_URL": "nonsense"}, "nonsense: no Prefect server answers", id="no url"),
+        pytest.param({"PREFECT_HOME": "/proc/nowhere"}, "/proc/nowhere: Prefect cannot write its files", id="home"),
+    ],
+)
+def test_a_prefect_that_cannot_work_is_told_in_one_line(toy, tmp_path, environment, text):
+    child = flow(toy, tmp_path / "prefect", "--targets", "rows", **environment)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 1
+    [line] = output.strip().splitlines()
+    assert line.startswith("video-r1: ") and text in line
+
+
+def test_a_run_of_nothing_needs_no_server_and_no_process(toy, tmp_path):
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
+    ran(toy)
+    child = flow(toy, tmp_path / "prefect")
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 0, output
+    assert ran(toy) == [] and output.count("unchanged") == 6
+    assert not list((tmp_path / "prefect").glob("*.db")), "no server was started"
+
+
+def test_the_plan_knows_what_needs_no_process(toy):
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
+    assert all(node.unchanged for node in plan())
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(params | {"train": 7}))
+    assert {node.stage for node in plan() if not node.unchanged} == {"train", "bench@tuned", "report"}
+    Path("data/rows.txt").unlink()
+    assert "rows" in {node.stage for node in plan() if not node.unchanged}, (
+        "a lost output is restored by its own process"
+    )

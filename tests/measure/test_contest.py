@@ -11,9 +11,10 @@ from measure.contest.flops import counted
 from measure.contest.methods import METHODS, TRIALS, Trial, read_chosen, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, scenes_of
-from measure.contest.table import FIELDS, MEASURES, compared, escape, holm, markdown
+from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown
 from tasks.core.io.errors import StageError
 from tasks.core.schemas.records import Record
+from tasks.core.stats import holm
 from tasks.core.world.split import draw_row
 from tasks.params import load
 

@@ -157,6 +157,22 @@ def test_broken_yaml_is_told(tmp_path):
         params.load(tmp_path / "params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(
+            "seed: 0\nsft: {epochs: 1}\nsft: {epochs: 2}\n", "'sft' stands twice, in lines 2 and 3", id="section"
+        ),
+        pytest.param("sft:\n  epochs: 1\n  dtype: float32\n  epochs: 2\n", "'epochs' .* lines 2 and 4", id="field"),
+        pytest.param("ingest: {sources: [{name: a, name: b}]}\n", "'name' stands twice", id="in a list"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_as_dvc_does(tmp_path, text, says):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(params.ParamsError, match=says):
+        params.load(tmp_path / "params.yaml")
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     """A folder with the profiles and an old params.yaml."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tasks.benchmark.base import (
     Annotations,
@@ -25,6 +25,7 @@ from tasks.benchmark.base import (
     SuiteError,
 )
 from tasks.benchmark.reading import files
+from tasks.benchmark.reading.tempcompass_rules import Rating, caption_matching, clean, multi_choice, yes_no
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
 ASPECTS = ("action", "direction", "speed", "order", "attribute_change")
@@ -34,7 +35,6 @@ _SUFFIX = {
     "yes_no": "\nPlease answer yes or no:",
     "captioning": "",
 }
-_LETTERED = re.compile(r"[A-D][.)]")
 _FIRST = re.compile(r"[A-D](?=[.):,;/&]|\s|$)")
 _MARKED = re.compile(r"\b[A-D](?=[.):])")
 _LISTED = re.compile(r"[A-D](?:\s*(?:,|/|&|\band\b|\bor\b)\s*[A-D]\b)+")
@@ -42,57 +42,6 @@ _JUDGED = re.compile(r"\b(in)?correct\b", re.IGNORECASE)
 
 
 UNREADABLE = "not scored: unreadable judgement"
-
-
-class Rating(NamedTuple):
-    """The official outcome of one answer."""
-
-    rating: int
-    match_success: bool
-    """Whether a rule could read the answer; if not, the official code asks a judge or counts 0."""
-    extracted: str
-
-
-def multi_choice(prediction: str | None, answer: str) -> Rating:
-    """The option's whole line, its letter alone, or its letter followed by "." or ")"."""
-    text = _clean(prediction)
-    if text == answer:
-        return Rating(1, True, text)
-    if text in ("A", "B", "C", "D") or _LETTERED.match(text):
-        letter = text[0]
-        return Rating(int(letter == answer[:1]), True, letter)
-    return Rating(0, False, "")
-
-
-def yes_no(prediction: str | None, answer: str) -> Rating:
-    """What the answer begins with, in any case: "Not sure" and "Nothing" read as no."""
-    low = _clean(prediction).lower()
-    read = next((word for word in ("yes", "no") if low.startswith(word)), "")
-    return Rating(int(read == answer), True, read) if read else Rating(0, False, "")
-
-
-def caption_matching(prediction: str | None, answer: str, lines: Sequence[str]) -> Rating:
-    """The option's whole line, its sentence or its name ("Caption A", "A"); a right name before other words fails."""
-    text = _clean(prediction)
-    pairs = [(name, sentence) for name, _, sentence in (line.partition(": ") for line in lines)]
-    behind = text.split(") ")[1] if ") " in text else None
-    matches = [line for line in lines if line == text]
-    matches += [sentence for _, sentence in pairs if sentence and sentence.split(": ")[0] in (text, behind)]
-    names = [name for name, _ in pairs]
-    matches += [name for name in names + [_short(name) for name in names] if name in (text, text.replace(".", ""))]
-    if not matches:
-        return Rating(0, False, "")
-    name, _, sentence = answer.partition(": ")
-    right = {answer, answer.split(":")[0], sentence.split(": ")[0], (name.split() + [""])[1] if " " in name else ""}
-    return Rating(int(matches[-1] in right - {""}), True, matches[-1])
-
-
-def _clean(prediction: str | None) -> str:
-    return "" if prediction is None else prediction.replace("</s>", "").strip()
-
-
-def _short(name: str) -> str:
-    return name.replace("Sentence ", "").replace("Option ", "").replace("Caption ", "")
 
 
 def mark(sample: Sample, text: str) -> Mark:
@@ -122,7 +71,7 @@ def judge(sample: Sample, text: str) -> JudgePrompt | None:
     """
     rating = _rating(sample, text)
     if rating is not None:
-        return None if rating.match_success or not _clean(text) else _grading(sample, text)
+        return None if rating.match_success or not clean(text) else _grading(sample, text)
     if not sample.caption_question:
         return None
     return JudgePrompt(

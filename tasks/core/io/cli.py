@@ -1,12 +1,14 @@
 """How a stage command ends: its own exit code, or one clear line and exit code 2."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from tasks.core.io.errors import StageError, full_disk
 from tasks.core.io.lifeline import hold
+from tasks.core.io.seconds import note_seconds
 
 USAGE_EXIT = 2
 
@@ -31,15 +33,21 @@ def run_stage(main: Callable[[], int | None], *known: type[Exception]) -> None:
             run_stage(main, ParamsError)
     """
     hold()
-    expected: tuple[type[Exception], ...] = (StageError, *known)
+    code = _ended(main, (StageError, *known))
+    note_seconds(code)
+    sys.exit(code)
+
+
+def _ended(main: Callable[[], int | None], expected: tuple[type[Exception], ...]) -> int:
     try:
-        code = main()
+        return main() or 0
     except expected as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(USAGE_EXIT)
+    except BrokenPipeError:  # whoever read the output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if (reason := full_disk(error)) is None:
             raise
         print(f"error: {reason}; make room, then the same command goes on", file=sys.stderr)
-        sys.exit(USAGE_EXIT)
-    sys.exit(code or 0)
+    return USAGE_EXIT

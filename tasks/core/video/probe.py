@@ -12,6 +12,8 @@ from tasks.core.video.decode import decode_frames
 from tasks.core.video.picture import open_picture, read_image
 from tasks.core.video.timeline import Choice, Timeline
 
+HEAD_BYTES = 4096
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _BOX_HEADER_BYTES = 8
 _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
@@ -70,7 +72,7 @@ def _info(clip: Clip, frames: int, fps: float, codec: str) -> MediaInfo:
 
 
 def _check_size(path: Path) -> None:
-    """Hold an MP4 file against its own index, which says where every frame lies.
+    """Hold a file against the size that it says it has, and MP4 against its index, which says where every frame lies.
 
     Raises:
         VideoError: missing, empty, cut off, or not what its name says.
@@ -82,6 +84,10 @@ def _check_size(path: Path) -> None:
         raise VideoError(path, "empty file")
     if is_pillow_animation(path):
         return
+    with path.open("rb") as file:
+        promised = promised_bytes(file.read(HEAD_BYTES))
+    if promised > size:
+        raise VideoError(path, f"truncated: ends at byte {size} of {promised}")
     try:
         with open_video(path) as (container, stream):
             if "mp4" not in container.format.name:
@@ -92,6 +98,24 @@ def _check_size(path: Path) -> None:
     whole = sum(end <= size for end in ends)
     if whole < len(ends):
         raise VideoError(path, f"truncated: {whole} of {len(ends)} frames are in the file")
+
+
+def promised_bytes(head: bytes) -> int:
+    """Bytes that a Matroska or AVI file says it has; 0 where it does not say, as in a recording that was broken off.
+
+    Args:
+        head: the file's first HEAD_BYTES bytes.
+    """
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return 8 + int.from_bytes(head[4:8], "little")
+    start = head.find(_SEGMENT)
+    if not head.startswith(_EBML) or not 0 <= start < len(head) - 12:
+        return 0
+    place = start + len(_SEGMENT)
+    width = 9 - head[place].bit_length()  # leading zero bits of a number of 1 to 8 bytes
+    number = int.from_bytes(head[place : place + width], "big") & ~(1 << 7 * width)
+    is_unknown = width > 8 or number == (1 << 7 * width) - 1
+    return 0 if is_unknown else place + width + number
 
 
 def _container_fault(path: Path) -> str:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tasks.core.video import VideoError, probe, read_clip, read_image, read_media
+from tests.support import media_kinds
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
 SAMPLING = {"frames": 16, "fps": 2.0, "min_frames": 4}
@@ -91,6 +92,28 @@ def test_truncated_video_is_found_out(noisy, tmp_path, name, cut, reason):
     with pytest.raises(VideoError) as caught:
         probe(path, "video")
     assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "avi"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_file_shorter_than_it_says_is_found_out(tmp_path, suffix, share):
+    path = tmp_path / f"a.{suffix}"
+    media_kinds.write(path, "libvpx-vp9" if suffix == "webm" else "mpeg4", options={"b": "1M"})
+    info = probe(path, "video")
+    assert info.frames == media_kinds.FRAMES
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(VideoError, match=r"truncated: ends at byte \d+ of \d+"):
+        probe(path, "video")
+
+
+def test_a_recording_that_does_not_know_its_size_is_read(tmp_path):
+    """As browsers and interrupted programs write them."""
+    path = tmp_path / "a.mkv"
+    media_kinds.write(path, "mpeg4")
+    data = path.read_bytes()
+    place = data.index(b"\x18\x53\x80\x67") + 4
+    path.write_bytes(data[:place] + b"\x01" + b"\xff" * 7 + data[place + 8 :])
+    assert probe(path, "video").frames == media_kinds.FRAMES
 
 
 def test_a_hole_in_the_data_is_found_out(noisy, tmp_path):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tasks.report.cards import card, maker
+from tasks.report.cards import card
 from tasks.report.public import frame_charts, public_tables
 from tasks.report.tables import as_markdown
 from tests.support.benchmark_runs import benchmark, opened
@@ -123,9 +123,3 @@ def test_a_card_of_an_input_says_so():
     )
     assert "the checkpoint is an input" in text
     assert "Not benchmarked." in text
-
-
-def test_maker_is_the_stage_whose_output_holds_the_folder():
-    lock = {"stages": {"world": {"outs": [{"path": "models/world"}]}}}
-    assert maker("models/world/base", lock)[0] == "world"
-    assert maker("models/worlds", lock) == ("", None)

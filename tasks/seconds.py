@@ -1,0 +1,26 @@
+"""`python -m tasks.seconds SINCE`: seconds of every stage that ran since a time, in seconds since the epoch."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+from tasks.core.io.cli import run_stage
+from tasks.core.io.seconds import read_seconds, table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.seconds", description="Seconds of the stages that ran.")
+    parser.add_argument(
+        "since", type=float, nargs="?", default=0.0, help="seconds since the epoch; without it all runs"
+    )
+    since = parser.parse_args(arguments).since
+    rows = read_seconds(since)
+    print(table(rows, time.time() - since if since else sum(row.seconds for row in rows)))
+    return 0
+
+
+if __name__ == "__main__":
+    run_stage(main)
