@@ -22,7 +22,16 @@ TOGETHER = ("encode_once", "share_prefix", "share_prefix_update", "selective_che
 
 def job(path="ours", levers=(), micro=2, **changes):
     base = {
-        **{"shape": "mini", "frames": 4, "side": 56, "group": 4, "shuffled": 2, "answer": 3, "timed_rows": 2},
+        **{
+            "family": "qwen2_5_vl",
+            "shape": "mini",
+            "frames": 4,
+            "side": 56,
+            "group": 4,
+            "shuffled": 2,
+            "answer": 3,
+            "timed_rows": 2,
+        },
         **{"repeats": 1, "whole": False, "dtype": "float32", "device": "cpu"},
     }
     return Job(path=path, levers=levers, micro=micro, **{**base, **changes})

@@ -77,9 +77,8 @@ def main() -> int:
     out = Path(options.out)
     write_text(out.with_suffix(".csv"), comma_separated(table))
     curves = cost_curves(measured, options.clock)
-    write_text(
-        out.with_suffix(".md"), f"# Policy update, shape {options.shape}\n\n{markdown(table)}{note}\n{curves}{last}\n"
-    )
+    title = f"# Policy update, {options.family}, shape {options.shape}"
+    write_text(out.with_suffix(".md"), f"{title}\n\n{markdown(table)}{note}\n{curves}{last}\n")
     print(f"{markdown(table)}\n{curves}{last}")
     return 0
 
@@ -124,7 +123,7 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _common(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("shape", "side", "shuffled", "answer", "repeats", "whole", "dtype", "device")
+    names = ("family", "shape", "side", "shuffled", "answer", "repeats", "whole", "dtype", "device")
     return {name: getattr(options, name) for name in names}
 
 
@@ -160,9 +159,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--paths", nargs="+", default=PATHS, choices=PATHS, help="what to measure; ratios need plain and all levers"
     )
+    parser.add_argument(
+        "--family", default="qwen2_5_vl", help="model_type; others than the default have its mini widths"
+    )
     parser.add_argument("--shape", default="small", choices=("mini", "small", "3b", "7b"))
     parser.add_argument("--frames", type=int, nargs="+", default=[16])
-    parser.add_argument("--side", type=int, default=308, help="pixels, a multiple of 28; 308 is 121 tokens a patch")
+    parser.add_argument("--side", type=int, default=308, help="pixels, a multiple of 28 or 32; 308 is 121 tokens")
     parser.add_argument("--group", type=int, nargs="+", default=[8])
     parser.add_argument("--shuffled", type=int, default=4, help="answers on shuffled frames, of the rollouts alone")
     parser.add_argument("--answer", type=int, default=64, help="tokens of an answer")
@@ -192,7 +194,8 @@ def _options() -> argparse.Namespace:
         import torch
 
         options.device = "cuda" if torch.cuda.is_available() else "cpu"
-    options.out = options.out or f"reports/perf/{options.shape}{'-quick' if options.quick else ''}"
+    other = "" if options.family == parser.get_default("family") else f"{options.family}-"
+    options.out = options.out or f"reports/perf/{other}{options.shape}{'-quick' if options.quick else ''}"
     return options
 
 

@@ -24,10 +24,12 @@ class Job(NamedTuple):
     """`ours` or `trl`."""
     levers: tuple[str, ...]
     """Levers that are on; `trl` has none."""
+    family: str
+    """model_type of the policy."""
     shape: str
     frames: int
     side: int
-    """Pixels, a multiple of 28."""
+    """Pixels, a multiple of the merged patch: 28, or 32 for some families."""
     group: int
     shuffled: int
     answer: int

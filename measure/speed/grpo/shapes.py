@@ -10,6 +10,10 @@ PATCH_VALUES = 3 * 2 * 14 * 14
 """Numbers in a patch: channels, frames, height, width."""
 
 
+FAMILY = "qwen2_5_vl"
+"""model_type whose released sizes these are."""
+
+
 class Shape(NamedTuple):
     """Widths and depths, in the words of the checkpoint's configuration."""
 
@@ -86,6 +90,21 @@ def build(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
     model.generation_config.eos_token_id = ids["im_end"]
     model.generation_config.pad_token_id = ids["endoftext"]
     return prepare(model)
+
+
+def build_other(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
+    """A random model of the processor's family with a shape's width, depth and heads; its MLPs are three times as wide.
+
+    Operations counted (`flops.py`) are those of `FAMILY`, so that its `of floor` says little of another.
+    """
+    import torch
+
+    from tasks.core.backbones import of_processor
+    from tasks.core.train.prepare import prepare
+
+    sizes = {"hidden_size": shape.hidden, "layers": shape.layers, "heads": shape.heads}
+    model = of_processor(processor).tiny_model(processor, **sizes, vision_layers=shape.vision_layers, seed=0)
+    return prepare(model.to(device, getattr(torch, dtype)))
 
 
 def full_attention_layers(depth: int) -> list[int]:

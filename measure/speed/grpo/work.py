@@ -18,7 +18,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from measure.speed.clock import Clock, Peak
 from measure.speed.grpo.job import CACHED, LEVERS, Job
-from measure.speed.grpo.shapes import SHAPES, build
+from measure.speed.grpo.shapes import FAMILY, SHAPES, build, build_other
 from tasks.core.backbones import of_model
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
@@ -66,8 +66,9 @@ def noise(job: Job) -> Clip:
 
 def measure(job: Job) -> dict[str, Any]:
     """Seconds by part (wall and processor), peak memory in MiB and sizes of a job."""
-    processor = build_processor("qwen2_5_vl", CORPUS * 4)
-    model = build(SHAPES[job.shape], processor, job.dtype, job.device)
+    processor = build_processor(job.family, CORPUS * 4)
+    make = build if job.family == FAMILY else build_other
+    model = make(SHAPES[job.shape], processor, job.dtype, job.device)
     clock = Clock(job.device)
     with tempfile.TemporaryDirectory() as folder:
         made = _trl(job, model, processor, folder) if job.path == "trl" else _ours(job, model, processor, Path(folder))
