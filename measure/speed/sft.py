@@ -86,14 +86,15 @@ def measure(name: str, folder: str, turns: int, device: str) -> Found:
 
     from measure.speed.clock import Clock, Peak
     from tasks.core.models.load import frame_shape_in, load_model, load_processor
-    from tasks.core.schemas.records import record_from_row
+    from tasks.core.schemas.records import parse_record
     from tasks.core.train.clips import open_store
     from tasks.sft.data import Collator, examples, most_visual_tokens, placing
     from tasks.sft.train import trainer_of
 
     config = params.load()
     settings = config.sft.model_copy(update=PATHS[name])
-    records = [record_from_row(row) for row in json.loads(Path(folder, "records.json").read_text())]
+    raw = json.loads(Path(folder, "records.json").read_text())
+    records = [parse_record(row, f"row {number}") for number, row in enumerate(raw)]
     processor = load_processor(config.models["base"])
     model = load_model(config.models["base"], "float32", device)
     rows = examples(records, processor, **config.prompt.model_dump())

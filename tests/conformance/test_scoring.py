@@ -68,7 +68,7 @@ def vsi_means(case):
     """Question type -> mean score in percent; a row without types is about the one its metric names."""
     named = case["metric"].removeprefix("aggregate/").removesuffix("_MRA:.5:.95:.05").removesuffix("_MRA")
     kinds = case.get("question_types") or [named.removesuffix("_accuracy")] * len(case["prediction"])
-    scores = {}
+    scores: dict[str, list[float]] = {}
     for kind, prediction, gold in zip(kinds, case["prediction"], case["gold"], strict=True):
         scores.setdefault(kind, []).append(100 * vsi_score(kind, prediction, gold))
     return {kind: sum(values) / len(values) for kind, values in scores.items()}
@@ -151,6 +151,7 @@ def rating(found):
 
 def paired_difference(case):
     found = paired(case["prediction"], case["gold"], [str(i) for i in range(len(case["gold"]))])
+    assert found.se is not None
     return {"mean_diff": found.difference, "se_diff": found.se, "t_stat": found.difference / found.se}
 
 

@@ -37,7 +37,9 @@ def test_a_profile_says_every_value_of_a_stage_section(path):
     for name in raw_graph():
         if name in ("world", "ingest", "validate"):
             continue
-        fields = set(params.Params.model_fields[name].annotation.model_fields)
+        section = params.Params.model_fields[name].annotation
+        assert section is not None
+        fields = set(section.model_fields)
         assert fields - set(raw[name]) == set(), f"{path.name}: {name}"
     objective = params.load(path).grpo.objective
     assert raw["grpo"]["objective"] == json.loads(objective.model_dump_json()), f"{path.name}: grpo.objective"

@@ -87,7 +87,8 @@ def test_a_stage_is_a_folder_is_a_section_and_has_a_description():
 
 
 def test_outs_that_dvc_keeps_are_ignored_by_git_and_the_others_are_not():
-    kept, plain = [], []
+    kept: list[str] = []
+    plain: list[str] = []
     for stage in raw_graph().values():
         body = stage.get("do", stage)
         for out in [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]:

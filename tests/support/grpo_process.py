@@ -9,6 +9,7 @@ import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from tasks.grpo.data import black_picture
 from tasks.grpo.engines import Policy, RolloutRequest, TransformersRollouts
 from tests.support.grpo_stage import LOGPROB, Stage, parity_score, settings
 
-LAYOUTS = {
+LAYOUTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "whole": ({"prompts_per_step": 1}, {"prompts_per_step": 2}),
     "whole, token normaliser": (
         {"prompts_per_step": 1, "loss_type": "dapo", "beta": 0.04, "objective": LOGPROB},

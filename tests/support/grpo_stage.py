@@ -54,7 +54,7 @@ class Stage:
         self.prompts = render(records, self.processor, template="brief", system="You are a helpful assistant.")
         self.skipped = []
         self.asked = 0
-        self.gone = set()
+        self.gone: set[str] = set()
 
         def read(path, data_type):
             self.asked += 1

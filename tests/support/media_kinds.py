@@ -59,7 +59,7 @@ def write(
         if aspect:
             stream.sample_aspect_ratio = aspect
         for index, when in enumerate(milliseconds or range(frames)):
-            frame = flat(index, *size, depth=10 if "10" in pix_fmt else 8)
+            frame = flat(index, size[0], size[1], depth=10 if "10" in pix_fmt else 8)
             if pix_fmt not in ("yuv420p", "yuv420p10le"):
                 frame = frame.reformat(format=pix_fmt)
             frame.pts, frame.time_base = when, Fraction(1, 1000 if milliseconds else rate)

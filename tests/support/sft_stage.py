@@ -34,7 +34,7 @@ class Stage:
         self.processor = load_processor(folder)
         self.model = load_model(folder, "float32", "cpu")
         self.rows = examples(records, self.processor, template="brief", system="You are a helpful assistant.")
-        self.skipped = []
+        self.skipped: list[tuple[str, str]] = []
         self.batches = 0
         self._stop_after = stop_after
 
@@ -63,6 +63,5 @@ class Stage:
         self._collate.expect(rows)
 
     def train(self, work, settings=SETTINGS):
-        return train(
-            self.model, self.processor, self.rows, self, settings=settings, seed=5, work=work, curve=work / "curve.csv"
-        )
+        place = {"work": work, "curve": work / "curve.csv"}
+        return train(self.model, self.processor, self.rows, self, settings=settings, seed=5, **place)  # type: ignore[arg-type]
