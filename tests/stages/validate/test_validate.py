@@ -46,7 +46,6 @@ MEDIUM = {
     "width": 56,
     "height": 56,
     "codec": "h264",
-    "duration_seconds": 2.0,
     "status": "ok",
 }
 BAD_ROW = {
