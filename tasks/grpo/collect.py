@@ -13,7 +13,7 @@ from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt
 from tasks.grpo.batch import LOST, comparisons, padded_rows, scored_rows
 from tasks.grpo.data import OnSkip, Prompt, View, Views, open_views, substitute
-from tasks.grpo.engines import RolloutRequest, idle_request
+from tasks.grpo.engines import RolloutRequest
 from tasks.grpo.forwards import Rows
 from tasks.grpo.groups import Group, LocalPart, Part, PartResult, assemble, result_of, slots_without_signal
 from tasks.grpo.rollout import Completion
@@ -105,9 +105,8 @@ class Collector:
             for prompt in (self._prompts[part.prompt],)
             for view, copies in _shown(part, views)
         ]
-        if not requests and self._idle is not None:
-            self._complete([idle_request(self._idle)])
-        completed = iter(self._complete(requests) if requests else [])
+        # Where weights are sharded the engines of all processes work together, whoever has something to ask.
+        completed = iter(self._complete(requests) if requests or self._idle is not None else [])
         local, perturbed = [], []
         for part, views in zip(parts, opened, strict=True):
             sampled = [next(completed) for _ in _shown(part, views)]

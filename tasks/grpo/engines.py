@@ -17,7 +17,7 @@ from tasks.core.engine.sampler import RowSampler, generation_settings
 from tasks.core.text import opened_by
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
-from tasks.grpo.data import View
+from tasks.grpo.data import View, black_picture
 from tasks.grpo.rollout import Completion, sample
 
 Encode = Callable[[Any, Sequence[EncodedPrompt]], list[torch.Tensor | None]]
@@ -53,7 +53,10 @@ class Rollouts(Protocol):
     """Samples the completions of a step."""
 
     def complete(self, policy: Policy, encode: Encode, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
-        """Completions of every request under the policy's weights; visual special tokens are never sampled."""
+        """Completions of every request under the policy's weights; visual special tokens are never sampled.
+
+        Under sharding all processes call it together, those without requests too.
+        """
         ...
 
     def close(self) -> None:
@@ -76,12 +79,16 @@ class TransformersRollouts:
             share_prefix: see `rollout.sample`.
             drop_ended: see `rollout.sample`.
         """
-        self._sampling, self._tokenizer, self._ends = sampling, processor.tokenizer, ends
+        self._sampling, self._processor, self._tokenizer, self._ends = sampling, processor, processor.tokenizer, ends
         self._share_prefix, self._drop_ended = share_prefix, drop_ended
         self._config = generation_settings(processor, ends, sampling.max_tokens)
 
     def complete(self, policy: Policy, encode: Encode, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
-        """See `Rollouts.complete`."""
+        """See `Rollouts.complete`; of no request, what the other processes' forwards need of this one."""
+        if not requests:
+            if policy.sharded:
+                self.complete(policy, encode, [idle_request(black_picture(self._processor))])
+            return []
         prompts = [request.view.encoded for request in requests]
         sampling = self._sampling
         seeds = [seed for request in requests for seed in request.seeds]

@@ -45,7 +45,7 @@ def levers(backbone: Backbone, model: object) -> dict[str, str]:
         "packed update, padding-free SFT": packs,
         "selective checkpointing": _recomputed(backbone),
         "adapters (LoRA)": YES,
-        "vLLM: videos, weight sync": served,
+        "vLLM takes its videos": served,
     }
 
 

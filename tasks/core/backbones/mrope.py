@@ -232,10 +232,13 @@ class MRopeBackbone(Backbone):
         )
 
 
-def mrope_section(hidden_size: int, heads: int) -> list[int]:
-    """Shares of a small head's rotary half for time, height and width: 1 to 3/2 to 3/2."""
+def mrope_section(hidden_size: int, heads: int, interleaved: bool = False) -> list[int]:
+    """Shares of a small head's rotary half for time, height and width.
+
+    Side by side 2 to 3 to 3; interleaved as released, 6 to 5 to 5: of three neighbours each axis has at most one.
+    """
     half = hidden_size // heads // 2
-    rows = half * 3 // 8
+    rows = half * 5 // 16 if interleaved else half * 3 // 8
     return [half - 2 * rows, rows, rows]
 
 

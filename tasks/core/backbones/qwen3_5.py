@@ -40,7 +40,7 @@ class Qwen35(Qwen3VL):
         tokenizer, head = processor.tokenizer, hidden_size // heads
         text = tiny.text_settings(tokenizer, hidden_size=hidden_size, layers=layers, heads=heads)
         text["rope_parameters"] |= {
-            "mrope_section": mrope_section(hidden_size, heads),
+            "mrope_section": mrope_section(hidden_size, heads, interleaved=True),
             "mrope_interleaved": True,
             "partial_rotary_factor": 1.0,
         }

@@ -95,7 +95,10 @@ class Qwen3VL(MRopeBackbone):
 
         tokenizer = processor.tokenizer
         text = tiny.text_settings(tokenizer, hidden_size=hidden_size, layers=layers, heads=heads)
-        text["rope_parameters"] |= {"mrope_section": mrope_section(hidden_size, heads), "mrope_interleaved": True}
+        text["rope_parameters"] |= {
+            "mrope_section": mrope_section(hidden_size, heads, interleaved=True),
+            "mrope_interleaved": True,
+        }
         config = Qwen3VLConfig(
             text_config={**text, "head_dim": hidden_size // heads},
             vision_config=self.tiny_vision(hidden_size, heads, vision_layers)
