@@ -126,7 +126,14 @@ class Grpo(Section):
         over all devices counts, and `rollout_max_len`, of which only the prompts it leaves out: the stage adds both.
         """
         rows = {"prompts_per_step", "group_ranks", "micro_batch"}
-        speed = {"encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage", "drop_ended"}
+        speed = {
+            "encode_once",
+            "share_prefix",
+            "share_prefix_update",
+            "skip_zero_advantage",
+            "drop_ended",
+            "varlen_attention",
+        }
         memory = {"gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"}
         engine = {"rollout_gpu_share", "rollout_max_len"}
         return self.model_dump(exclude={"steps", *rows, *speed, *memory, *engine, *NO_RESULT})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks import paths
 from tasks.core.io.jsonl import read_jsonl
-from tasks.core.io.tables import TableError, check_rows, read_table
+from tasks.core.io.tables import TableError, check_rows, iter_parts
 from tasks.core.schemas import frames, suites
 from tasks.core.schemas.answers import ANSWER_SCHEMA
 from tasks.core.schemas.records import (
@@ -20,8 +21,6 @@ from tasks.core.schemas.records import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tasks.core.schemas.gx import CheckResult
 
 SUITES = ("records", "cot", "sft", "predictions")
@@ -33,7 +32,7 @@ PASS, FAIL, SKIP = "pass", "fail", "skip"
 class Gate(NamedTuple):
     """What one suite looks at, and what it expects."""
 
-    frames: dict[str, pd.DataFrame]
+    frames: dict[str, frames.Shards]
     checks: list[suites.Check]
     keys: dict[str, str]
     """For each frame, the column that names a row in the report."""
@@ -62,8 +61,8 @@ def open_gate(suite: str, *, max_quarantined_share: float, min_rows: int, trains
         checks = getattr(suites, f"{suite}_suite")(min_rows=min_rows)
     tables, keys = openers[suite]()
     if suite == "records" and not trains:
-        counts = tables["tables"]
-        tables["tables"] = counts[counts["name"] != "train"]
+        [counts] = tables["tables"]
+        tables["tables"] = frames.whole(counts[counts["name"] != "train"])
     return Gate(tables, checks, keys)
 
 
@@ -77,7 +76,7 @@ def report_of(suite: str, gate: Gate, results: Sequence[CheckResult], *, verdict
     return {
         "suite": suite,
         "verdict": verdict or (FAIL if critical else PASS),
-        "rows": {name: len(frame) for name, frame in gate.frames.items()},
+        "rows": {name: frame.rows for name, frame in gate.frames.items()},
         "checks": len(results),
         "failed_critical": critical,
         "failed_warning": [result.name for result in failed if result.severity == suites.WARNING],
@@ -95,27 +94,29 @@ def report_of(suite: str, gate: Gate, results: Sequence[CheckResult], *, verdict
     }
 
 
-def _records() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+def _records() -> tuple[dict[str, frames.Shards], dict[str, str]]:
     tables = {
-        "train": read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA),
-        "rl": read_table(paths.RL_RECORDS, RECORD_SCHEMA),
-        "test": read_table(paths.TEST_RECORDS, RECORD_SCHEMA),
+        "train": partial(iter_parts, paths.TRAIN_RECORDS, RECORD_SCHEMA),
+        "rl": partial(iter_parts, paths.RL_RECORDS, RECORD_SCHEMA),
+        "test": partial(iter_parts, paths.TEST_RECORDS, RECORD_SCHEMA),
     }
-    manifest = read_table(paths.MANIFEST, MANIFEST_SCHEMA)
-    quarantine = read_table(paths.QUARANTINE, QUARANTINE_SCHEMA)
-    keys = {"records": "row_name", "manifest": "path", "tables": "name"}
-    return frames.records_frames(tables, manifest, quarantine), keys
+    manifest = partial(iter_parts, paths.MANIFEST, MANIFEST_SCHEMA)
+    quarantine = partial(iter_parts, paths.QUARANTINE, QUARANTINE_SCHEMA)
+    keys = {"records": "row_name", "ids": "row_name", "manifest": "path", "files": "path", "tables": "name"}
+    return frames.records_frames(tables, manifest, quarantine), {**keys, "quarantine": "source"}
 
 
-def _cot() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
-    return frames.cot_frames(read_table(paths.COT, COT_SCHEMA)), {"cot": "problem_id"}
+def _cot() -> tuple[dict[str, frames.Shards], dict[str, str]]:
+    keys = {"cot": "problem_id", "ids": "problem_id", "tables": "name"}
+    return frames.cot_frames(partial(iter_parts, paths.COT, COT_SCHEMA)), keys
 
 
-def _sft() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
-    return frames.sft_frames(read_table(paths.SFT_ROWS, SFT_SCHEMA)), {"sft": "problem_id"}
+def _sft() -> tuple[dict[str, frames.Shards], dict[str, str]]:
+    keys = {"sft": "problem_id", "ids": "problem_id", "texts": "problem_id", "tables": "name"}
+    return frames.sft_frames(partial(iter_parts, paths.SFT_ROWS, SFT_SCHEMA)), keys
 
 
-def _predictions() -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+def _predictions() -> tuple[dict[str, frames.Shards], dict[str, str]]:
     files = sorted(paths.ANSWERS.glob("*/*.jsonl"))
     if not files:
         raise TableError(f"{paths.ANSWERS}: no logs; run `dvc repro benchmark` first")

@@ -1,14 +1,18 @@
 """Tables as the suites look at them: columns of the schema, and derived ones that say per row whether a rule holds.
 
-Rows come in as dicts of the table schemas (types and missing columns are settled when they are read). Lists stay out.
+Tables come in pieces of their schemas (types and missing columns are settled when they are read) and are looked at
+piece by piece; only what a check compares over a whole table, ids and hashes, is held for all of it. Lists stay out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.core.schemas.answers import ANSWER_NAME, PROTOCOLS
 from tasks.core.schemas.records import truth_of
@@ -17,81 +21,201 @@ from tasks.core.text.tags import answer_of, first_answer_of, is_well_formed
 
 Row = Mapping[str, Any]
 _RECORD = ("problem_id", "problem", "data_type", "problem_type", "process", "solution", "path")
+_SPLITS = ("train", "rl", "test")
 _NUMBER_TYPES = ("numerical", "regression")
 
 
-def records_frames(
-    tables: Mapping[str, Sequence[Row]], manifest: Sequence[Row], quarantine: Sequence[Row]
-) -> dict[str, pd.DataFrame]:
-    """Frames of the records suite from the tables of ingest, by split."""
-    media = {(row["path"], row["data_type"]): row for row in manifest}
-    trained = {_question(row, media) for split, rows in tables.items() if split != "test" for row in rows}
-    records = [
-        {
-            **_record(row),
-            "split": split,
-            "row_name": f"{split} {row['problem_id']}",
-            "medium_ok": media.get((row["path"], row["data_type"]), {}).get("status") == "ok",
-            "truth_is_option": is_letter_of(truth_of(row["solution"]), row["options"]),
-            "truth_has_digit": row["problem_type"] not in _NUMBER_TYPES or any(map(str.isdigit, row["solution"])),
-            "unseen": split != "test" or _question(row, media) not in trained,
-        }
-        for split, rows in tables.items()
-        for row in rows
-    ]
-    total = len(records) + len(quarantine)
-    share = len(quarantine) / total if total else 0.0
-    counts = [{"name": name, "kind": "table", "rows": len(rows), "share": 0.0} for name, rows in tables.items()]
-    counts.append({"name": "quarantine", "kind": "quarantine", "rows": len(quarantine), "share": share})
-    extra = ("split", "row_name", "medium_ok", "truth_is_option", "truth_has_digit", "unseen")
+class Shards:
+    """A frame in pieces, made anew each time it is looked through; one at a time is in memory."""
+
+    def __init__(self, make: Callable[[], Iterator[pd.DataFrame]]) -> None:
+        self._make = make
+        self.rows = 0
+        """Rows of the last look through."""
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        self.rows = 0
+        for shard in self._make():
+            self.rows += len(shard)
+            yield shard
+
+
+def whole(frame: pd.DataFrame) -> Shards:
+    """A small frame in one piece."""
+    return Shards(lambda: iter([frame]))
+
+
+Parts = Callable[[], Iterator[pa.Table]]
+"""Gives a table in pieces, anew at each call."""
+
+
+def records_frames(tables: Mapping[str, Parts], manifest: Parts, quarantine: Parts) -> dict[str, Shards]:
+    """Frames of the records suite from the tables of ingest, by split.
+
+    Of whole tables only numbers are held: ids, and hashes of media and of the test split's questions.
+    """
+    digests = _digests(manifest)
+    asked = (
+        {question for part in tables["test"]() for question in _questions(part, digests)} if "test" in tables else set()
+    )
+    trained = {
+        question
+        for split, parts in tables.items()
+        if split != "test"
+        for part in parts()
+        for question in _questions(part, digests)
+        if question in asked
+    }
+    counts = {name: sum(len(part) for part in parts()) for name, parts in tables.items()}
+    lost = sum(len(part) for part in quarantine())
+    total = sum(counts.values()) + lost
+    rows = [{"name": name, "kind": "table", "rows": rows, "share": 0.0} for name, rows in counts.items()]
+    rows.append({"name": "quarantine", "kind": "quarantine", "rows": lost, "share": lost / total if total else 0.0})
+    pieces = partial(_pieces, tables)
     return {
-        "records": _frame(records, (*_RECORD, "n_options", *extra)),
-        "manifest": _frame(manifest, ("path", "data_type", "sha256", "size_bytes", "frames", "status")),
-        "tables": _frame(counts, ("name", "kind", "rows", "share")),
+        "records": Shards(lambda: (_records_shard(split, part, digests, trained) for split, part in pieces())),
+        "ids": Shards(lambda: _in_one(_ids(split, part) for split, part in pieces())),
+        "manifest": Shards(lambda: map(_manifest_shard, manifest())),
+        "files": Shards(lambda: _in_one(part.select(["path", "data_type"]).to_pandas() for part in manifest())),
+        "quarantine": Shards(lambda: (part.to_pandas() for part in quarantine())),
+        "tables": whole(_frame(rows, ("name", "kind", "rows", "share"))),
     }
 
 
-def cot_frames(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
-    """Frame of the cot suite."""
-    derived = [
-        {
-            **_record(row),
-            "reward_is_share": 0 <= row["reward"] <= 1,
-            "sample": row["sample"],
-            "finish_reason": row["finish_reason"],
-            "error_iff_failed": (row["finish_reason"] == "error") == bool(row["error"]),
-            "answered": row["finish_reason"] != "error" and bool(row["completion"].strip()),
-            "answer_matches": row["answer"] == (answer_of(row["completion"]) or ""),
-            "well_formed": is_well_formed(row["completion"]),
-        }
-        for row in rows
-    ]
-    extra = (
-        "sample",
-        "reward_is_share",
-        "finish_reason",
-        "error_iff_failed",
-        "answered",
-        "answer_matches",
-        "well_formed",
+def cot_frames(parts: Parts) -> dict[str, Shards]:
+    """Frames of the cot suite."""
+    return {"cot": Shards(lambda: map(_cot_shard, parts())), **_whole_frames(parts, ["problem_id", "sample"])}
+
+
+def sft_frames(parts: Parts) -> dict[str, Shards]:
+    """Frames of the sft suite."""
+
+    def texts() -> Iterator[pd.DataFrame]:
+        columns = ("problem", "path", "process")
+        hashes = [
+            (number, hash(values))
+            for part in parts()
+            for number, *values_ in zip(*_columns(part, "problem_id", *columns), strict=True)
+            for values in [tuple(values_)]
+        ]
+        yield pd.DataFrame(hashes, columns=["problem_id", "text"])
+
+    return {
+        "sft": Shards(lambda: map(_sft_shard, parts())),
+        "texts": Shards(texts),
+        **_whole_frames(parts, ["problem_id"]),
+    }
+
+
+def _whole_frames(parts: Parts, key: list[str]) -> dict[str, Shards]:
+    """Frames of a table as a whole: the columns that name a row, and the number of rows."""
+    return {
+        "ids": Shards(lambda: _in_one(part.select(key).to_pandas() for part in parts())),
+        "tables": Shards(lambda: iter([_frame([{"name": "rows", "rows": sum(map(len, parts()))}], ("name", "rows"))])),
+    }
+
+
+def _pieces(tables: Mapping[str, Parts]) -> Iterator[tuple[str, pa.Table]]:
+    return ((split, part) for split, parts in tables.items() for part in parts())
+
+
+def _in_one(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    yield pd.concat(list(frames), ignore_index=True)
+
+
+def _records_shard(split: str, part: pa.Table, digests: Mapping[int, int], trained: set[int]) -> pd.DataFrame:
+    frame = _record_shard(part)
+    options, solutions, types = _columns(part, "options", "solution", "problem_type")
+    media = zip(*_columns(part, "path", "data_type"), strict=True)
+    return frame.assign(
+        split=split,
+        row_name=[f"{split} {number}" for number in frame["problem_id"]],
+        medium_ok=[hash(medium) in digests for medium in media],
+        truth_is_option=[
+            kind != "multiple choice" or is_letter_of(truth_of(solution), listed)
+            for kind, solution, listed in zip(types, solutions, options, strict=True)
+        ],
+        truth_has_digit=[
+            kind not in _NUMBER_TYPES or any(map(str.isdigit, solution))
+            for kind, solution in zip(types, solutions, strict=True)
+        ],
+        unseen=[question not in trained for question in _questions(part, digests)] if split == "test" else True,
     )
-    return {"cot": _frame(derived, (*_RECORD, "n_options", *extra))}
 
 
-def sft_frames(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
-    """Frame of the sft suite."""
-    derived = [
-        {
-            **_record(row),
-            "reward_is_share": 0 <= row["reward"] <= 1,
-            "well_formed": is_well_formed(f"{row['process']}\n{row['solution']}"),
-        }
-        for row in rows
+def _cot_shard(part: pa.Table) -> pd.DataFrame:
+    completions, answers, finished, errors = _columns(part, "completion", "answer", "finish_reason", "error")
+    rewards = part.column("reward").to_numpy()
+    return _record_shard(part).assign(
+        reward_is_share=(rewards >= 0) & (rewards <= 1),
+        sample=part.column("sample").to_numpy(),
+        finish_reason=finished,
+        error_iff_failed=[(reason == "error") == bool(error) for reason, error in zip(finished, errors, strict=True)],
+        answered=[reason != "error" and bool(text.strip()) for reason, text in zip(finished, completions, strict=True)],
+        answer_matches=[answer == (answer_of(text) or "") for answer, text in zip(answers, completions, strict=True)],
+        well_formed=[is_well_formed(text) for text in completions],
+    )
+
+
+def _sft_shard(part: pa.Table) -> pd.DataFrame:
+    processes, solutions = _columns(part, "process", "solution")
+    rewards = part.column("reward").to_numpy()
+    return _record_shard(part).assign(
+        reward_is_share=(rewards >= 0) & (rewards <= 1),
+        well_formed=[
+            is_well_formed(f"{process}\n{solution}") for process, solution in zip(processes, solutions, strict=True)
+        ],
+    )
+
+
+def _manifest_shard(part: pa.Table) -> pd.DataFrame:
+    """Facts of media; `times_agree`: frames over rate come to the duration, within a frame and a tenth of it."""
+    frame = part.to_pandas()
+    seconds = frame["frames"] / frame["fps"]
+    slack = 1 / frame["fps"] + 0.1 * frame["duration_seconds"]
+    is_timed = (frame["status"] == "ok") & (frame["data_type"] == "video")
+    return frame.assign(times_agree=~is_timed | ((seconds - frame["duration_seconds"]).abs() <= slack))
+
+
+def _record_shard(part: pa.Table) -> pd.DataFrame:
+    counts = pc.list_value_length(part.column("options")).to_numpy()
+    return part.select(list(_RECORD)).to_pandas().assign(n_options=counts)
+
+
+def _ids(split: str, part: pa.Table) -> pd.DataFrame:
+    numbers = part.column("problem_id").to_numpy()
+    splits = pd.Categorical([split] * len(numbers), _SPLITS)
+    return pd.DataFrame(
+        {"split": splits, "problem_id": numbers, "row_name": [f"{split} {number}" for number in numbers]}
+    )
+
+
+def _digests(manifest: Parts) -> dict[int, int]:
+    """Hash of path and use of every medium that decodes -> hash of its content."""
+    return {
+        hash((path, data_type)): hash(sha256)
+        for part in manifest()
+        for path, data_type, sha256, status in zip(
+            *_columns(part, "path", "data_type", "sha256", "status"), strict=True
+        )
+        if status == "ok"
+    }
+
+
+def _questions(part: pa.Table, digests: Mapping[int, int]) -> list[int]:
+    """What is asked about which pixels, as numbers; files are told apart by content, not by name."""
+    columns = _columns(part, "problem", "options", "path", "data_type")
+    return [
+        hash((problem, *options, digests.get(hash((path, data_type)), path)))
+        for problem, options, path, data_type in zip(*columns, strict=True)
     ]
-    return {"sft": _frame(derived, (*_RECORD, "n_options", "reward_is_share", "well_formed"))}
 
 
-def predictions_frames(logs: Mapping[tuple[str, str], Sequence[Row]]) -> dict[str, pd.DataFrame]:
+def _columns(part: pa.Table, *names: str) -> list[list[Any]]:
+    return [part.column(name).to_pylist() for name in names]
+
+
+def predictions_frames(logs: Mapping[tuple[str, str], Sequence[Row]]) -> dict[str, Shards]:
     """Frames of the predictions suite from the answer logs, by model (folder) and suite (file name)."""
     columns = (*ANSWER_NAME, "key", "problem_type", "data_type", "question", "finish_reason", "tokens")
     rows = [
@@ -132,8 +256,8 @@ def predictions_frames(logs: Mapping[tuple[str, str], Sequence[Row]]) -> dict[st
         "names_are_file",
     )
     return {
-        "predictions": _frame(rows, (*columns, *derived)),
-        "logs": _frame(by_log, ("log", "benchmark", "missing", "error_share")),
+        "predictions": whole(_frame(rows, (*columns, *derived))),
+        "logs": whole(_frame(by_log, ("log", "benchmark", "missing", "error_share"))),
     }
 
 
@@ -157,13 +281,3 @@ def _frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
 def _answers(completion: str) -> set[str]:
     """What either variant of the rewards reads as the answer."""
     return {answer_of(completion) or "", first_answer_of(completion) or ""}
-
-
-def _record(row: Row) -> dict[str, Any]:
-    return {**{name: row[name] for name in _RECORD}, "n_options": len(row["options"])}
-
-
-def _question(row: Row, media: Mapping[tuple[str, str], Row]) -> tuple[str, str]:
-    """What is asked about which pixels; files are told apart by content, not by name."""
-    digest = media.get((row["path"], row["data_type"]), {}).get("sha256", row["path"])
-    return row["problem"] + "\n".join(row["options"]), digest

@@ -17,6 +17,7 @@ FINISH_REASONS = ("stop", "length", "error")
 _TAGGED_ANSWER = r"(?s)\A<answer>\s*\S.*</answer>\Z"
 _TAGGED_THINK = r"(?s)\A<think>\s*\S.*</think>\Z"
 _SHA256 = r"\A[0-9a-f]{64}\Z"
+REFUSALS = ("record", "path", "media", "duplicate")
 _SOMETHING = r"\S"
 
 
@@ -47,7 +48,12 @@ def records_suite(*, max_quarantined_share: float, min_rows: int) -> list[Check]
         _match("sha256 is one", "manifest", "sha256", _SHA256),
         _between("media files are not empty", "manifest", "size_bytes", low=1),
         _between("decoded media have frames", "manifest", "frames", low=1, where=("status", "ok")),
-        _unique("media files are listed once", "manifest", ["path", "data_type"]),
+        _match("media status is told", "manifest", "status", _SOMETHING),
+        _true("frames, rate and duration of a clip agree", "manifest", "times_agree", severity=WARNING),
+        _between("decoded clips last", "manifest", "duration_seconds", low=0, where=("data_type", "video")),
+        _match("reason of a refusal is told", "quarantine", "reason", _SOMETHING),
+        _in_set("kind of a refusal is known", "quarantine", "kind", REFUSALS),
+        _unique("media files are listed once", "files", ["path", "data_type"]),
         _between("tables hold enough rows", "tables", "rows", low=min_rows, where=("kind", "table")),
         _between(
             "few rows are quarantined", "tables", "share", high=max_quarantined_share, where=("kind", "quarantine")
@@ -59,7 +65,7 @@ def cot_suite(*, min_rows: int) -> list[Check]:
     """Annotated table: frame cot."""
     return [
         *_record_checks("cot", ["problem_id", "sample"]),
-        _rows("table holds enough rows", "cot", min_rows),
+        _between("table holds enough rows", "tables", "rows", low=min_rows),
         _in_set("finish reason is known", "cot", "finish_reason", FINISH_REASONS),
         _true("reward is a share", "cot", "reward_is_share"),
         _true("answer is the completion's first", "cot", "answer_matches"),
@@ -75,11 +81,11 @@ def sft_suite(*, min_rows: int) -> list[Check]:
     """Filtered table: frame sft."""
     return [
         *_record_checks("sft", ["problem_id"]),
-        _rows("table holds enough rows", "sft", min_rows),
+        _between("table holds enough rows", "tables", "rows", low=min_rows),
         _match("reasoning is tagged and not empty", "sft", "process", _TAGGED_THINK),
         _true("one think block and one answer", "sft", "well_formed"),
         _true("reward is a share", "sft", "reward_is_share"),
-        _unique("reasoning is not copied between rows", "sft", ["problem", "path", "process"], severity=WARNING),
+        _unique("reasoning is not copied between rows", "texts", ["text"], severity=WARNING),
     ]
 
 
@@ -112,7 +118,7 @@ def predictions_suite(*, min_rows: int) -> list[Check]:
 def _record_checks(frame: str, key: list[str]) -> list[Check]:
     """What holds for a record in every table."""
     return [
-        _unique("problem_id is unique", frame, key),
+        _unique("problem_id is unique", "ids", key),
         _in_set("data type is known", frame, "data_type", DATA_TYPES),
         _in_set("problem type is known", frame, "problem_type", PROBLEM_TYPES),
         _match("problem is not empty", frame, "problem", _SOMETHING),

@@ -39,13 +39,13 @@ MEDIUM = {
     "path": "a.mp4",
     "data_type": "video",
     "sha256": "0" * 64,
+    "duration_seconds": 2.0,
     "size_bytes": 10,
     "frames": 8,
     "fps": 4.0,
     "width": 56,
     "height": 56,
     "codec": "h264",
-    "duration_seconds": 2.0,
     "status": "ok",
 }
 BAD_ROW = {
@@ -122,6 +122,12 @@ OTHER = {**RECORD, "problem_id": 1, "problem": "How far?"}
         ),
         pytest.param({"test": (OTHER, OTHER)}, ["problem_id is unique"], [], id="duplicate-id"),
         pytest.param(
+            {"test": (OTHER,), "media": ({**MEDIUM, "duration_seconds": 8.0},)},
+            [],
+            ["frames, rate and duration of a clip agree"],
+            id="two-seconds-of-frames-in-eight",
+        ),
+        pytest.param(
             {"test": ({**OTHER, "solution": "B"},)},
             ["solution is a tagged answer", "true letter names an option"],
             [],
@@ -148,7 +154,7 @@ OTHER = {**RECORD, "problem_id": 1, "problem": "How far?"}
         pytest.param(
             {"test": (OTHER,), "media": (MEDIUM, {**MEDIUM, "path": "c.mp4", "frames": 0, "sha256": "x"})},
             ["sha256 is one", "decoded media have frames"],
-            [],
+            ["frames, rate and duration of a clip agree"],
             id="odd-manifest",
         ),
     ],
@@ -326,7 +332,45 @@ def test_the_report_names_the_first_failing_rows():
     write_table(paths.COT, [COT | {"problem_id": 99}, *bad], COT_SCHEMA)
     result = next(r for r in report("cot")["results"] if r["check"] == "reward is a share")
     assert result["first_failing"] == [str(i) for i in range(20)]
-    assert result["observed"] == {"element_count": 31, "unexpected_count": 30}
+    assert result["observed"] == {"element_count": 31, "missing_count": 0, "unexpected_count": 30}
+
+
+def test_pieces_change_nothing():
+    """Every check gives the same over a frame in one piece and in many, also where rows may be missing or exempt."""
+    import pandas as pd
+
+    from tasks.core.schemas.gx import run_checks
+    from tasks.core.schemas.suites import Check
+
+    kinds = ["a", "b", "a", "c", None, "a", "b", "b", "x"]
+    frame = pd.DataFrame({"name": [f"r{i}" for i in range(9)], "kind": kinds, "n": [1, 2, 3, 4, 5, 60, 7, 80, 9]})
+    checks = [
+        Check("known", "f", "ExpectColumnValuesToBeInSet", {"column": "kind", "value_set": ["a", "b", "c"]}),
+        Check("mostly", "f", "ExpectColumnValuesToBeInSet", {"column": "kind", "value_set": ["a", "b"], "mostly": 0.7}),
+        Check("of b", "f", "ExpectColumnValuesToBeBetween", {"column": "n", "max_value": 10}, where=("kind", "b")),
+        Check("text", "f", "ExpectColumnValuesToMatchRegex", {"column": "name", "regex": "r"}),
+    ]
+    whole = run_checks({"f": [frame]}, checks, {"f": "name"})
+    assert [(result.success, result.failing) for result in whole] == [
+        (False, ["r8"]),
+        (True, []),
+        (False, ["r7"]),
+        (True, []),
+    ]
+    for size in (1, 2, 4):
+        pieces = [frame.iloc[start : start + size] for start in range(0, 9, size)]
+        assert run_checks({"f": pieces}, checks, {"f": "name"}) == whole
+
+
+def test_a_check_that_compares_rows_is_refused_in_pieces():
+    import pandas as pd
+
+    from tasks.core.schemas.gx import CheckError, run_checks
+    from tasks.core.schemas.suites import Check
+
+    check = Check("enough", "f", "ExpectTableRowCountToBeBetween", {"min_value": 1})
+    with pytest.raises(CheckError, match="piece by piece"):
+        run_checks({"f": [pd.DataFrame({"n": [1]})] * 2}, [check], {"f": "n"})
 
 
 def test_a_check_that_raises_is_an_error_not_bad_data():
@@ -358,7 +402,7 @@ class TestStage:
         write_ingest(test=(OTHER, OTHER))
         assert run("records", monkeypatch) == 1
         assert paths.verdict("records").read_text() == "fail\n"
-        assert "critical: not so: problem_id is unique (records); first rows: test 1" in capsys.readouterr().out
+        assert "critical: not so: problem_id is unique (ids); first rows: test 1" in capsys.readouterr().out
 
     def test_the_report_says_the_same_every_time(self, monkeypatch):
         write_ingest()
