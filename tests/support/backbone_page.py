@@ -71,13 +71,13 @@ def tables() -> str:
     """Both tables and their notes."""
     models = {backbone.model_types[0]: tiny(backbone) for backbone in backbones()}
     reasons = [b.unpackable(models[b.model_types[0]]) for b in backbones()]
-    unserved = [b.serves_video for b in backbones()]
+    unserved = "; ".join(f"`{b.model_types[0]}`: {b.serves_video}" for b in backbones() if b.serves_video is not None)
     return "\n\n".join(
         [
             table([facts(backbone) for backbone in backbones()]),
             table([levers(backbone, models[backbone.model_types[0]]) for backbone in backbones()]),
             f"(1) {sentence(reasons)} Rows are then read one by one, and the run says so once.",
-            f"(2) {sentence(unserved)} Where vllm is asked for, transformers answers, and the run says so once.",
+            f"(2) {unserved}. Where vllm is asked for, transformers answers, and the run says so once.",
         ]
     )
 
