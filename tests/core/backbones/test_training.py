@@ -10,7 +10,7 @@ from tasks.core.backbones import backbone_of
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.features import trains
 from tasks.core.video import Clip
-from tasks.grpo import trainer as trainer_module
+from tasks.grpo import collect
 from tasks.params import Sft
 from tasks.sft.data import Collator, examples, placing
 from tasks.sft.train import keeps_features, train
@@ -121,7 +121,7 @@ def test_sft_resumes_to_the_bit(folder, clip_maker, tmp_path, changes):
     ],
 )
 def test_grpo_resumes_to_the_bit(folder, clip_maker, tmp_path, monkeypatch, changes):
-    monkeypatch.setattr(trainer_module, "score_group", parity_score)
+    monkeypatch.setattr(collect, "score_group", parity_score)
     values = settings(steps=2, save_steps=1, prompts_per_step=2, **changes)
     straight = Stage(folder, clip_maker)
     whole = straight.train(tmp_path / "whole", values)
