@@ -68,7 +68,9 @@ class ParallelEngine:
             EngineError: too few GPUs, or an engine does not start.
         """
         self._processor = load.load_processor(model_path)
-        self._room = batch_size + max(1, batch_size // 4)
+        # An engine may wait for a whole call's worth before it begins.
+        most = max(batch_size, settings.get("rows_per_call") or 0)
+        self._room = most + max(1, most // 4)
         self._broken = ""
         arguments = {"backend": backend, "model_path": str(model_path), "tensor_parallel": tensor_parallel}
         arguments |= {"batch_size": batch_size, **settings}
@@ -115,10 +117,13 @@ class ParallelEngine:
         self._broken = "an earlier stream was left before its end"
         for worker in self._workers:
             worker.connection.send(("begin", {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}))
-        numbers = itertools.count()
+        numbers, told = itertools.count(), False
         with Feed(requests, max(1, self._room // 4) * len(self._workers)) as feed:
             while True:
                 self._hand_out(feed, numbers)
+                if feed.ended and not told:  # at once: an engine that waits for more to come would wait for ever
+                    told = True
+                    self._tell_end()
                 if not any(worker.under_way for worker in self._workers):
                     break
                 full = feed.ended or all(len(worker.under_way) >= self._room for worker in self._workers)
@@ -127,8 +132,6 @@ class ParallelEngine:
                     worker = next(worker for worker in self._workers if worker.connection is ready)
                     number, completions = self._receive(worker)
                     yield worker.under_way.pop(number), completions
-        for worker in self._workers:
-            worker.connection.send(("end",))
         self._broken = ""
 
     def _hand_out(self, feed: Feed[Request], numbers: Iterator[int]) -> None:
@@ -144,6 +147,13 @@ class ParallelEngine:
             worker.under_way[number] = request
             try:
                 worker.connection.send(("ask", number, request))
+            except OSError:
+                self._receive(worker)  # says why it is gone
+
+    def _tell_end(self) -> None:
+        for worker in self._workers:
+            try:
+                worker.connection.send(("end",))
             except OSError:
                 self._receive(worker)  # says why it is gone
 
