@@ -87,7 +87,8 @@ def contradicted(paid: pd.DataFrame) -> Alarm:
 def pushed_down(paid: pd.DataFrame) -> Alarm:
     """Fully right completions, reasoning and answer at one, with a negative advantage."""
     sound = paid[(paid.accuracy > RIGHT_ABOVE) & (paid["format"] >= 1)]
-    sound = sound[sound.said.map(lambda said: said is None or said[0] == said[1])]
+    agree = np.array([said is None or said[0] == said[1] for said in sound.said], dtype=bool)
+    sound = sound[agree]
     down = sound[sound.advantage < -1e-6]
     share = len(down) / len(sound) if len(sound) else None
     what = "share of sound, fully right completions with a negative advantage"

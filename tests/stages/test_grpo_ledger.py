@@ -100,3 +100,15 @@ def test_a_run_without_pay_has_no_alarm():
     rollouts["advantage"] = None
     told = ledger(rollouts)
     assert told["completions"] == 0 and "0 completions" in lines(told)[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"accuracy": 0.0}, {"completion": "no tags at all"}, {"problem_type": "free-form", "temporal_bonus": None}],
+    ids=["nobody is right", "nothing can be read", "no letters and no bonus"],
+)
+def test_what_cannot_be_measured_is_quiet(values):
+    rollouts = run().assign(**values)
+    told = ledger(rollouts)
+    assert told["completions"] == 80 and not any(alarm["fires"] for alarm in told["alarms"])
+    assert len(lines(told)) == 7
