@@ -105,9 +105,9 @@ def common(params: Params, chosen: argparse.Namespace) -> dict[str, Any]:
         "model": checkpoint_digest(chosen.model),
         "prompt": params.prompt.model_dump(),
         "video": params.video.sampling(),
-        "grpo": params.grpo.model_dump(exclude=SPEED | {"group", "objective"}),
+        "grpo": params.grpo.model_dump(mode="json", exclude=SPEED | {"group", "objective"}),
         "methods": {
-            method: settings.model_dump(include={"group", "objective"})
+            method: settings.model_dump(mode="json", include={"group", "objective"})
             for method in METHODS
             if (settings := arm(method, params.grpo)) is not None
         },

@@ -145,7 +145,7 @@ def test_an_engine_with_other_weights_is_an_error(engine, policy, asks, monkeypa
         policy.model.model.language_model.norm.weight.data += 0.01
     else:
         monkeypatch.setattr(vllm_rollouts, "mark", lambda model, version: None)
-    policy = policy._replace(version=99)
+    policy = policy._replace(version={"weights": 98, "version": 99}[fault])  # the engine keeps the mark of the first
     with pytest.raises(vllm_rollouts.StaleEngineError, match="differ from the trainer's|of version"):
         engine.complete(policy, encode_media, asks)
 
@@ -202,6 +202,6 @@ def test_a_nucleus_is_refused_beside_importance_weights(tmp_path):
     assert arguments(values.model_copy(update={"importance_cap": None}), 0, tmp_path).top_p == 0.9
 
 
-def test_an_adapter_is_refused():
+def test_an_adapter_is_refused(processor):
     with pytest.raises(StageError, match="grpo.rollout_engine: vllm takes whole weights"):
-        rollouts(None, [], folder="", settings=settings(rollout_engine="vllm", lora=Lora(rank=2)), rows=1)
+        rollouts(processor, [], folder="", settings=settings(rollout_engine="vllm", lora=Lora(rank=2)), rows=1)

@@ -33,8 +33,17 @@ class Reader:
             assert self._moved.wait_for(lambda: set(keys) <= set(self.ahead), SECONDS), self.ahead
 
 
+@pytest.fixture(autouse=True)
+def others():
+    """Threads that were there before: a test elsewhere that failed may have left some."""
+    BEFORE[:] = threading.enumerate()
+
+
+BEFORE: list[threading.Thread] = []
+
+
 def ours():
-    return [thread for thread in threading.enumerate() if thread.name == "ahead"]
+    return [thread for thread in threading.enumerate() if thread.name == "ahead" and thread not in BEFORE]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

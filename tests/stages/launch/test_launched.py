@@ -66,6 +66,7 @@ def write_params(rows):
     profile = yaml.safe_load((ROOT / "profiles/video_r1_7b.yaml").read_text())
     params = yaml.safe_load((ROOT / "profiles/mini.yaml").read_text()) | {
         "models": {"base": str(BASE)},
+        "start": {"at": "teacher", "path": None, "media_root": None},
         "ingest": {"sources": [{"name": "rl", "format": "world", "split": "rl", "rows": 6, "seed": 2}], "workers": 1},
         "sft": {**profile["sft"], **SFT, "gradient_accumulation": rows},
         "grpo": {**profile["grpo"], **GRPO, "prompts_per_step": rows},
