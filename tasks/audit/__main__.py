@@ -5,7 +5,7 @@ Each question is asked on the clip as it is, reversed, shuffled, frozen, as one 
     data/audit/<name>.parquet       a row a question: tag, difficulty, share right by view
     reports/audit/<name>.json       shares with intervals clustered by clip; agreement where the truth is known
 
-`grpo.rows` filters by the first. A stopped run goes on where it was.
+The first is a table to choose RL rows by, say all but those tagged `text`. A stopped run goes on where it was.
 """
 
 from __future__ import annotations
