@@ -1,4 +1,4 @@
-"""T-GRPO in one file: `python -m examples.tgrpo_in_one_file` trains the mini model in about two minutes.
+"""T-GRPO in one file: `python -m examples.tgrpo_in_one_file` trains the mini model.
 
 One step, in the order of the code below:
 

@@ -9,8 +9,7 @@ at the right, so it moves right"; that it is colour, side or background which th
     late        from which skill on; before it scenes are unbiased, and motion has been learned
     seed        of weights and rows
 
-A start lies in models/.work/starts/<name>/ with its scores in start.json; what is there is not made again. One takes
-about ten minutes on two cores.
+A start lies in models/.work/starts/<name>/ with its scores in start.json; what is there is not made again.
 """
 
 from __future__ import annotations

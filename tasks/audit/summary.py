@@ -85,12 +85,17 @@ def _agreement(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def lines(name: str, numbers: Mapping[str, Any]) -> list[str]:
     """The summary as the command prints it."""
-    percent = lambda part: f"{100 * part['value']:.1f} % ({100 * part['low']:.1f} to {100 * part['high']:.1f})"  # noqa: E731
     out = [f"audit: {name}: {numbers['questions']} questions, {sum(numbers['errors'].values())} with errors"]
     for title in ("accuracy", "evidence", "difficulty"):
         shares = {key: part for key, part in numbers[title].items() if part["value"] is not None}
-        out += [f"  {title}", *(f"    {key:<10} {percent(part)}" for key, part in shares.items())]
+        out += [f"  {title}", *(f"    {key:<10} {_percent(part)}" for key, part in shares.items())]
     if (told := numbers["order_tag"]) is not None:
         precision, recall = (f"{100 * v:.1f} %" if v is not None else "-" for v in (told["precision"], told["recall"]))
         out.append(f"  tag `order` against the known truth: precision {precision}, recall {recall}")
     return out
+
+
+def _percent(part: Mapping[str, Any]) -> str:
+    """A share with its interval, where there is one."""
+    bounds = "" if part["low"] is None else f" ({100 * part['low']:.1f} to {100 * part['high']:.1f})"
+    return f"{100 * part['value']:.1f} %{bounds}"
