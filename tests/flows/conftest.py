@@ -1,6 +1,7 @@
 """A toy DVC project (tests/fixtures/toy) and, for tests that need one, a Prefect server on a temporary database."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,5 +25,19 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
     from prefect.testing.utilities import prefect_test_harness
 
+    os.register_at_fork(after_in_child=_forget_services)
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+def _forget_services() -> None:
+    """A process that a later test forks from this one makes no last call to Prefect's services, which live here.
+
+    They would raise (prefect._internal.concurrency.services, `_drain`), and the process would end with 1.
+    """
+    calls: list[object] = threading._threading_atexits  # type: ignore[attr-defined]
+    calls[:] = [call for call in calls if not _module(call).startswith("prefect.")]
+
+
+def _module(call: object) -> str:
+    return type(getattr(getattr(call, "func", call), "__self__", None)).__module__
