@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from trl import GRPOConfig
 
-from tasks.core.backbones import of_model, of_processor
+from tasks.core.backbones import of_model
 from tasks.core.io.errors import StageError
+from tasks.core.models.load import backbone_in
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.checkpoints import Sealing, resume_point
 from tasks.core.train.clips import ClipStore
@@ -265,13 +266,14 @@ def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo
     Raises:
         StageError: vLLM with an adapter; or it does not start.
     """
-    reason = of_processor(processor).serves_video
-    if settings.rollout_engine == "vllm" and reason is not None:
-        print(f"grpo: rollouts by transformers in place of vllm: {reason}")
-    if settings.rollout_engine == "transformers" or reason is not None:
-        return TransformersRollouts(settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
+    ours = partial(TransformersRollouts, settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
+    if settings.rollout_engine == "transformers":
+        return ours()
     if settings.lora.rank:
         raise StageError("grpo.rollout_engine: vllm takes whole weights; with grpo.lora use transformers")
+    if (reason := backbone_in(folder).serves_video) is not None:
+        print(f"grpo: rollouts by transformers in place of vllm: {reason}")
+        return ours()
     from tasks.grpo.vllm_rollouts import VllmRollouts
 
     return VllmRollouts(
