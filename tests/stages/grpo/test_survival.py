@@ -23,7 +23,7 @@ from tasks.grpo import trainer as trainer_module
 from tasks.grpo.checks import check_sharding
 from tasks.grpo.data import black_picture
 from tasks.grpo.stop import StoppedError, StopRequest
-from tests.stages.test_grpo import weights
+from tests.stages.grpo.test_training import weights
 from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, record, settings
 from tests.support.training_project import make_project
 
