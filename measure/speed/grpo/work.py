@@ -33,7 +33,7 @@ from tasks.core.world.render import write_clip
 from tasks.grpo.data import Prompt, View, open_views, render
 from tasks.grpo.engines import RolloutRequest
 from tasks.grpo.log import RolloutLog
-from tasks.grpo.train import arguments, options_of, rollouts
+from tasks.grpo.settings import arguments, options_of, rollouts
 from tasks.grpo.trainer import VideoGRPOTrainer
 from tasks.params import Grpo
 

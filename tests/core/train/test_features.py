@@ -169,7 +169,7 @@ def test_whole_tells_orders_that_come_again(patches, whole):
 def test_an_adapter_in_the_encoder_trains_it(tiny_model):
     from peft import get_peft_model
 
-    from tasks.grpo.train import adapter
+    from tasks.grpo.settings import adapter
     from tasks.params import Lora
 
     for vision in (False, True):
