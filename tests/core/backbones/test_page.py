@@ -5,7 +5,7 @@ import pytest
 from tasks.core.backbones import backbone_of, backbones
 from tasks.core.engine.open import open_engine
 from tasks.core.models.load import load_processor
-from tasks.grpo.train import rollouts
+from tasks.grpo.settings import rollouts
 from tests.support import backbone_page
 from tests.support.families import FAMILIES, missing
 from tests.support.grpo_stage import settings

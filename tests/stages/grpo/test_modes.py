@@ -17,8 +17,8 @@ from tasks.grpo.groups import Group, Part, PartResult, assemble, own_parts
 from tasks.grpo.log import letter_shares, step_metrics
 from tasks.grpo.rollout import Completion, sample
 from tasks.grpo.scoring import Comparison, advantages, score_group
-from tasks.grpo.train import arguments, rewards_of
-from tests.stages.test_grpo import generation, opened, shown, some_views
+from tasks.grpo.settings import arguments, rewards_of
+from tests.stages.grpo.test_training import generation, opened, shown, some_views
 from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
 
 LOSSES = {
@@ -111,7 +111,7 @@ def lost(*drops):
 
 
 def test_binary_rewards_do_not_hide_the_logprob_term():
-    """Where the published bonus changes no advantage (test_grpo.py), answers of one group get different terms."""
+    """Where the published bonus changes no advantage (test_training.py), answers of one group get different terms."""
     group = [Completion([1] * 3, f"<think>so</think><answer>{letter}</answer>", False) for letter in "BBBAAAAA"]
     values = settings(objective={**LOGPROB, "centred": False})
     plain = score_group(RECORDS[0], group, [], rewards_of(settings()))

@@ -15,7 +15,7 @@ from tasks.grpo import rollout as rollout_module
 from tasks.grpo.decode import decode
 from tasks.grpo.engines import TransformersRollouts
 from tasks.grpo.rollout import sample
-from tests.stages.test_grpo import generation, some_views
+from tests.stages.grpo.test_training import generation, some_views
 from tests.support.grpo_stage import LOGPROB, Stage, parity_score, settings
 
 LOGPS = 1e-5
