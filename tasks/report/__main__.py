@@ -46,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
 def build(p: params.Params) -> None:
     """Read every input, decode the clips that are shown, write page, tables, headline numbers and cards."""
     models = list(p.models)
-    inputs = read_inputs(models, p.video.frames)
+    inputs = read_inputs(models, p.video.frames, p.world.name)
     chosen = plan(inputs, models, p.report.examples)
     context = page.context(inputs, models, chosen, pictures_of(chosen, p))
     tables = context["tables"]
