@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from tasks.grpo.checks import check_settings, check_sharding
 from tasks.grpo.data import OnSkip, Prompt, schedule
 from tasks.grpo.engines import Rollouts, TransformersRollouts
 from tasks.grpo.forwards import Levers
-from tasks.grpo.log import COLUMNS, EventWriter, RolloutLog, StepsWriter
+from tasks.grpo.log import COLUMNS, STEP_TIME, EventWriter, RolloutLog, StepsWriter
 from tasks.grpo.scoring import Rewards
 from tasks.grpo.stop import StoppedError, StopRequest, StopWhenAsked
 from tasks.grpo.trainer import Options, VideoGRPOTrainer
@@ -105,13 +104,13 @@ def train(
     trainer = trainer_of(
         model, processor, prompts, clips=clips, settings=settings, seed=seed, work=work, on_skip=on_skip, callbacks=told
     )
-    seconds = run(trainer, work)
+    run(trainer, work)
     if asked.stopped:
         raise StoppedError(f"stopped after step {trainer.state.global_step} of {settings.steps}; a checkpoint is kept")
     if settings.lora.rank:
         trainer.model = trainer.model_wrapped = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
     history = trainer.state.log_history
-    counted = {"prompts": draws(settings, trainer.args.world_size), "seconds": round(seconds, 1)}
+    counted = {"prompts": draws(settings, trainer.args.world_size)}
     metrics = {name: mean_of_last(history, name) for name in SUMMARY} | {"steps": trainer.state.global_step} | counted
     return Result(trainer, metrics, curve_csv(history, COLUMNS))
 
@@ -181,20 +180,14 @@ def rewards_of(settings: Grpo) -> Rewards:
     return Rewards(settings.objective, settings.reward_variant, settings.format_weight, length)
 
 
-def run(trainer: VideoGRPOTrainer, work: Path) -> float:
-    """Train from the newest complete checkpoint in `work` on; the rollout engine is freed whatever comes.
-
-    Returns:
-        Seconds.
-    """
-    start = time.monotonic()
-    show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", "step_time"))
+def run(trainer: VideoGRPOTrainer, work: Path) -> None:
+    """Train from the newest complete checkpoint in `work` on; the rollout engine is freed whatever comes."""
+    show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", STEP_TIME))
     checkpoint = resume_point(work, "grpo", trainer.args.max_steps).checkpoint
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         trainer.close_rollouts()
-    return time.monotonic() - start
 
 
 def draws(settings: Grpo, processes: int) -> int:
