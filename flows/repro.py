@@ -22,13 +22,11 @@ from typing import Literal, NamedTuple
 import psutil
 
 from flows.plan import Policy
+from tasks.core.io.lifeline import grace_seconds
 from tasks.core.io.progress import Progress, forget_progress, read_progress
 
 Result = Literal["ran", "restored", "unchanged"]
 CHILD = Path(__file__).with_name("child.py")
-GRACE_SECONDS = 10.0
-"""Between the request to end and the kill."""
-
 # What DVC says about a stage; the last match of a run counts.
 _SAYINGS: dict[str, Result] = {
     "Running stage '": "ran",
@@ -129,8 +127,8 @@ def slot_size() -> int:
     return int(os.environ.get("VIDEO_R1_SLOT_SIZE", "1"))
 
 
-def end_tree(pid: int, grace_seconds: float = GRACE_SECONDS) -> None:
-    """Ask a process and all its descendants to end; kill what is left after the grace time."""
+def end_tree(pid: int) -> None:
+    """Ask a process and all its descendants to end; kill what is left after VIDEO_R1_GRACE_SECONDS."""
     try:
         root = psutil.Process(pid)
         tree = [root, *root.children(recursive=True)]
@@ -139,7 +137,7 @@ def end_tree(pid: int, grace_seconds: float = GRACE_SECONDS) -> None:
     for process in tree:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(tree, timeout=grace_seconds)
+    _, alive = psutil.wait_procs(tree, timeout=grace_seconds())
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
