@@ -5,21 +5,16 @@ hundred thousand weights.
 """
 
 import json
-import random
 import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from measure.faults import disturbed, failures
-from measure.smallest.project import digest, environment, make_project, outputs, run
-from tests.support.graph import ROOT, covers, stages
-from tests.support.small_disk import leave, make_room, mounted
+from measure.smallest.project import make_project, run
+from tests.support.graph import ROOT, stages
 
 pytestmark = pytest.mark.slow
 
@@ -45,30 +40,8 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fresh(project, tmp_path_factory) -> Path:
-    """The same before anything ran."""
-    return shutil.copytree(project, tmp_path_factory.mktemp("fresh") / "project")
-
-
-class Run(NamedTuple):
-    """What the first run ran, how long, and a copy of all that it left, which no test edits."""
-
-    stages: set[str]
-    seconds: float
-    folder: Path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(project, fresh, tmp_path_factory) -> Run:
-    begun = time.monotonic()
-    ran = repro(project)
-    seconds = time.monotonic() - begun
-    return Run(ran, seconds, shutil.copytree(project, tmp_path_factory.mktemp("undisturbed") / "project"))
-
-
-@pytest.fixture(scope="module")
-def first_run(undisturbed) -> set[str]:
-    return undisturbed.stages
+def first_run(project) -> set[str]:
+    return repro(project)
 
 
 def test_the_first_run_runs_every_stage_and_leaves_its_report(project, first_run):
@@ -83,71 +56,6 @@ def test_the_first_run_runs_every_stage_and_leaves_its_report(project, first_run
         ]
     assert "<html" in (project / "reports/index.html").read_text()
     assert "teacher" in (project / "reports/benchmark.md").read_text()
-
-
-def test_a_run_killed_three_times_ends_as_an_undisturbed_one(fresh, undisturbed, tmp_path):
-    """Byte by byte, weights included; `python -m measure.faults` is the long form, through the flow too."""
-    folder = shutil.copytree(fresh, tmp_path / "project")
-    expected = outputs(undisturbed.folder)
-    done = disturbed(folder, "dvc", 3, undisturbed.seconds, random.Random(0), expected, tmp_path / "prefect")
-    assert len(done.kills) == 3
-    assert failures(done) == []
-
-
-def test_a_clone_pulls_a_finished_run_and_shows_its_report_without_computing_anything(undisturbed, tmp_path):
-    """Through a remote in a folder; models/smoke, which the smallest graph starts from, is no output."""
-    finished, clone = shutil.copytree(undisturbed.folder, tmp_path / "finished"), tmp_path / "clone"
-    run(finished, "git", "config", "user.email", "nobody@nowhere")
-    run(finished, "git", "config", "user.name", "nobody")
-    run(finished, sys.executable, "-m", "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
-    run(finished, "git", "add", "-f", ".", "models/smoke")
-    run(finished, "git", "commit", "-qm", "a finished run")
-    run(finished, sys.executable, "-m", "dvc", "push", "-q")
-    run(tmp_path, "git", "clone", "-q", "finished", "clone")
-    run(clone, sys.executable, "-m", "dvc", "pull", "-q")
-    assert outputs(clone) == outputs(finished)
-    assert "teacher" in run(clone, sys.executable, "-m", "tasks.report", "show")
-    assert repro(clone) == set()
-
-
-@pytest.fixture(scope="module")
-def small_disk(undisturbed, tmp_path_factory):
-    """A finished run on a disk of its own."""
-    with mounted(tmp_path_factory.mktemp("disk") / "project", 256 * 2**20) as folder:
-        skipped = shutil.ignore_patterns(".git", "cache", "tmp")
-        shutil.copytree(undisturbed.folder, folder, dirs_exist_ok=True, ignore=skipped)
-        yield folder
-
-
-FULL = ("ingest", "validate@records", "annotate", "filter", "sft", "grpo", "benchmark@teacher", "report")
-
-
-@pytest.mark.parametrize("name", FULL)
-def test_a_full_disk_is_told_by_stage_and_file_and_costs_nothing(small_disk, undisturbed, name):
-    """With half the room that its outputs need; what stands in their place is whole, and the rerun completes them."""
-    stage = stages()[name]
-    expected = {
-        path: sha for path, sha in outputs(undisturbed.folder).items() if any(covers(o, path) for o in stage.outs)
-    }
-    for out in stage.outs:
-        remove(small_disk / out)
-    leave(small_disk, sum((undisturbed.folder / path).stat().st_size for path in expected) // 2)
-    command = [sys.executable, *stage.cmd.split()[1:]]
-    done = subprocess.run(command, cwd=small_disk, env=environment(), text=True, capture_output=True)
-    assert done.returncode == 2, done.stderr[-3000:]
-    [told] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert re.fullmatch(rf"error: {stage.package}: no space left on the disk: .+; make room, then .*", told), told
-    assert "Traceback" not in done.stderr
-    present = [path for path in expected if (small_disk / path).is_file() and not path.endswith(".jsonl")]
-    assert [path for path in present if digest(small_disk / path) != expected[path]] == [], "half-written"
-    assert present != sorted(expected)
-    make_room(small_disk)
-    run(small_disk, *command)
-    assert {path: digest(small_disk / path) for path in expected} == expected
-
-
-def remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def test_the_second_run_runs_nothing(project, first_run):
