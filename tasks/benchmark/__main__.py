@@ -25,7 +25,7 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import Engine, EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import OneLineParser, run_stage
-from tasks.core.io.digests import file_digest, folder_digest, work_key
+from tasks.core.io.digests import code_digests, file_digest, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import checkpoint_digest, frame_shape_in, is_endpoint
 from tasks.core.schemas.answers import TEST_SPLIT, Numbers, as_json
@@ -33,7 +33,7 @@ from tasks.core.video import tell_cache
 
 DECIDING_CORE = ("backbones", "engine", "models", "text", "video")
 DECIDING = ("generate", "jobs", "clips")
-"""Packages of tasks/core, and modules of this one, whose code decides an answer; what is asked is in each job's key."""
+"""Packages of tasks/core, and modules of this one, whose code decides a completion; a job's key adds the question."""
 
 
 def main() -> None:
@@ -130,10 +130,9 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
     config_key = work_key(
         model=model_digest(folder),
         engine=config.engine.deciding(),
-        code=[
-            folder_digest(*(here.parent / "core" / name for name in DECIDING_CORE)),
-            *(file_digest(here / f"{name}.py") for name in DECIDING),
-        ],
+        code=code_digests(
+            *(here.parent / "core" / name for name in DECIDING_CORE), *(here / f"{name}.py" for name in DECIDING)
+        ),
     )
     return Settings(
         config=config_key,
