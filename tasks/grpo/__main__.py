@@ -49,7 +49,7 @@ def main() -> int:
     rows = read_table(paths.RL_RECORDS, RECORD_SCHEMA)
     processor = load_processor(paths.SFT_MODEL)
     # The trainer moves it to the device of its own process.
-    model = load_model(paths.SFT_MODEL, "float32", "cpu")
+    model = load_model(paths.SFT_MODEL, params.grpo.weights_dtype, "cpu")
     if not rows:
         raise StageError(f"{paths.RL_RECORDS}: no rows to train on")
 

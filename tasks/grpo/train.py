@@ -68,7 +68,7 @@ def train(
     """Train `model` in place.
 
     Args:
-        model: loaded from a folder, float32 weights whatever `settings.dtype`.
+        model: loaded from a folder, its weights of `settings.weights_dtype`.
         processor: its processor.
         prompts: RL prompts.
         clips: decoded frames.

@@ -28,7 +28,7 @@ class Lora(Section):
     """Low-rank adapters in place of all weights."""
 
     rank: int = Field(0, ge=0)
-    """0 trains all weights."""
+    """0 trains all weights. Beside an adapter, which trains in float32, the weights are held in `grpo.dtype`."""
     alpha: int = Field(32, ge=1)
     """The adapter's output is scaled by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -138,6 +138,11 @@ class Grpo(Section):
         memory = {"gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"}
         engine = {"rollout_gpu_share", "rollout_max_len"}
         return self.model_dump(exclude={"steps", *rows, *speed, *memory, *engine, *NO_RESULT})
+
+    @property
+    def weights_dtype(self) -> Literal["float32", "bfloat16"]:
+        """What the policy's own weights are held in: half precision where they stay as they are beside an adapter."""
+        return self.dtype if self.lora.rank else "float32"
 
     @field_validator("selective_checkpointing")
     @classmethod

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from measure.speed.grpo import __main__ as command
-from measure.speed.grpo.flops import Load, alone, floor, operations, packed, recomputed
 from measure.speed.grpo.job import CACHED, LEVERS, Job
-from measure.speed.grpo.shapes import SHAPES
 from measure.speed.grpo.step import measure_steps, with_levers
 from measure.speed.grpo.table import Measured, cost_curves, loads, markdown, rows, step_rows, step_verdict, verdict
 from measure.speed.grpo.work import measure
+from tasks.core.sizing.flops import Load, alone, floor, operations, packed, recomputed
+from tasks.core.sizing.shapes import SHAPES
 from tasks.core.train.packing import PositionedPrompt, pack
 from tasks.params import Grpo, load
 from tests.support.graph import ROOT

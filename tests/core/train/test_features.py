@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from measure.speed.grpo.shapes import SHAPES, build
+from measure.speed.grpo.shapes import build
 from tasks.core.models.load import load_model, load_processor
+from tasks.core.sizing.shapes import SHAPES
 from tasks.core.train.features import Content, FeatureStore, encode_media, trains
 from tasks.core.train.rows import encode_prompt, text_only
 from tasks.core.video import shuffle_clip
