@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from tasks.core.sizing.memory import (
@@ -157,19 +157,17 @@ def engine_need(stage: str, model: Model, params: Params, machine: Machine) -> N
     return Need(stage, "GPU" if machine.gpus else "host", parts, size)
 
 
-def disk_parts(params: Params, base: Model, policy: Model, start: Launched, clips: int | None) -> Iterator[Part]:
+def disk_parts(params: Params, models: Mapping[str, Model], start: Launched, clips: int | None) -> Iterator[Part]:
     """What a run writes: models (and again in DVC's cache, where it copies), checkpoints, decoded frames.
 
     Args:
         params: the whole file.
-        base: what SFT trains.
-        policy: what GRPO trains.
+        models: those of the training stages that train, by stage.
         start: how they are launched.
         clips: media of all tables; None: unknown, the cache's limit is taken.
     """
-    trained: list[tuple[str, Model, Sft | Grpo]] = [("grpo", policy, params.grpo)]
-    if params.start.at != "sft":
-        trained.insert(0, ("sft", base, params.sft))
+    sections: dict[str, Sft | Grpo] = {"sft": params.sft, "grpo": params.grpo}
+    trained = [(name, models[name], section) for name, section in sections.items() if name in models]
     for name, model, settings in trained:
         width = HALF if settings.dtype == "bfloat16" else WHOLE
         yield Part(f"models/{name}, twice: project and DVC's cache", 2 * width * model.parameters)
@@ -178,7 +176,7 @@ def disk_parts(params: Params, base: Model, policy: Model, start: Launched, clip
         + (WHOLE + HALF) * model.parameters  # the trained model, and as it is stored
         for _, model, settings in trained
     ]
-    yield Part(f"checkpoints of the larger training, {CHECKPOINTS} at a time, and its model", max(written))
+    yield Part(f"checkpoints of the larger training, {CHECKPOINTS} at a time, and its model", max(written, default=0))
     limit = params.video.disk_cache_gb * GIB
     frames = params.video.frames * params.video.max_pixels * 3
     yield Part("decoded frames (.cache/frames)", limit if clips is None else min(limit, clips * frames))

@@ -79,7 +79,7 @@ def make_plan(
     rows = {split: split_rows(params, split) for split in ("train", "rl", "test")}
     clips = media_count(params)
     needs, refusals = _memory(known, params, start, machine)
-    disk = list(disk_parts(params, known["sft"], known["grpo"], start, clips)) if {"sft", "grpo"} <= set(known) else []
+    disk = list(disk_parts(params, known, start, clips))
     refusals = [
         *refuse.refusal_of_endpoint(params),
         *refuse.refusals_of_launch(start, machine),

@@ -15,6 +15,7 @@ from tasks.plan.files import missing_all, source_rows, split_rows
 from tasks.plan.graph import GRAPH, LOCK, read, stages
 from tasks.plan.machine import Machine, card_of, described, here, launched
 from tasks.plan.plan import make_plan
+from tests.support import scaling_page
 from tests.support.graph import ROOT
 from tests.support.graph import stages as real_stages
 
@@ -295,6 +296,14 @@ def test_the_command_ends_with_one_where_the_run_cannot_work(capsys, monkeypatch
     assert command.main(["--gpus", "4xa100-40", "--launch", FSDP_4]) == 1
     told = capsys.readouterr().out
     assert "cannot work: 4\n  sft: 44.2 GiB of memory, there are 39.4 GiB of A100 40GB" in told
+
+
+def test_the_page_of_the_7b_run_is_what_the_plan_says():
+    """`python -m tests.support.scaling_page` makes it; every profile fits on its machine."""
+    assert scaling_page.PAGE.read_text() == scaling_page.with_tables(scaling_page.PAGE.read_text())
+    assert {run.profile: scaling_page.plan_of(run).refusals for run in scaling_page.RUNS} == {
+        run.profile: [] for run in scaling_page.RUNS
+    }
 
 
 def test_a_plan_takes_no_torch():
