@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 from transformers import TrainerCallback
 
-from measure.ablation.__main__ import append, lock, read_runs, split
 from measure.contest.evaluate import Policy, answers, evaluate, pair_scores
 from measure.contest.flops import Operations, counted
 from measure.contest.methods import METHODS, TRIALS, Trial, read_chosen, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, Start, make
 from measure.contest.table import CURVE_FIELDS, FIELDS, KEY, markdown
+from measure.runs import append, lock, read_runs, split
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
