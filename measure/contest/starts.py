@@ -1,4 +1,4 @@
-"""`python -m measure.contest.starts`: start models whose shortcut arose by itself, of graded strength.
+"""Start models whose shortcut arose by itself, of graded strength.
 
 A model with random weights learns to see by captions and then to reason, as the mini models do, but in a share of all
 scenes with a moving figure something else gives the direction away. What is said stays "starts at the left and ends at
@@ -9,26 +9,22 @@ the right, so it moves right"; that it is colour, side or background which the m
     late        from which skill on; before it scenes are unbiased, and motion has been learned
     seed        of weights and rows
 
-A start lies in models/.work/starts/<name>/, marked by start.json; what is there is not made again. Scores of all that
-are there, and how much RL could move, go to reports/contest/starts.csv.
+A start lies in models/.work/starts/<name>/, marked by start.json; what is there is not made again.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks import paths
 from tasks.core.io.atomic import write_json
-from tasks.core.io.cli import run_stage
-from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.models.load import load_model, load_processor
 from tasks.core.world.model import build_model, build_processor
 from tasks.core.world.split import draw_row
-from tasks.params import Params, ParamsError, load
+from tasks.params import Params
 from tasks.world.__main__ import corpus
 from tasks.world.pretrain import Step, train_skill
 
@@ -89,22 +85,20 @@ UNBIASED = Start(0.0, "colour", "caption", 40)
 """RL on biased data may bring the shortcut up here."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make what is missing."""
-    parser = argparse.ArgumentParser(prog="python -m measure.contest.starts", description=(__doc__ or "").split(":")[0])
-    parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="names of starts; all where left out")
-    chosen = parser.parse_args(arguments)
-    params = load()
-    for start in (*TUNING, *STARTS_OF_THE_CONTEST, UNBIASED):
-        if chosen.only is None or start.name in chosen.only:
-            print(f"start: {make(start, params)}")
-    return 0
+def folder_of(start: Start) -> Path:
+    """Where a start lies."""
+    return STARTS / start.name
+
+
+def is_made(start: Start) -> bool:
+    """Whether it does."""
+    return (folder_of(start) / MARKER).exists()
 
 
 def make(start: Start, params: Params) -> Path:
     """Folder of a start model, trained where it is not there yet."""
-    folder = STARTS / start.name
-    if (folder / MARKER).exists():
+    folder = folder_of(start)
+    if is_made(start):
         return folder
     prompt = params.prompt.model_dump()
     w = params.world
@@ -154,7 +148,3 @@ def _log(start: Start, step: Step, steps: list[Step]) -> None:
     steps.append(step)
     told = "  ".join(f"{kind} {step.loss[kind]:.3f}/{step.accuracy[kind]:.3f}" for kind in step.loss)
     print(f"{start.name}: {step.skill} {step.step} {step.seconds:.0f} s  {told}", flush=True)
-
-
-if __name__ == "__main__":
-    run_stage(main, ParamsError, ModelError)
