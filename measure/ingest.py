@@ -87,8 +87,8 @@ def main() -> int:
         costs = {"ingest": run(_ingest)}
         refused = {row["row"] for row in iter_table(paths.QUARANTINE, QUARANTINE_SCHEMA)}
         make_later_tables()
-        for suite in ("records", "cot", "sft"):
-            costs[f"validate {suite}"] = run(_validate, suite)
+        for gate in ("records", "cot", "sft"):
+            costs[f"validate {gate}"] = run(_validate, gate)
         os.chdir("/")
     for stage, cost in costs.items():
         print(f"{stage}: {cost.processor_seconds:.1f} s, {cost.peak_mb:.0f} MB peak")
@@ -155,8 +155,8 @@ def _ingest() -> int:
     return 0
 
 
-def _validate(suite: str) -> int:
-    sys.argv = ["validate", suite]
+def _validate(gate: str) -> int:
+    sys.argv = ["validate", gate]
     return validate.main()
 
 

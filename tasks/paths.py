@@ -15,6 +15,7 @@ RL_RECORDS = INGEST / "rl.parquet"
 TEST_RECORDS = INGEST / "test.parquet"
 MANIFEST = INGEST / "manifest.parquet"
 QUARANTINE = INGEST / "quarantine.parquet"
+OVERLAP = INGEST / "overlap.parquet"
 
 VERDICTS = Path("data/verdicts")
 
@@ -47,14 +48,14 @@ MODEL_CARDS = REPORTS / "cards"
 LEDGER = REPORTS / "grpo" / "ledger.json"
 
 
-def verdict(suite: str) -> Path:
-    """One-word verdict file of a validation suite; the stage behind the gate depends on it."""
-    return VERDICTS / suite
+def verdict(gate: str) -> Path:
+    """One-word verdict file of a gate; the stage behind it depends on it."""
+    return VERDICTS / gate
 
 
-def validation_report(suite: str) -> Path:
-    """JSON report of a validation suite."""
-    return REPORTS / "validate" / f"{suite}.json"
+def validation_report(gate: str) -> Path:
+    """JSON report of a gate."""
+    return REPORTS / "validate" / f"{gate}.json"
 
 
 def answers(model: str) -> Path:

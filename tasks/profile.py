@@ -1,6 +1,13 @@
 """Lay a profile over params.yaml: `python -m tasks.profile mini|video_r1_7b|.. [--start cot=FILE | sft=FOLDER]`.
 
-Prints each value that changes. A profile is a whole params file, so nothing of the old one stays; git has it.
+Prints each value that changes. A profile is a whole params file, so nothing of the old one stays; git has it. One that
+begins with `base: NAME` is the profile of that name but for the values that it holds, each with its own remark:
+
+    base: video_r1_7b
+    grpo:
+      group_ranks: 2  # why
+
+A mapping in braces replaces the base's whole.
 """
 
 from __future__ import annotations
@@ -10,6 +17,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +53,62 @@ def find(name: str, folder: Path = PROFILES) -> Path:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml"))) or "none; run from the project root"
         raise ProfileError(f"no profile '{name}'; profiles: {known}")
     return path
+
+
+def text_of(name: str, folder: Path = PROFILES) -> str:
+    """A profile as a whole params file.
+
+    Raises:
+        ProfileError: no such profile; or it names a base that is none, or a value that its base has not.
+    """
+    text = find(name, folder).read_text()
+    tree = yaml.compose(text, yaml.SafeLoader)
+    if not isinstance(tree, yaml.MappingNode) or not tree.value or tree.value[0][0].value != "base":
+        return text
+    base_name, values = tree.value[0][1].value, yaml.MappingNode(tree.tag, tree.value[1:], flow_style=False)
+    base = find(base_name, folder).read_text()
+    base_tree = yaml.compose(base, yaml.SafeLoader)
+    if not isinstance(base_tree, yaml.MappingNode) or base_tree.value[0][0].value == "base":
+        raise ProfileError(f"profile '{name}': its base '{base_name}' must be a whole params file")
+    edits = list(_edits(name, values, base_tree, text, base))
+    for start, end, line in sorted(edits, reverse=True):
+        base = base[:start] + line + base[end:]
+    return _remarks(text) + base.removeprefix(_remarks(base))
+
+
+def _edits(
+    name: str, values: yaml.MappingNode, base: yaml.MappingNode, text: str, base_text: str, place: str = ""
+) -> Iterator[tuple[int, int, str]]:
+    """(start, end, lines) of what replaces a part of the base's text: keys with their values and remarks.
+
+    Raises:
+        ProfileError: the base has no such key.
+    """
+    there = {key.value: (key, value) for key, value in base.value}
+    for key, value in values.value:
+        if key.value not in there:
+            raise ProfileError(f"profile '{name}': its base has no {place}{key.value}")
+        old_key, old = there[key.value]
+        blocks = all(isinstance(node, yaml.MappingNode) and not node.flow_style for node in (value, old))
+        if blocks:
+            yield from _edits(name, value, old, text, base_text, f"{place}{key.value}.")
+            continue
+        start, end = key.start_mark.index, _line_end(text, value)
+        yield old_key.start_mark.index, _line_end(base_text, old), text[start:end]
+
+
+def _line_end(text: str, node: yaml.Node) -> int:
+    """End of the line on which a value ends, its remark included."""
+    while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        node = last[1] if isinstance(node, yaml.MappingNode) else last
+    end = text.find("\n", node.end_mark.index)
+    return len(text) if end < 0 else end
+
+
+def _remarks(text: str) -> str:
+    """The remarks at the head of a file."""
+    return "".join(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
@@ -92,8 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         source = find(given.name)
-        params.load(source)
-        text = source.read_text()
+        text = text_of(given.name)
+        params.parse(text, source)
         if given.start is not None:
             text = started_at(text, given.start)
     except (ProfileError, params.ParamsError) as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,11 +20,15 @@ from tasks.core.io.tables import read_table
 from tasks.core.io.work import Work, find_work
 from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
-from tasks.core.train.clips import open_store
+from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.grpo.ledger import ledger
 from tasks.params import Params, ParamsError, load
+
+if TYPE_CHECKING:
+    from tasks.grpo.data import Prompt
+    from tasks.grpo.train import Result
 
 HERE = Path(__file__).parent
 CODE = [
@@ -32,7 +38,9 @@ CODE = [
         for name in ("backbones", "engine", "models", "prompts", "rewards", "text", "train", "video")
     ),
 ]
-"""What a checkpoint depends on besides data and parameters."""
+"""Code that a checkpoint depends on, besides data and parameters."""
+SKIPPED = "skipped.jsonl"
+"""Prompts left out, in the work folder."""
 
 
 def main() -> int:
@@ -41,36 +49,22 @@ def main() -> int:
     rows = read_table(paths.RL_RECORDS, RECORD_SCHEMA)
     processor = load_processor(paths.SFT_MODEL)
     # The trainer moves it to the device of its own process.
-    model = load_model(paths.SFT_MODEL, "float32", "cpu")
+    model = load_model(paths.SFT_MODEL, params.grpo.weights_dtype, "cpu")
     if not rows:
         raise StageError(f"{paths.RL_RECORDS}: no rows to train on")
 
-    from tasks.grpo.admit import too_long
     from tasks.grpo.data import render
-    from tasks.grpo.log import RolloutLog
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
-    from tasks.grpo.train import STEPS, train
+    from tasks.grpo.train import train
 
     settings = params.grpo
     prompts = render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
     opening = params.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
     store = open_store(opening, settings.frame_cache_gb, params.video.decode_workers)
     with StopRequest() as stop, store as clips:
-        reasons: dict[int, str] = {}
-        if settings.rollout_engine == "vllm":
-            limits = {"max_len": settings.rollout_max_len, "max_tokens": settings.sampling.max_tokens}
-            size = {"frames": params.video.frames, "max_pixels": params.video.max_pixels}
-            reasons = too_long(prompts, processor, clips, **limits, **size)
-        if len(reasons) == len(prompts):
-            raise StageError(f"{paths.RL_RECORDS}: no prompt is short enough; the first: {reasons[0]}")
+        reasons = refused(prompts, processor, clips, params)
         work = begin_training(work_of(params, [prompts[index].record.problem_id for index in reasons]))
-        skipped = work / "skipped.jsonl"
-
-        def skip(record: Record, reason: str) -> None:
-            append_jsonl(skipped, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
-            row = f"{paths.RL_RECORDS}: problem_id {record.problem_id} ({record.path})"
-            print(f"grpo: prompt left out: {row}: {reason}", file=sys.stderr)
-
+        skip = partial(note_skipped, work / SKIPPED)
         for index, reason in reasons.items():
             skip(prompts[index].record, reason)
         try:
@@ -90,24 +84,61 @@ def main() -> int:
         except StoppedError as error:
             print(f"grpo: {error}; the same command goes on from it", file=sys.stderr)
             return EXIT_CODE
-    publish(result.trainer, work, paths.GRPO_MODEL, params.grpo.dtype)
-    if not result.trainer.is_world_process_zero():
-        return 0
-    answers = RolloutLog(work / "rollouts").join(paths.ROLLOUTS, params.grpo.steps)
-    lost = len({row["problem_id"] for row in read_jsonl(skipped)})
-    write_text(paths.curve("grpo"), result.curve)
-    write_json(paths.LEDGER, ledger(pd.read_parquet(paths.ROLLOUTS)))
-    write_text(paths.GRPO_STEPS, (work / STEPS).read_text())
-    write_json(paths.metrics("grpo"), {**result.metrics, "rollouts": answers, "skipped_prompts": lost})
-    clear(work)
-    reward = result.metrics["reward"]
-    print(f"grpo: {params.grpo.steps} steps, {answers} rollouts, reward {reward} -> {paths.GRPO_MODEL}")
-    tell_cache("grpo")
+    publish(result.trainer, work, paths.GRPO_MODEL, settings.dtype)
+    if result.trainer.is_world_process_zero():
+        write_reports(result, work, settings.steps)
     return 0
 
 
+def refused(prompts: Sequence[Prompt], processor: Any, clips: ClipStore, params: Params) -> dict[int, str]:
+    """Index -> reason, for each prompt that is too long for the rollout engine.
+
+    Raises:
+        StageError: no prompt is short enough.
+    """
+    from tasks.grpo.admit import too_long
+
+    if params.grpo.rollout_engine != "vllm":
+        return {}
+    reasons = too_long(
+        prompts,
+        processor,
+        clips,
+        max_len=params.grpo.rollout_max_len,
+        max_tokens=params.grpo.sampling.max_tokens,
+        frames=params.video.frames,
+        max_pixels=params.video.max_pixels,
+    )
+    if len(reasons) == len(prompts):
+        raise StageError(f"{paths.RL_RECORDS}: no prompt is short enough; the first: {reasons[0]}")
+    return reasons
+
+
+def note_skipped(log: Path, record: Record, reason: str) -> None:
+    """Log a prompt that is left out, and say so."""
+    append_jsonl(log, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
+    row = f"{paths.RL_RECORDS}: problem_id {record.problem_id} ({record.path})"
+    print(f"grpo: prompt left out: {row}: {reason}", file=sys.stderr)
+
+
+def write_reports(result: Result, work: Path, steps: int) -> None:
+    """Rollouts, ledger, curve and metrics of a finished run; then its work folder is removed."""
+    from tasks.grpo.log import RolloutLog
+    from tasks.grpo.train import STEPS
+
+    rollouts = RolloutLog(work / "rollouts").join(paths.ROLLOUTS, steps)
+    skipped = len({row["problem_id"] for row in read_jsonl(work / SKIPPED)})
+    write_text(paths.curve("grpo"), result.curve)
+    write_json(paths.LEDGER, ledger(pd.read_parquet(paths.ROLLOUTS)))
+    write_text(paths.GRPO_STEPS, (work / STEPS).read_text())
+    write_json(paths.metrics("grpo"), {**result.metrics, "rollouts": rollouts, "skipped_prompts": skipped})
+    clear(work)
+    print(f"grpo: {steps} steps, {rollouts} rollouts, reward {result.metrics['reward']} -> {paths.GRPO_MODEL}")
+    tell_cache("grpo")
+
+
 def work_of(params: Params, left_out: Sequence[int]) -> Work:
-    """The work in progress: keyed by everything that can change the weights.
+    """The work in progress; its key holds everything that can change the weights.
 
     Args:
         params: the whole file.

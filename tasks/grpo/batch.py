@@ -1,4 +1,4 @@
-"""Completions of this process as rows: those that are scored, and TRL's buffer with what of it has a gradient."""
+"""Completions of this process as rows of tensors: rows to score, TRL's buffer, and the rows that have a gradient."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def training_batch(
         local: this process's parts.
         groups: whole groups by slot.
         advantages: G values by slot.
-        lost: stands for a lost prompt.
+        lost: the prompt of rows whose own was lost.
         pad: padding token.
 
     Returns:
@@ -81,13 +81,18 @@ def training_batch(
     if (weights := token_weights(local, groups, batch["completion_mask"])) is not None:
         batch["advantages"] = batch["advantages"].unsqueeze(1) * weights
     if any(completion.log_probs is not None for completion in completions):
-        by_row = [torch.tensor(c.log_probs or [torch.nan] * len(c.ids)) for c in completions]
-        batch["rollout_log_probs"] = pad_sequence(by_row, batch_first=True, padding_value=torch.nan)
+        batch["rollout_log_probs"] = rollout_log_probs(completions)
     return batch
 
 
+def rollout_log_probs(completions: Sequence[Completion]) -> torch.Tensor:
+    """Log-probabilities (B, C) that the rollout engine gave; NaN on padding and where it gave none."""
+    by_row = [torch.tensor(c.log_probs or [torch.nan] * len(c.ids)) for c in completions]
+    return pad_sequence(by_row, batch_first=True, padding_value=torch.nan)
+
+
 def rows_of(batch: Mapping[str, Any]) -> Rows:
-    """What a forward reads of TRL's buffer."""
+    """The part of TRL's buffer that a forward reads."""
     return Rows(batch["view"], batch["prompt"], batch["completion_ids"], batch["completion_mask"])
 
 
@@ -138,21 +143,21 @@ def comparisons(sides: Sequence[torch.Tensor], lengths: Sequence[Sequence[int]])
     """
     ordered, *others = sides
     values = [ordered.tolist(), *((ordered - other).tolist() for other in others)]
-    found, start = [], 0
+    by_prompt, start = [], 0
     for prompt in lengths:
         log_probs, *drops = [
             [tokens[:length] for tokens, length in zip(side[start : start + len(prompt)], prompt, strict=True)]
             for side in values
         ]
-        found.append(Comparison(log_probs, drops))
+        by_prompt.append(Comparison(log_probs, drops))
         start += len(prompt)
-    return found
+    return by_prompt
 
 
 def token_weights(
     local: Sequence[LocalPart], groups: Mapping[int, Group | None], mask: torch.Tensor
 ) -> torch.Tensor | None:
-    """What the advantages of this process's completions are multiplied by, token by token.
+    """Factors of the advantages of this process's completions, token by token.
 
     Args:
         local: this process's parts, in row order.
@@ -177,13 +182,13 @@ def token_weights(
 def rows_with_gradient(
     valid: torch.Tensor, advantages: torch.Tensor, skip_zero: bool, at_least: int = 1
 ) -> torch.Tensor:
-    """Indices of valid rows, with `skip_zero` only those with an advantage ((B,) or by token (B, C)), ascending.
+    """Indices of the rows in the loss, ascending: all valid rows, or with `skip_zero` those that have an advantage.
 
     Filled up to `at_least` with rows that add nothing to the loss: backward must run on every process, and TRL gathers
-    a figure per row, for which all processes need the same number of them.
+    one number per row, for which all processes need the same number of rows. Advantages are (B,), or by token (B, C).
     """
-    told = advantages != 0 if advantages.ndim == 1 else (advantages != 0).any(dim=1)
-    keep = valid & told if skip_zero else valid.clone()
+    has_advantage = advantages != 0 if advantages.ndim == 1 else (advantages != 0).any(dim=1)
+    keep = valid & has_advantage if skip_zero else valid.clone()
     missing = at_least - int(keep.sum())
     if missing > 0:
         keep[(~keep).nonzero().squeeze(1)[:missing]] = True
@@ -193,10 +198,10 @@ def rows_with_gradient(
 def normaliser_share(
     loss_type: str, kept: torch.Tensor, rows: float, tokens: float, completion_mask: torch.Tensor
 ) -> float:
-    """What the loss over `kept` is multiplied by to be the loss over all valid rows of all processes.
+    """Factor that makes the loss over `kept` the loss over all valid rows of all processes.
 
-    A valid row left out for want of advantage still counts in what the loss divides by, and processes that lost prompts
-    count for less.
+    A valid row without advantage is left out of `kept`, but the loss is still divided by it; a process that lost
+    prompts has less weight.
 
     Args:
         loss_type: TRL's.
@@ -220,13 +225,13 @@ def take(value: Any, rows: torch.Tensor) -> Any:
 
 
 def importance_weights(rollout: torch.Tensor, log_probs: torch.Tensor, cap: float) -> torch.Tensor:
-    """Truncated importance weights (B, C): how much likelier the policy finds a token than the engine that sampled it.
+    """Truncated importance weights (B, C): probability of a token under the policy over that under the rollout engine.
 
-    An engine rounds otherwise than the trainer; without weights the gradient is that of another policy. Truncation as
+    Engine and trainer round differently; without weights the gradient would be that of another policy. Truncation as
     in "Your efficient RL framework secretly brings you off-policy RL training" (Yao et al., 2025).
 
     Args:
-        rollout: (B, C) log-probabilities by the engine; NaN, where it gave none, weighs 1.
+        rollout: (B, C) log-probabilities by the engine; NaN where it gave none, which gives weight 1.
         log_probs: (B, C) by the policy.
         cap: largest weight.
     """

@@ -8,7 +8,6 @@ from typing import Any
 
 from tasks.core.backbones import Backbone
 from tasks.core.io.errors import StageError
-from tasks.core.train.sharding import is_sharded
 from tasks.params import Grpo
 
 
@@ -42,10 +41,21 @@ def check_sharding(settings: Grpo, accelerator: Any, backbone: Backbone) -> None
     Raises:
         StageError: names the setting, why, and what to set.
     """
+    from tasks.core.train.sharding import is_sharded  # imports torch, which nothing else here wants
+
     if not is_sharded(accelerator):
         return
     if getattr(accelerator.state, "deepspeed_plugin", None) is not None:
         raise StageError("grpo: weights are sharded by FSDP2 (profiles/accelerate/fsdp_*.yaml), not by DeepSpeed")
+    refuse_when_sharded(settings, backbone)
+
+
+def refuse_when_sharded(settings: Grpo, backbone: Backbone) -> None:
+    """Refuse what FSDP2 cannot do.
+
+    Raises:
+        StageError: names the setting, why, and what to set.
+    """
     if settings.lora.rank:
         raise StageError("grpo.lora: merging an adapter wants whole weights; use it without FSDP")
     if not backbone.one_pass:

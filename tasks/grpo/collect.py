@@ -21,14 +21,14 @@ from tasks.grpo.scoring import Comparison, GroupScore, Rewards, score_group
 
 
 class Step(NamedTuple):
-    """What came of a step's rollouts."""
+    """The groups of one step."""
 
     local: list[LocalPart]
     """This process's parts, in row order."""
     groups: dict[int, Group | None]
     """By slot, ascending; None: a process left the prompt out."""
     replaced: list[Group]
-    """Groups without signal that gave way to others."""
+    """Groups without signal in whose place another prompt was sampled."""
 
 
 class Collector:
@@ -52,15 +52,16 @@ class Collector:
         """Set up.
 
         Args:
-            prompts: all there are.
+            prompts: all prompts of the run.
             clips: decoded frames.
             processor: of the policy.
-            rewards: what completions are paid.
-            complete: the rollout engine on the present policy.
+            rewards: how completions are rewarded.
+            complete: samples completions from the present policy.
             score_rows: log-probabilities (B, C) of rows under the present policy, without gradient.
             refill: how often a prompt without signal is replaced within its step.
             seed: of the run.
-            idle: what a process reads that has nothing while others have; None where weights are whole.
+            idle: prompt that a process reads when it has none of its own and others have; None where weights are not
+                sharded.
             pad: padding token.
             on_skip: told of prompts left out.
         """
@@ -77,16 +78,16 @@ class Collector:
         replaced: list[Group] = []
         tried = {result.part.prompt for result in results}
         for attempt in range(1, self._refill + 1):
-            fresh: dict[int, int] = {}
+            substitutes: dict[int, int] = {}
             for slot in slots_without_signal(groups):
                 index = substitute(len(self._prompts), tried, self._seed, step, slot, attempt)
                 if index is not None:
-                    fresh[slot] = index
+                    substitutes[slot] = index
                     tried.add(index)
-            if not fresh:
+            if not substitutes:
                 break
-            again = [p._replace(prompt=fresh[p.slot], attempt=attempt) for p in parts if p.slot in fresh]
-            local_parts, results = self._attempt(again, step)
+            retried = [p._replace(prompt=substitutes[p.slot], attempt=attempt) for p in parts if p.slot in substitutes]
+            local_parts, results = self._attempt(retried, step)
             for slot, group in self._assembled(results, step).items():
                 if group is None:
                     continue  # The prompt before it may at least be logged.
@@ -97,7 +98,10 @@ class Collector:
         return Step([local[part.slot] for part in parts], groups, replaced)
 
     def _attempt(self, parts: Sequence[Part], step: int) -> tuple[list[LocalPart], list[PartResult]]:
-        """Open the views of this process's parts and complete them in one batch; results are everybody's."""
+        """Open the views of this process's parts and complete them in one batch.
+
+        Returns this process's parts, and the results of all processes.
+        """
         opened = [self._open(part, step) for part in parts]
         requests = [
             RolloutRequest(prompt.text, prompt.record.data_type, view, self._seeds(part, view, copies, step))
@@ -128,12 +132,15 @@ class Collector:
         )
 
     def _seeds(self, part: Part, view: View, copies: range, step: int) -> list[int]:
-        """One per completion, from its slot in the run alone: neither batch nor number of processes matters."""
+        """One seed per completion; it depends on the slot and the step, not on the batch or the number of processes."""
         side = "perturbed" if view.perturbed else "ordered"
         return [derive_seed(self._seed, "rollout", step, part.slot, part.attempt, side, copy) for copy in copies]
 
     def _compare(self, local: Sequence[LocalPart]) -> list[Comparison | None]:
-        """Log-probabilities of completions under every view; None where there is one view, or it was not asked."""
+        """Log-probabilities of completions under every view.
+
+        None for a part with one view only, and for all parts where the objective does not ask for them.
+        """
         compared = [each for each in local if each.views and each.views.perturbed]
         if not self._asks.scored:
             return [None] * len(local)
@@ -143,8 +150,8 @@ class Collector:
             return [None] * len(local)
         count = sum(len(each.completions) for each in compared)
         sides = self._score_rows(scored_rows(compared, self._pad)).split(count)
-        found = iter(comparisons(sides, [[len(c.ids) for c in each.completions] for each in compared]))
-        return [next(found) if each.views and each.views.perturbed else None for each in local]
+        by_part = iter(comparisons(sides, [[len(c.ids) for c in each.completions] for each in compared]))
+        return [next(by_part) if each.views and each.views.perturbed else None for each in local]
 
     def _assembled(self, results: Sequence[PartResult], step: int) -> dict[int, Group | None]:
         def score(
@@ -161,7 +168,7 @@ class Collector:
 
 
 def _shown(part: Part, views: Views | None) -> list[tuple[View, range]]:
-    """Views of a part that are completed, and which completions of the group each takes."""
+    """Views of a part to sample from, and which completions of the group are sampled from each."""
     if views is None:
         return []
     return [(views.ordered, part.ordered), *((view, part.perturbed) for view in views.perturbed[:1] if part.perturbed)]

@@ -1,4 +1,4 @@
-"""Groups over processes: which completions of which prompt a process samples, and whole groups from everybody's parts.
+"""Groups over processes: which completions of a prompt a process samples, and whole groups from all processes' parts.
 
 A step's rows are numbered over all processes; row n is completion n % G of prompt n // G. A process holds a run of
 rows:
@@ -7,7 +7,7 @@ rows:
     group_ranks: 1, two prompts        0 0 0 0 | s s        1 1 1 1 | s s
     group_ranks: 2, one prompt         0 0 | s              0 0 | s
 
-Every process gets every outcome and assembles the same groups, so that scores and advantages need no further exchange.
+Every process gets all results and assembles the same groups, so scores and advantages need no further exchange.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 
 class PartResult(NamedTuple):
-    """What came of a part; travels between processes, so it holds no pixels."""
+    """Completions of a part, without pixels: every process gets those of all others."""
 
     part: Part
     lost: bool
@@ -53,7 +53,7 @@ class PartResult(NamedTuple):
 
 
 class LocalPart(NamedTuple):
-    """A part with what stays on its process."""
+    """A part with the pixels, which stay on the process that opened them."""
 
     part: Part
     views: Views | None
@@ -103,7 +103,7 @@ def own_parts(indices: Sequence[int], first_row: int, group: int, perturbed: int
 
 
 def result_of(local: LocalPart, perturbed: list[Completion]) -> PartResult:
-    """What a process tells the others of its part."""
+    """The result of a part as it is sent to the other processes."""
     views = local.views
     order = views.ordered.order if views else []
     perturbed_order = views.perturbed[0].order if views and views.perturbed else []

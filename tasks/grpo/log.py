@@ -1,4 +1,4 @@
-"""What a run says: metrics per step and problem type, and every rollout."""
+"""The logs of a run: metrics by step and problem type, and every rollout."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ MULTIPLE_CHOICE = "multiple choice"
 
 
 def group_metrics(group: Group) -> dict[str, float]:
-    """One prompt's share in a step's metrics; contrast metrics only where there was a contrast."""
+    """Metrics of one prompt; those of perturbed views only where it has such views."""
     score, completions, count = group.score, group.completions, len(group.completions)
     metrics = {
         "reward": sum(score.total) / count,
@@ -114,13 +114,13 @@ def step_metrics(groups: Sequence[Group | None], replaced: int) -> dict[str, flo
     """
     sampled = [group for group in groups if group]
     slots = len(groups)
-    found = {"skipped": 1 - len(sampled) / slots, "refilled": replaced / slots}
-    found |= averaged([group_metrics(group) for group in sampled])
+    metrics = {"skipped": 1 - len(sampled) / slots, "refilled": replaced / slots}
+    metrics |= averaged([group_metrics(group) for group in sampled])
     for kind in sorted({group.prompt.record.problem_type for group in sampled}):
         entries = [group_metrics(group) for group in sampled if group.prompt.record.problem_type == kind]
-        found |= {f"{name}/{kind}": value for name, value in averaged(entries).items()}
-        found[f"prompts/{kind}"] = float(len(entries))
-    return found | letter_shares(sampled)
+        metrics |= {f"{name}/{kind}": value for name, value in averaged(entries).items()}
+        metrics[f"prompts/{kind}"] = float(len(entries))
+    return metrics | letter_shares(sampled)
 
 
 def averaged(entries: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Completions sampled from vision features, each from a random stream of its own."""
+"""Sampling of completions from vision features; each completion has a random stream of its own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def sample(
             each.
         sampler: has a random stream for every completion, in order; None takes the likeliest tokens.
         drop_ended: decode in a loop that takes completions out as they end (`decode.py`) and copies no prompt; on a
-            processor, with `share_prefix`, the model after `use_shared_prefix` and its weights not sharded.
+            CPU, with `share_prefix`, the model after `use_shared_prefix` and its weights not sharded.
         sharded: go on until the longest completion of all processes ends, for weights are gathered at every token.
 
     Returns:
@@ -62,23 +62,15 @@ def sample(
     packs = backbone.unpackable(model) is None
     if drop_ended and share_prefix and packs and not sharded and model.device.type == "cpu":
         choose = likeliest if sampler is None else sampler.choose
-        found = iter(decode(model, prompts, features, copies, config, choose))
-        return [[up_to_end(next(found), config.eos_token_id) for _ in range(count)] for count in copies]
+        decoded = iter(decode(model, prompts, features, copies, config, choose))
+        return [[up_to_end(next(decoded), config.eos_token_id) for _ in range(count)] for count in copies]
     rows = padded(prompts, config.pad_token_id, "left", kinds=backbone.places_by_kind)
     inputs = {name: value.to(model.device) for name, value in rows.items()}
     positions = backbone.generate_positions(model, prompts, inputs)
     owners = torch.tensor([row for row, count in enumerate(copies) for _ in range(count)], device=model.device)
     expanded = {name: value[owners] for name, value in inputs.items()} | {"position_ids": positions[..., owners, :]}
     if share_prefix:
-        cache = DynamicCache(config=model.config.get_text_config())
-        model(
-            **{name: value[:, :-1] for name, value in inputs.items()},
-            position_ids=positions[..., :-1],
-            mm_encoder_outputs=encoder_outputs(prompts, features),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        cache = _read_prompts(model, inputs, positions, encoder_outputs(prompts, features))
         cache.reorder_cache(owners)  # Of recurrent layers, too, which have no keys to select from.
         expanded["past_key_values"] = cache
     else:
@@ -91,6 +83,22 @@ def sample(
     for owner, tokens in zip(owners.tolist(), output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
         completions[owner].append(up_to_end(tokens, config.eos_token_id))
     return completions
+
+
+def _read_prompts(
+    model: Any, inputs: dict[str, torch.Tensor], positions: torch.Tensor, media: dict[str, Any]
+) -> DynamicCache:
+    """Keys and values of the prompts without their last token, which generation reads."""
+    cache = DynamicCache(config=model.config.get_text_config())
+    model(
+        **{name: value[:, :-1] for name, value in inputs.items()},
+        position_ids=positions[..., :-1],
+        mm_encoder_outputs=media,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return cache
 
 
 def up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:

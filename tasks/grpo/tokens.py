@@ -1,4 +1,4 @@
-"""Per-token figures of a backward pass, by problem type."""
+"""Token averages of a backward pass, by problem type."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def token_metrics(sums: torch.Tensor, with_kl: bool) -> dict[str, float]:
     Whole-step entropy and KL are TRL's own metrics. The clip share has no types: a step is one update on completions
     that the same weights sampled, so every ratio is 1 and nothing is clipped.
     """
-    found = {}
+    metrics = {}
     for kind, (tokens, entropy, kl, _, _) in zip(PROBLEM_TYPES, sums.tolist(), strict=True):
         if tokens:
-            found[f"entropy/{kind}"] = entropy / tokens
-            found |= {f"kl/{kind}": kl / tokens} if with_kl else {}
+            metrics[f"entropy/{kind}"] = entropy / tokens
+            metrics |= {f"kl/{kind}": kl / tokens} if with_kl else {}
     drift, known = sums[:, 3].sum().item(), sums[:, 4].sum().item()
-    return found | ({"rollout_drift": drift / known} if known else {})
+    return metrics | ({"rollout_drift": drift / known} if known else {})

@@ -1,19 +1,14 @@
-"""The training run: settings in TRL's words, resumed from the newest checkpoint of its work folder."""
+"""The training run: sets up the trainer, resumes from the newest checkpoint of the work folder, sums up."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from trl import GRPOConfig
-
-from tasks.core.backbones import of_model, of_processor
-from tasks.core.io.errors import StageError
+from tasks.core.backbones import of_model
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.checkpoints import Sealing, resume_point
 from tasks.core.train.clips import ClipStore
@@ -21,20 +16,14 @@ from tasks.core.train.curve import curve_csv, mean_of_last
 from tasks.core.train.features import train_encoder
 from tasks.core.train.guards import Guards, Limits
 from tasks.core.train.prepare import name_layers
-from tasks.core.train.sharding import refuse_data_parallel
-from tasks.grpo.checks import check_settings, check_sharding
+from tasks.grpo.checks import check_sharding
 from tasks.grpo.data import OnSkip, Prompt, schedule
-from tasks.grpo.engines import Rollouts, TransformersRollouts
-from tasks.grpo.forwards import Levers
 from tasks.grpo.log import COLUMNS, EventWriter, RolloutLog, StepsWriter
-from tasks.grpo.scoring import Rewards
+from tasks.grpo.settings import TENSORBOARD, adapter, arguments, draws, options_of, rollouts
 from tasks.grpo.stop import StoppedError, StopRequest, StopWhenAsked
-from tasks.grpo.trainer import Options, VideoGRPOTrainer
-from tasks.params import Grpo, Lora
+from tasks.grpo.trainer import VideoGRPOTrainer
+from tasks.params import Grpo
 
-CHECKPOINTS_KEPT = 2
-SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-"""transformers' plain `constant` ignores warm-up."""
 SUMMARY = (
     "reward",
     "accuracy",
@@ -51,11 +40,10 @@ SUMMARY = (
 )
 STEPS = "steps.jsonl"
 """Every metric of every step, in the work folder."""
-TENSORBOARD = "tensorboard"
 
 
 class Result(NamedTuple):
-    """What a run did; `trainer` holds the trained model."""
+    """Result of a run; `trainer` holds the trained model."""
 
     trainer: VideoGRPOTrainer
     metrics: dict[str, float | int | None]
@@ -80,7 +68,7 @@ def train(
     """Train `model` in place.
 
     Args:
-        model: loaded from a folder, float32 weights whatever `settings.dtype`.
+        model: loaded from a folder, its weights of `settings.weights_dtype`.
         processor: its processor.
         prompts: RL prompts.
         clips: decoded frames.
@@ -99,21 +87,41 @@ def train(
         StoppedError: the run was asked to stop; a checkpoint holds all steps so far.
     """
     asked = StopWhenAsked(stop or StopRequest())
-    tracked = [EventWriter(events or work / TENSORBOARD)] if TENSORBOARD in settings.report_to else []
-    watched = Guards("grpo", Limits(**settings.guards.model_dump()))
-    told = [CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS), *tracked, watched, asked, *callbacks, Sealing()]
+    writers = writers_of(settings, work, curve, events)
+    guards = Guards("grpo", Limits(**settings.guards.model_dump()))
     trainer = trainer_of(
-        model, processor, prompts, clips=clips, settings=settings, seed=seed, work=work, on_skip=on_skip, callbacks=told
+        model,
+        processor,
+        prompts,
+        clips=clips,
+        settings=settings,
+        seed=seed,
+        work=work,
+        on_skip=on_skip,
+        callbacks=[*writers, guards, asked, *callbacks, Sealing()],
     )
     seconds = run(trainer, work)
     if asked.stopped:
         raise StoppedError(f"stopped after step {trainer.state.global_step} of {settings.steps}; a checkpoint is kept")
     if settings.lora.rank:
         trainer.model = trainer.model_wrapped = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+    counts = {"steps": trainer.state.global_step, "prompts": draws(settings, trainer.args.world_size)}
+    return result_of(trainer, counts, seconds)
+
+
+def writers_of(settings: Grpo, work: Path, curve: Path, events: Path | None) -> list[Any]:
+    """Callbacks that write the curve, the metrics of every step and, where asked for, TensorBoard's events."""
+    writers: list[Any] = [CurveWriter(curve, COLUMNS), StepsWriter(work / STEPS)]
+    if TENSORBOARD in settings.report_to:
+        writers.append(EventWriter(events or work / TENSORBOARD))
+    return writers
+
+
+def result_of(trainer: VideoGRPOTrainer, counts: dict[str, int], seconds: float) -> Result:
+    """Metrics of a finished run, as means of its last steps, and its curve."""
     history = trainer.state.log_history
-    counted = {"prompts": draws(settings, trainer.args.world_size), "seconds": round(seconds, 1)}
-    metrics = {name: mean_of_last(history, name) for name in SUMMARY} | {"steps": trainer.state.global_step} | counted
-    return Result(trainer, metrics, curve_csv(history, COLUMNS))
+    means = {name: mean_of_last(history, name) for name in SUMMARY}
+    return Result(trainer, means | counts | {"seconds": round(seconds, 1)}, curve_csv(history, COLUMNS))
 
 
 def trainer_of(
@@ -128,7 +136,7 @@ def trainer_of(
     on_skip: OnSkip,
     callbacks: Sequence[Any],
 ) -> VideoGRPOTrainer:
-    """The trainer that `train` runs; the arguments are the same, but `callbacks` are all but that of progress.
+    """The trainer that `train` runs. Arguments as there; `callbacks` are all of them except the progress bar.
 
     Raises:
         StageError: settings that contradict each other, or that sharded weights cannot do.
@@ -156,33 +164,8 @@ def trainer_of(
     return trainer
 
 
-def options_of(settings: Grpo) -> Options:
-    """The `grpo` section as the trainer takes it."""
-    levers = Levers(
-        encode_once=settings.encode_once,
-        cache_features_gb=settings.cache_features_gb,
-        share_prefix_update=settings.share_prefix_update,
-        varlen_attention=settings.varlen_attention,
-        selective_checkpointing=settings.selective_checkpointing,
-    )
-    return Options(
-        rewards_of(settings),
-        levers,
-        refill=settings.refill,
-        skip_zero_advantage=settings.skip_zero_advantage,
-        importance_cap=settings.importance_cap,
-        dropout=bool(settings.lora.rank and settings.lora.dropout),
-    )
-
-
-def rewards_of(settings: Grpo) -> Rewards:
-    """What of the `grpo` section decides what completions are paid."""
-    length = settings.length.model_dump() if settings.length else None
-    return Rewards(settings.objective, settings.reward_variant, settings.format_weight, length)
-
-
 def run(trainer: VideoGRPOTrainer, work: Path) -> float:
-    """Train from the newest complete checkpoint in `work` on; the rollout engine is freed whatever comes.
+    """Train from the newest complete checkpoint in `work`; the rollout engine is freed even after an error.
 
     Returns:
         Seconds.
@@ -195,119 +178,3 @@ def run(trainer: VideoGRPOTrainer, work: Path) -> float:
     finally:
         trainer.close_rollouts()
     return time.monotonic() - start
-
-
-def draws(settings: Grpo, processes: int) -> int:
-    """Prompts of a whole run, over all processes."""
-    return settings.steps * settings.prompts_per_step * processes // settings.group_ranks
-
-
-def arguments(settings: Grpo, seed: int, work: Path) -> GRPOConfig:
-    """The `grpo` section in TRL's words.
-
-    One generation batch per optimizer step: completions are on-policy, and TRL needs no second pass for old
-    log-probabilities.
-    """
-    check_settings(settings)
-    rows = settings.prompts_per_step * settings.group // settings.group_ranks
-    micro = settings.micro_batch or rows
-    args = GRPOConfig(
-        output_dir=str(work),
-        max_steps=settings.steps,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=rows // micro,
-        steps_per_generation=rows // micro,
-        num_generations=settings.group,
-        max_completion_length=settings.sampling.max_tokens,
-        temperature=settings.sampling.temperature,
-        top_p=settings.sampling.top_p,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=SCHEDULES[settings.scheduler],
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        beta=settings.beta,
-        # The published penalty; TRL's default multiplies it by the importance ratio.
-        use_bias_correction_kl=False,
-        epsilon=settings.epsilon,
-        epsilon_high=settings.epsilon_high,
-        importance_sampling_level=settings.importance_level,
-        loss_type=settings.loss_type,
-        scale_rewards=settings.scale_rewards,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        bf16=settings.dtype == "bfloat16",
-        # The order of prompts is made once for the whole run (`schedule`).
-        shuffle_dataset=False,
-        remove_unused_columns=False,
-        logging_steps=1,
-        save_steps=settings.save_steps,
-        save_total_limit=CHECKPOINTS_KEPT,
-        seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-        # `train` adds TensorBoard itself: the folder of its files is no argument of the trainer's.
-        report_to=[name for name in settings.report_to if name != TENSORBOARD] or "none",
-    )
-    refuse_data_parallel(args, "grpo")
-    return args
-
-
-def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo, rows: int) -> Rollouts:
-    """The engine that `rollout_engine` names.
-
-    Args:
-        processor: of the policy.
-        ends: tokens that end a completion.
-        folder: checkpoint that the policy was loaded from.
-        settings: the `grpo` section.
-        rows: ordered completions of a step.
-
-    Raises:
-        StageError: vLLM with an adapter; or it does not start.
-    """
-    reason = of_processor(processor).serves_video
-    if settings.rollout_engine == "vllm" and reason is not None:
-        print(f"grpo: rollouts by transformers in place of vllm: {reason}")
-    if settings.rollout_engine == "transformers" or reason is not None:
-        return TransformersRollouts(settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
-    if settings.lora.rank:
-        raise StageError("grpo.rollout_engine: vllm takes whole weights; with grpo.lora use transformers")
-    from tasks.grpo.vllm_rollouts import VllmRollouts
-
-    return VllmRollouts(
-        folder,
-        settings.sampling,
-        processor,
-        ends,
-        dtype=settings.dtype,
-        max_model_len=settings.rollout_max_len,
-        max_sequences=2 * rows,
-        gpu_memory_utilization=settings.rollout_gpu_share,
-        kv_cache_gb=1,
-    )
-
-
-def adapter(lora: Lora, model: Any, vision: bool) -> Any:
-    """PEFT's configuration of an adapter on every projection of the language model, with `vision` also of the encoder.
-
-    None for rank 0.
-
-    Raises:
-        StageError: the backbone's pattern matches nothing in the model.
-    """
-    if not lora.rank:
-        return None
-    from peft import LoraConfig
-
-    names = of_model(model).names
-    patterns = [names.lora_text, *([names.lora_vision] if vision else [])]
-    for pattern in patterns:
-        if not any(re.fullmatch(pattern, name) for name, _ in model.named_modules()):
-            raise StageError(f"grpo.lora: no module of the model matches {pattern}")
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="|".join(patterns),
-        task_type="CAUSAL_LM",
-    )

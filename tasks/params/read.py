@@ -54,14 +54,23 @@ def load(path: Path = paths.PARAMS) -> Params:
     """Read and check a params file.
 
     Raises:
-        ParamsError: missing file, bad YAML, unknown key (with the nearest valid name) or bad value (with its place).
+        ParamsError: missing file, or see `parse`.
     """
     if not path.exists():
         raise ParamsError(
             f"{path}: no such file; run from the project root, or `python -m tasks.profile mini` to make one"
         )
+    return parse(path.read_text(), path)
+
+
+def parse(text: str, path: Path) -> Params:
+    """Check the text of a params file; `path` is what errors name.
+
+    Raises:
+        ParamsError: bad YAML, unknown key (with the nearest valid name) or bad value (with its place).
+    """
     try:
-        raw = yaml.load(path.read_text(), UniqueKeys)
+        raw = yaml.load(text, UniqueKeys)
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: not valid YAML: {error}") from error
     try:

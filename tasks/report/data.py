@@ -1,4 +1,4 @@
-"""Tables about rows: what the splits hold, what the filter and ingest left out, what the validation suites found."""
+"""Tables about rows: what the splits hold, what the filter and ingest left out, what the gates say."""
 
 from __future__ import annotations
 
@@ -84,17 +84,17 @@ def rejection_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def verdict_table(verdicts: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One row per validation suite, with the names of the checks that failed."""
+    """One row per gate, with the names of the checks that failed."""
     rows = [
         [
-            Cell(suite),
+            Cell(gate),
             Cell(str(report.get("verdict", ""))),
             Cell(", ".join([*report.get("failed_critical", []), *_warnings(report)]) or "none"),
             Cell(str(report.get("checks", ""))),
         ]
-        for suite, report in verdicts.items()
+        for gate, report in verdicts.items()
     ]
-    return Table("Validation", ["suite", "verdict", "failed checks", "checks"], rows, left=3)
+    return Table("Validation", ["gate", "verdict", "failed checks", "checks"], rows, left=3)
 
 
 def _warnings(report: Mapping[str, Any]) -> list[str]:

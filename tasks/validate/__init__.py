@@ -1,1 +1,1 @@
-"""Stage validate: gates between stages, Great Expectations suites in code."""
+"""Stage validate: gates between stages; what they expect is written in code for Great Expectations."""

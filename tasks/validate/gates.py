@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tasks import paths
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import TableError, check_rows, iter_parts
-from tasks.core.schemas import frames, suites
+from tasks.core.schemas import expectations, frames
 from tasks.core.schemas.answers import ANSWER_SCHEMA
 from tasks.core.schemas.records import (
     COT_SCHEMA,
@@ -23,17 +23,17 @@ from tasks.core.schemas.records import (
 if TYPE_CHECKING:
     from tasks.core.schemas.gx import CheckResult
 
-SUITES = ("records", "cot", "sft", "predictions")
+GATES = ("records", "cot", "sft", "predictions")
 NOT_NEEDED_BY_A_CHECKPOINT = ("cot", "sft")
-"""Suites over what only a training of SFT reads."""
+"""Gates of tables that only the training of SFT reads."""
 PASS, FAIL, SKIP = "pass", "fail", "skip"
 
 
 class Gate(NamedTuple):
-    """What one suite looks at, and what it expects."""
+    """The tables that a gate looks at, and what it expects of them."""
 
     frames: dict[str, frames.Shards]
-    checks: list[suites.Check]
+    checks: list[expectations.Check]
     keys: dict[str, str]
     """For each frame, the column that names a row in the report."""
 
@@ -41,45 +41,49 @@ class Gate(NamedTuple):
 NOTHING = Gate({}, [], {})
 
 
-def open_gate(suite: str, *, max_quarantined_share: float, min_rows: int, trains: bool = True) -> Gate:
-    """Read the tables of a suite.
+def open_gate(name: str, *, max_quarantined_share: float, min_rows: int, trains: bool = True) -> Gate:
+    """Read the tables of a gate.
 
     Args:
-        suite: its name.
+        name: one of GATES.
         max_quarantined_share: `records` fails above this share of quarantined rows.
         min_rows: fewest rows of a table.
         trains: whether SFT reads the train table; if not, that may be empty.
 
     Raises:
         TableError: a table is missing or not of its schema.
-        KeyError: unknown suite.
+        KeyError: unknown gate.
     """
-    openers = {"records": _records, "cot": _cot, "sft": _sft, "predictions": _predictions}
-    if suite == "records":
-        checks = suites.records_suite(max_quarantined_share=max_quarantined_share, min_rows=min_rows)
-    else:
-        checks = getattr(suites, f"{suite}_suite")(min_rows=min_rows)
-    tables, keys = openers[suite]()
-    if suite == "records" and not trains:
-        [counts] = tables["tables"]
-        tables["tables"] = frames.whole(counts[counts["name"] != "train"])
-    return Gate(tables, checks, keys)
+    if name == "records":
+        tables, keys = _records()
+        if not trains:
+            [counts] = tables["tables"]
+            tables["tables"] = frames.whole(counts[counts["name"] != "train"])
+        checks = expectations.records_checks(max_quarantined_share=max_quarantined_share, min_rows=min_rows)
+        return Gate(tables, checks, keys)
+    read, expected = {
+        "cot": (_cot, expectations.cot_checks),
+        "sft": (_sft, expectations.sft_checks),
+        "predictions": (_predictions, expectations.predictions_checks),
+    }[name]
+    tables, keys = read()
+    return Gate(tables, expected(min_rows=min_rows), keys)
 
 
-def report_of(suite: str, gate: Gate, results: Sequence[CheckResult], *, verdict: str | None = None) -> dict[str, Any]:
+def report_of(name: str, gate: Gate, results: Sequence[CheckResult], *, verdict: str | None = None) -> dict[str, Any]:
     """JSON report: the same tables give the same report, so nothing in it tells one run from another.
 
     `verdict` overrules what the results say.
     """
     failed = [result for result in results if not result.success]
-    critical = [result.name for result in failed if result.severity == suites.CRITICAL]
+    critical = [result.name for result in failed if result.severity == expectations.CRITICAL]
     return {
-        "suite": suite,
+        "gate": name,
         "verdict": verdict or (FAIL if critical else PASS),
         "rows": {name: frame.rows for name, frame in gate.frames.items()},
         "checks": len(results),
         "failed_critical": critical,
-        "failed_warning": [result.name for result in failed if result.severity == suites.WARNING],
+        "failed_warning": [result.name for result in failed if result.severity == expectations.WARNING],
         "results": [
             {
                 "check": result.name,

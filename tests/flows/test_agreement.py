@@ -83,8 +83,8 @@ EDITS = [
         ["report"],
     ),
     Edit(
-        "a suite edit reruns the gate and trains nothing",
-        file("suite.py", 'RULES = ["BROKEN", "WRONG"]\n'),
+        "an edited expectation reruns the gate and trains nothing",
+        file("expectations.py", 'RULES = ["BROKEN", "WRONG"]\n'),
         ["validate@rows"],
     ),
     Edit(

@@ -60,10 +60,12 @@ def test_a_stage_depends_on_what_decides_pixels_and_not_on_how_they_are_come_by(
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("validate@")])
-def test_a_suite_edit_reruns_gates_only(name):
+def test_an_edited_expectation_reruns_gates_only(name):
     deps = stages()[name].deps
     assert not [
-        dep for dep in deps if covers(dep, "tasks/core/schemas/suites.py") or covers(dep, "tasks/core/schemas/gx.py")
+        dep
+        for dep in deps
+        if covers(dep, "tasks/core/schemas/expectations.py") or covers(dep, "tasks/core/schemas/gx.py")
     ]
 
 

@@ -15,14 +15,19 @@ FILES = sorted(
 )
 
 
+def text_of(path: Path) -> str:
+    """A params file; of a profile the whole, its base's values included."""
+    return profile.text_of(path.stem, path.parent) if path.parent.name == "profiles" else path.read_text()
+
+
 def section_names() -> set[str]:
     return {field.alias or name for name, field in params.Params.model_fields.items()}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_params_file_loads_and_is_whole(path):
-    params.load(path)
-    assert set(yaml.safe_load(path.read_text())) == section_names(), "a profile names every section"
+    params.parse(text_of(path), path)
+    assert set(yaml.safe_load(text_of(path))) == section_names(), "a profile names every section"
 
 
 def test_params_yaml_is_the_mini_profile():
@@ -31,7 +36,7 @@ def test_params_yaml_is_the_mini_profile():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_profile_says_every_value_of_a_stage_section(path):
-    raw = yaml.safe_load(path.read_text())
+    raw = yaml.safe_load(text_of(path))
     if path.parent.name != "profiles":
         pytest.skip("params.yaml equals a profile; a fixture may lean on defaults")
     for name in raw_graph():
@@ -41,14 +46,14 @@ def test_a_profile_says_every_value_of_a_stage_section(path):
         assert section is not None
         fields = set(section.model_fields)
         assert fields - set(raw[name]) == set(), f"{path.name}: {name}"
-    objective = params.load(path).grpo.objective
+    objective = params.parse(text_of(path), path).grpo.objective
     assert raw["grpo"]["objective"] == json.loads(objective.model_dump_json()), f"{path.name}: grpo.objective"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_field_that_dvc_watches_is_written_out(path):
     """DVC reads the file, not the defaults."""
-    raw = yaml.safe_load(path.read_text())
+    raw = yaml.safe_load(text_of(path))
     watched = {key for stage in stages().values() for key in stage.params if "." in key}
     assert watched and [key for key in watched if key.partition(".")[2] not in raw[key.partition(".")[0]]] == []
 
@@ -195,6 +200,82 @@ def test_a_profile_is_laid_over_params_and_the_changes_are_told(project, capsys)
     assert "models.sft" not in told, "what stays is not told"
 
 
+SHORT_BASE = """# The base.
+# Two remarks.
+seed: 1  # why one
+grpo:
+  # over the group
+  group: 8  # theirs
+  objective:  # the published one
+    kind: tgrpo_reward
+    alpha: 0.3
+
+  lora: {rank: 0}
+sft:
+  epochs: 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param("seed: 2\n", SHORT_BASE.replace("seed: 1  # why one", "seed: 2"), id="remark of the base gone"),
+        pytest.param(
+            "grpo:\n  group: 4  # ours\n",
+            SHORT_BASE.replace("group: 8  # theirs", "group: 4  # ours"),
+            id="value with its remark, the rest as it stands",
+        ),
+        pytest.param(
+            "grpo:\n  objective: {kind: grpo}  # plain\n  lora: {rank: 4}\n",
+            SHORT_BASE.replace(
+                "objective:  # the published one\n    kind: tgrpo_reward\n    alpha: 0.3",
+                "objective: {kind: grpo}  # plain",
+            ).replace("rank: 0", "rank: 4"),
+            id="a mapping in braces replaces a whole block",
+        ),
+        pytest.param("sft:\n  epochs: 2.0", SHORT_BASE.replace("epochs: 1.0", "epochs: 2.0"), id="no line end"),
+    ],
+)
+def test_a_profile_may_name_a_base_and_only_what_differs(tmp_path, values, expected):
+    (tmp_path / "whole.yaml").write_text(SHORT_BASE)
+    (tmp_path / "short.yaml").write_text(f"# The short.\nbase: whole\n{values}")
+    assert profile.text_of("whole", tmp_path) == SHORT_BASE
+    assert profile.text_of("short", tmp_path) == expected.replace("# The base.\n# Two remarks.\n", "# The short.\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        pytest.param("base: none\n", "no profile 'none'", id="no such base"),
+        pytest.param("base: short\n", "'short' must be a whole params file", id="a base of its own"),
+        pytest.param("base: whole\ngrpo:\n  gruop: 4\n", "its base has no grpo.gruop", id="no such value"),
+        pytest.param("base: whole\nsftt: 1\n", "its base has no sftt", id="no such section"),
+    ],
+)
+def test_a_base_or_a_value_that_is_none_is_refused(tmp_path, text, error):
+    (tmp_path / "whole.yaml").write_text(SHORT_BASE)
+    (tmp_path / "short.yaml").write_text(text)
+    with pytest.raises(profile.ProfileError, match=error):
+        profile.text_of("short", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["video_r1_7b_8gpu", "video_r1_7b_lora"])
+def test_the_published_recipe_is_kept_where_the_machine_is_another(name):
+    """As many rows and prompts a step, the same objective and rewards; `ours` is a profile of its own."""
+    published, other = (params.parse(profile.text_of(each), Path(each)) for each in ("video_r1_7b", name))
+    gpus = {"video_r1_7b": 4, "video_r1_7b_8gpu": 8, "video_r1_7b_lora": 1}
+
+    def step(config: params.Params, count: int) -> tuple[float, int]:
+        return config.grpo.prompts_per_step * count / config.grpo.group_ranks, config.grpo.group
+
+    assert step(other, gpus[name]) == step(published, gpus["video_r1_7b"]) == (4, 8)
+    for field in ("objective", "steps", "beta", "length", "sampling", "reward_variant", "scale_rewards", "loss_type"):
+        assert getattr(other.grpo, field) == getattr(published.grpo, field), field
+    ours = params.parse(profile.text_of("video_r1_7b_ours"), Path("ours"))
+    assert ours.grpo.objective != published.grpo.objective
+    assert ours.grpo.steps * step(ours, 4)[0] == published.grpo.steps * 4, "as many prompts"
+
+
 def test_the_same_profile_changes_nothing(project, capsys):
     assert profile.main(["mini"]) == 0
     assert capsys.readouterr().out == "params.yaml is now profiles/mini.yaml (0 values changed)\n"
@@ -219,7 +300,8 @@ def test_an_unknown_profile_is_refused_with_the_list(project, capsys):
     before = (project / "params.yaml").read_text()
     assert profile.main(["maxi"]) == 1
     assert (
-        capsys.readouterr().err == "no profile 'maxi'; profiles: mini, video_r1_3b, video_r1_7b, video_r1_qwen3vl_8b\n"
+        capsys.readouterr().err == "no profile 'maxi'; profiles: "
+        f"{', '.join(sorted(path.stem for path in (ROOT / 'profiles').glob('*.yaml')))}\n"
     )
     assert (project / "params.yaml").read_text() == before
 

@@ -84,9 +84,9 @@ def test_the_second_run_runs_nothing(project, first_run):
     assert repro(project) == set()
 
 
-def test_a_suite_edit_reruns_the_gates_and_trains_nothing(project, first_run):
-    with (project / "tasks/core/schemas/suites.py").open("a") as suites:
-        suites.write("# an edit\n")
+def test_an_edited_expectation_reruns_the_gates_and_trains_nothing(project, first_run):
+    with (project / "tasks/core/schemas/expectations.py").open("a") as expectations:
+        expectations.write("# an edit\n")
     assert repro(project) == GATES
 
 
@@ -117,7 +117,7 @@ def test_metrics_params_and_plots_are_useful_to_dvc(project, first_run):
     ("command", "text"),
     [
         pytest.param(["-m", "tasks.launch", "stf"], "unknown stage 'stf'", id="unknown stage"),
-        pytest.param(["-m", "tasks.validate", "rows"], "invalid choice: 'rows'", id="unknown suite"),
+        pytest.param(["-m", "tasks.validate", "rows"], "invalid choice: 'rows'", id="unknown gate"),
         pytest.param(["-m", "tasks.benchmark", "run", "gpro"], "did you mean 'grpo'?", id="unknown model"),
         pytest.param(["-m", "tasks.benchmark", "rnu", "grpo"], "invalid choice: 'rnu'", id="unknown command"),
         pytest.param(["-m", "tasks.benchmark", "compare", "grpo"], "required: second", id="nothing to compare with"),
@@ -127,7 +127,7 @@ def test_metrics_params_and_plots_are_useful_to_dvc(project, first_run):
         ),
         pytest.param(
             ["-m", "tasks.profile", "maxi"],
-            "no profile 'maxi'; profiles: mini, video_r1_3b, video_r1_7b, video_r1_qwen3vl_8b",
+            "no profile 'maxi'; profiles: mini,",
             id="unknown profile",
         ),
     ],

@@ -82,7 +82,7 @@ class Stage:
             on_skip=self.skip,
         )
 
-    def train(self, work, values, stop=None):
+    def train(self, work, values, stop=None, callbacks=()):
         return train(
             self.model,
             self.processor,
@@ -94,6 +94,7 @@ class Stage:
             curve=work / "curve.csv",
             on_skip=self.skip,
             stop=stop,
+            callbacks=callbacks,
         )
 
 

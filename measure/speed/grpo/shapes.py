@@ -1,41 +1,13 @@
-"""Sizes of Qwen2.5-VL to measure: from the mini model to the released 3B and 7B, random weights."""
+"""Models of random weights to measure: Qwen2.5-VL from the mini model to the released 3B and 7B."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-PATCHES_PER_TOKEN = 4
-"""Vision patches merged into one token."""
-PATCH_VALUES = 3 * 2 * 14 * 14
-"""Numbers in a patch: channels, frames, height, width."""
-
+from tasks.core.sizing.shapes import Shape, full_attention_layers
 
 FAMILY = "qwen2_5_vl"
 """model_type whose released sizes these are."""
-
-
-class Shape(NamedTuple):
-    """Widths and depths, in the words of the checkpoint's configuration."""
-
-    hidden: int
-    layers: int
-    heads: int
-    key_heads: int
-    intermediate: int
-    vocabulary: int
-    tied: bool
-    vision_layers: int
-    vision_hidden: int
-    vision_heads: int
-    vision_intermediate: int
-
-
-SHAPES = {
-    "mini": Shape(128, 4, 4, 4, 384, 600, True, 2, 128, 4, 384),
-    "small": Shape(512, 8, 8, 2, 1536, 2048, True, 4, 256, 4, 768),
-    "3b": Shape(2048, 36, 16, 2, 11008, 151936, True, 32, 1280, 16, 3420),
-    "7b": Shape(3584, 28, 28, 4, 18944, 152064, False, 32, 1280, 16, 3420),
-}
 
 
 def build(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
@@ -105,8 +77,3 @@ def build_other(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
     sizes = {"hidden_size": shape.hidden, "layers": shape.layers, "heads": shape.heads}
     model = of_processor(processor).tiny_model(processor, **sizes, vision_layers=shape.vision_layers, seed=0)
     return prepare(model.to(device, getattr(torch, dtype)))
-
-
-def full_attention_layers(depth: int) -> list[int]:
-    """Vision layers that see a whole temporal patch: every eighth as released, of few layers the last."""
-    return list(range(7, depth, 8)) or [depth - 1]

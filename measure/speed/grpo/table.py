@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
-from measure.speed.grpo.flops import Load, alone, floor, operations, packed, recomputed
 from measure.speed.grpo.job import CACHED, Job
-from measure.speed.grpo.shapes import SHAPES
+from tasks.core.sizing.flops import Load, alone, floor, operations, packed, recomputed
+from tasks.core.sizing.shapes import SHAPES
 
 TERA = 1e12
 SIDE_PIXELS = 28

@@ -18,11 +18,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from measure.speed.clock import Clock, Peak
 from measure.speed.grpo.job import CACHED, LEVERS, Job
-from measure.speed.grpo.shapes import FAMILY, SHAPES, build, build_other
+from measure.speed.grpo.shapes import FAMILY, build, build_other
 from tasks.core.backbones import of_model
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
+from tasks.core.sizing.shapes import SHAPES
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.features import train_encoder
 from tasks.core.train.rows import EncodedPrompt
@@ -32,7 +33,7 @@ from tasks.core.world.render import write_clip
 from tasks.grpo.data import Prompt, View, open_views, render
 from tasks.grpo.engines import RolloutRequest
 from tasks.grpo.log import RolloutLog
-from tasks.grpo.train import arguments, options_of, rollouts
+from tasks.grpo.settings import arguments, options_of, rollouts
 from tasks.grpo.trainer import VideoGRPOTrainer
 from tasks.params import Grpo
 

@@ -1,4 +1,4 @@
 """Records and tables between stages, and the checks on them.
 
-Nothing is re-exported: `records` is a dep of every stage, `suites` and `gx` of the checks alone.
+Nothing is re-exported: `records` is a dep of every stage, `expectations` and `gx` of the gates alone.
 """

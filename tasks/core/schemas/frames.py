@@ -1,4 +1,4 @@
-"""Tables as the suites look at them: columns of the schema, and derived ones that say per row whether a rule holds.
+"""Tables as expectations look at them: columns of the schema, and derived ones that say per row if a rule holds.
 
 Tables come in pieces of their schemas (types and missing columns are settled when they are read) and are looked at
 piece by piece; only what a check compares over a whole table, ids and hashes, is held for all of it. Lists stay out.
@@ -50,7 +50,7 @@ Parts = Callable[[], Iterator[pa.Table]]
 
 
 def records_frames(tables: Mapping[str, Parts], manifest: Parts, quarantine: Parts) -> dict[str, Shards]:
-    """Frames of the records suite from the tables of ingest, by split.
+    """Frames of the gate `records` from the tables of ingest, by split.
 
     Of whole tables only numbers are held: ids, and hashes of media and of the test split's questions.
     """
@@ -83,12 +83,12 @@ def records_frames(tables: Mapping[str, Parts], manifest: Parts, quarantine: Par
 
 
 def cot_frames(parts: Parts) -> dict[str, Shards]:
-    """Frames of the cot suite."""
+    """Frames of the gate `cot`."""
     return {"cot": Shards(lambda: map(_cot_shard, parts())), **_whole_frames(parts, ["problem_id", "sample"])}
 
 
 def sft_frames(parts: Parts) -> dict[str, Shards]:
-    """Frames of the sft suite."""
+    """Frames of the gate `sft`."""
 
     def texts() -> Iterator[pd.DataFrame]:
         columns = ("problem", "path", "process")
@@ -216,7 +216,7 @@ def _columns(part: pa.Table, *names: str) -> list[list[Any]]:
 
 
 def predictions_frames(logs: Mapping[tuple[str, str], Sequence[Row]]) -> dict[str, Shards]:
-    """Frames of the predictions suite from the answer logs, by model (folder) and suite (file name)."""
+    """Frames of the gate `predictions` from the answer logs, by model (folder) and suite (file name)."""
     columns = (*ANSWER_NAME, "key", "problem_type", "data_type", "question", "finish_reason", "tokens")
     rows = [
         {

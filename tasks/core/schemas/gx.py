@@ -20,7 +20,7 @@ from great_expectations.data_context.types.base import ProgressBarsConfig  # noq
 from great_expectations.expectations.row_conditions import Column  # noqa: E402
 
 from tasks.core.io.errors import StageError  # noqa: E402
-from tasks.core.schemas.suites import Check  # noqa: E402
+from tasks.core.schemas.expectations import Check  # noqa: E402
 
 EXAMPLES = 20
 _COUNTED = ("element_count", "missing_count", "unexpected_count", "observed_value")
@@ -67,7 +67,7 @@ def run_checks(
         wanted = [check for check in checks if check.frame == frame]
         asset = context.data_sources.add_pandas(frame).add_dataframe_asset(frame)
         batch = asset.add_batch_definition_whole_dataframe(frame)
-        suite = gx.ExpectationSuite(name=frame, expectations=[_expectation(check) for check in wanted])
+        expectations = gx.ExpectationSuite(name=frame, expectations=[_expectation(check) for check in wanted])
         form = {
             "result_format": "SUMMARY",
             "unexpected_index_column_names": [keys[frame]],
@@ -75,7 +75,9 @@ def run_checks(
         }
         named = {check.name: check for check in wanted}
         for shard in frames[frame]:
-            outcome = batch.get_batch({"dataframe": shard.reset_index(drop=True)}).validate(suite, result_format=form)
+            outcome = batch.get_batch({"dataframe": shard.reset_index(drop=True)}).validate(
+                expectations, result_format=form
+            )
             for result in outcome.results:
                 check = named[result.expectation_config.meta["name"]]
                 part = _result(check, result, keys[frame])

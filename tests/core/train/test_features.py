@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from measure.speed.grpo.shapes import SHAPES, build
+from measure.speed.grpo.shapes import build
 from tasks.core.models.load import load_model, load_processor
+from tasks.core.sizing.shapes import SHAPES
 from tasks.core.train.features import Content, FeatureStore, encode_media, trains
 from tasks.core.train.rows import encode_prompt, text_only
 from tasks.core.video import shuffle_clip
@@ -168,7 +169,7 @@ def test_whole_tells_orders_that_come_again(patches, whole):
 def test_an_adapter_in_the_encoder_trains_it(tiny_model):
     from peft import get_peft_model
 
-    from tasks.grpo.train import adapter
+    from tasks.grpo.settings import adapter
     from tasks.params import Lora
 
     for vision in (False, True):

@@ -17,7 +17,7 @@ from tasks.grpo.groups import Group, Part, PartResult, assemble, own_parts
 from tasks.grpo.log import letter_shares, step_metrics
 from tasks.grpo.rollout import Completion, sample
 from tasks.grpo.scoring import Comparison, advantages, score_group
-from tasks.grpo.train import arguments, rewards_of
+from tasks.grpo.settings import arguments, rewards_of
 from tests.stages.grpo.test_training import generation, opened, shown, some_views
 from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
 

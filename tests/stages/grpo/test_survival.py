@@ -217,6 +217,29 @@ def test_an_adapter_trains_resumes_exactly_and_is_published_merged(tiny_model, m
     assert moved and all(".visual.blocks." in name or "_proj" in name for name in moved)
 
 
+def test_beside_an_adapter_weights_are_held_in_half_precision(tiny_model, make_clip, tmp_path, scored_by_parity):
+    """Half the memory for what does not train; the adapter, its gradients and log-probabilities stay float32."""
+    values = settings(lora={"rank": 4, "alpha": 8}, beta=0.04, steps=2, learning_rate=0.03, dtype="bfloat16")
+    assert (values.weights_dtype, settings(dtype="bfloat16").weights_dtype) == ("bfloat16", "float32")
+    stage = Stage(tiny_model, make_clip)
+    stage.model = load_model(tiny_model, values.weights_dtype, "cpu")
+    before = {name: value.clone() for name, value in stage.model.state_dict().items()}
+    trained, kept = set(), set()
+
+    class Seen(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model, **_):
+            trained.update(value.dtype for value in model.parameters() if value.requires_grad)
+            kept.update(value.dtype for value in model.parameters() if not value.requires_grad)
+
+    result = stage.train(tmp_path / "work", values, callbacks=[Seen()])
+    assert (trained, kept) == ({torch.float32}, {torch.bfloat16})
+    assert all(entry["grad_norm"] > 0 for entry in entries(result))
+    publish(result.trainer, tmp_path / "work", tmp_path / "model", "bfloat16")
+    after = load_model(tmp_path / "model", "auto").state_dict()
+    moved = [name for name, value in after.items() if not torch.equal(value, before[name])]
+    assert moved and {value.dtype for value in after.values()} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("kind", ["gradient_checkpointing", "selective_checkpointing"])
 @pytest.mark.parametrize("more", [{}, {"lora": {"rank": 2}}], ids=["all weights", "adapter"])
 def test_checkpointing_changes_memory_and_not_the_gradient(

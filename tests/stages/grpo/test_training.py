@@ -24,7 +24,7 @@ from tasks.grpo.forwards import Forwards, Levers
 from tasks.grpo.log import ROLLOUT_SCHEMA, RolloutLog
 from tasks.grpo.rollout import Completion, sample, up_to_end
 from tasks.grpo.scoring import advantages, score_group
-from tasks.grpo.train import arguments, rewards_of
+from tasks.grpo.settings import arguments, rewards_of
 from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.support.training_project import make_project
 

@@ -14,7 +14,7 @@ from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media
 from tasks.grpo import collect
 from tasks.grpo.engines import Policy, RolloutRequest, TransformersRollouts
-from tasks.grpo.train import arguments, rollouts
+from tasks.grpo.settings import arguments, rollouts
 from tasks.params import Lora, Sampling
 from tests.stages.grpo.test_modes import logp_alone
 from tests.support.grpo_stage import Stage, parity_score, settings

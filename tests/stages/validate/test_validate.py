@@ -9,6 +9,7 @@ import yaml
 from tasks import paths
 from tasks.core.io.jsonl import append_jsonl
 from tasks.core.io.tables import TableError, write_table
+from tasks.core.schemas.expectations import CRITICAL
 from tasks.core.schemas.records import (
     COT_SCHEMA,
     MANIFEST_SCHEMA,
@@ -16,7 +17,6 @@ from tasks.core.schemas.records import (
     RECORD_SCHEMA,
     SFT_SCHEMA,
 )
-from tasks.core.schemas.suites import CRITICAL
 from tasks.validate import __main__ as stage
 from tasks.validate.gates import open_gate, report_of
 from tests.support.answers import answer_row, failed_row
@@ -93,16 +93,16 @@ def write_logs(**logs):
         append_jsonl(paths.answers(model) / f"{suite or 'world'}.jsonl", rows)
 
 
-def report(suite):
-    """Report of a suite on the tables written."""
+def report(name):
+    """Report of a gate on the tables written."""
     from tasks.core.schemas.gx import run_checks
 
-    gate = open_gate(suite, max_quarantined_share=0.5, min_rows=1)
-    return report_of(suite, gate, run_checks(gate.frames, gate.checks, gate.keys))
+    gate = open_gate(name, max_quarantined_share=0.5, min_rows=1)
+    return report_of(name, gate, run_checks(gate.frames, gate.checks, gate.keys))
 
 
-def run(suite, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["validate", suite])
+def run(name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["validate", name])
     return stage.main()
 
 
@@ -339,8 +339,8 @@ def test_pieces_change_nothing():
     """Every check gives the same over a frame in one piece and in many, also where rows may be missing or exempt."""
     import pandas as pd
 
+    from tasks.core.schemas.expectations import Check
     from tasks.core.schemas.gx import run_checks
-    from tasks.core.schemas.suites import Check
 
     kinds = ["a", "b", "a", "c", None, "a", "b", "b", "x"]
     frame = pd.DataFrame({"name": [f"r{i}" for i in range(9)], "kind": kinds, "n": [1, 2, 3, 4, 5, 60, 7, 80, 9]})
@@ -365,8 +365,8 @@ def test_pieces_change_nothing():
 def test_a_check_that_compares_rows_is_refused_in_pieces():
     import pandas as pd
 
+    from tasks.core.schemas.expectations import Check
     from tasks.core.schemas.gx import CheckError, run_checks
-    from tasks.core.schemas.suites import Check
 
     check = Check("enough", "f", "ExpectTableRowCountToBeBetween", {"min_value": 1})
     with pytest.raises(CheckError, match="piece by piece"):
@@ -374,8 +374,8 @@ def test_a_check_that_compares_rows_is_refused_in_pieces():
 
 
 def test_a_check_that_raises_is_an_error_not_bad_data():
+    from tasks.core.schemas.expectations import Check
     from tasks.core.schemas.gx import CheckError, run_checks
-    from tasks.core.schemas.suites import Check
 
     write_table(paths.COT, [COT], COT_SCHEMA)
     gate = open_gate("cot", max_quarantined_share=0.5, min_rows=1)
@@ -421,7 +421,7 @@ class TestStage:
         assert not paths.verdict("records").exists()
 
     @pytest.mark.parametrize("arguments", [[], ["records", "cot"], ["nothing"]])
-    def test_unknown_suite_is_one_line_and_exit_2(self, arguments):
+    def test_unknown_gate_is_one_line_and_exit_2(self, arguments):
         root = Path(__file__).parents[3]
         command = [sys.executable, "-m", "tasks.validate", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root)}, check=False)

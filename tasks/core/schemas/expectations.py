@@ -1,4 +1,4 @@
-"""What is expected of the tables between stages: one suite per gate, as data.
+"""What is expected of the tables between stages: the checks of each gate, as data.
 
 Each check names a Great Expectations expectation and the frame it looks at (`frames.py` makes the frames). A critical
 failure stops the pipeline; a warning is reported.
@@ -17,7 +17,7 @@ FINISH_REASONS = ("stop", "length", "error")
 _TAGGED_ANSWER = r"(?s)\A<answer>\s*\S.*</answer>\Z"
 _TAGGED_THINK = r"(?s)\A<think>\s*\S.*</think>\Z"
 _SHA256 = r"\A[0-9a-f]{64}\Z"
-REFUSALS = ("record", "path", "media", "duplicate")
+REFUSALS = ("record", "path", "media", "duplicate", "repeat", "leak")
 _SOMETHING = r"\S"
 
 
@@ -26,7 +26,7 @@ class Check:
     """One expectation of one frame."""
 
     name: str
-    """Unique in its suite; says what holds when it passes."""
+    """Unique in its gate; says what holds when it passes."""
     frame: str
     expect: str
     """Class name of the expectation."""
@@ -36,7 +36,7 @@ class Check:
     """(column, value): only rows with this value are looked at."""
 
 
-def records_suite(*, max_quarantined_share: float, min_rows: int) -> list[Check]:
+def records_checks(*, max_quarantined_share: float, min_rows: int) -> list[Check]:
     """Tables of ingest: frames records, manifest, tables (one row per table and for the quarantine)."""
     choice = ("problem_type", "multiple choice")
     return [
@@ -61,7 +61,7 @@ def records_suite(*, max_quarantined_share: float, min_rows: int) -> list[Check]
     ]
 
 
-def cot_suite(*, min_rows: int) -> list[Check]:
+def cot_checks(*, min_rows: int) -> list[Check]:
     """Annotated table: frame cot."""
     return [
         *_record_checks("cot", ["problem_id", "sample"]),
@@ -77,7 +77,7 @@ def cot_suite(*, min_rows: int) -> list[Check]:
     ]
 
 
-def sft_suite(*, min_rows: int) -> list[Check]:
+def sft_checks(*, min_rows: int) -> list[Check]:
     """Filtered table: frame sft."""
     return [
         *_record_checks("sft", ["problem_id"]),
@@ -89,7 +89,7 @@ def sft_suite(*, min_rows: int) -> list[Check]:
     ]
 
 
-def predictions_suite(*, min_rows: int) -> list[Check]:
+def predictions_checks(*, min_rows: int) -> list[Check]:
     """Answer logs of all models, every suite's: frames predictions and logs (one row per model and suite)."""
     frame, split = "predictions", ("benchmark", TEST_SPLIT)
     return [

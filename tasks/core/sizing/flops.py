@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from measure.speed.grpo.shapes import PATCH_VALUES, PATCHES_PER_TOKEN, Shape, full_attention_layers
+from tasks.core.sizing.shapes import PATCH_VALUES, PATCHES_PER_TOKEN, Shape, full_attention_layers
 
 LINEAR, ATTENTION, HEAD = 3.0, 3.5, 4.0
 """Forward and backward, in forwards."""
@@ -47,12 +47,8 @@ def packed(prompt: int, answer: int, rows: int, vision: int, frame: int) -> Load
 
 def operations(shape: Shape, load: Load, head: float = HEAD) -> float:
     """Operations of forward and backward."""
-    width = shape.hidden // shape.heads * shape.key_heads
-    layer = shape.hidden * (2 * shape.hidden + 2 * width + 3 * shape.intermediate)
-    linear = 2 * layer * shape.layers * load.tokens
-    attention = 4 * shape.hidden * shape.layers * load.pairs
-    output = 2 * shape.hidden * shape.vocabulary * load.scored
-    return LINEAR * linear + ATTENTION * attention + head * output + _vision(shape, load)
+    linear, attention, output = _language(shape, load)
+    return LINEAR * linear + ATTENTION * attention + head * output + _vision(shape, load, LINEAR, ATTENTION)
 
 
 def floor(shape: Shape, load: Load) -> float:
@@ -67,7 +63,21 @@ def recomputed(shape: Shape, load: Load) -> float:
     return 2 * 2 * (language + patches * shape.vision_layers * shape.vision_hidden * shape.vision_intermediate)
 
 
-def _vision(shape: Shape, load: Load) -> float:
+def forward(shape: Shape, load: Load) -> float:
+    """Operations of a forward pass without a backward one."""
+    return sum(_language(shape, load)) + _vision(shape, load, 1.0, 1.0)
+
+
+def _language(shape: Shape, load: Load) -> tuple[float, float, float]:
+    """A forward's operations in the text layers' matrices, in their attention, and in the output layer."""
+    layer = shape.hidden * (2 * shape.query_width + 2 * shape.key_width + 3 * shape.intermediate)
+    linear = 2.0 * layer * shape.layers * load.tokens
+    attention = 4.0 * shape.query_width * shape.layers * load.pairs
+    return linear, attention, 2.0 * shape.hidden * shape.vocabulary * load.scored
+
+
+def _vision(shape: Shape, load: Load, matrices: float, attention: float) -> float:
+    """Operations of the encoder, its matrices and its attention so many times over."""
     patches = load.vision_tokens * PATCHES_PER_TOKEN
     layer = shape.vision_hidden * (4 * shape.vision_hidden + 3 * shape.vision_intermediate)
     merged = shape.vision_hidden * PATCHES_PER_TOKEN
@@ -76,4 +86,4 @@ def _vision(shape: Shape, load: Load) -> float:
     full = len(full_attention_layers(shape.vision_layers))
     frame = load.frame_tokens * PATCHES_PER_TOKEN
     keys = full * frame + (shape.vision_layers - full) * min(WINDOW_PATCHES, frame)
-    return LINEAR * linear + ATTENTION * 4 * shape.vision_hidden * patches * keys
+    return matrices * linear + attention * 4 * shape.vision_hidden * patches * keys
