@@ -13,7 +13,7 @@ from measure.speed.grpo.table import Measured, cost_curves, loads, markdown, row
 from measure.speed.grpo.work import measure
 from tasks.core.sizing.flops import Load, alone, floor, operations, packed, recomputed
 from tasks.core.sizing.shapes import SHAPES
-from tasks.core.train.packing import Placed, pack
+from tasks.core.train.packing import PositionedPrompt, pack
 from tasks.params import Grpo, load
 from tests.support.graph import ROOT
 
@@ -43,8 +43,8 @@ def measured(name, seconds, peak, **changes):
 
 
 def test_packed_load_is_what_a_packed_row_holds():
-    """Counted from the lengths against a row that was laid out."""
-    prompt = Placed(torch.zeros(20).long(), torch.zeros(3, 20).long(), 20)
+    """Counted from the lengths against a packed row."""
+    prompt = PositionedPrompt(torch.zeros(20).long(), torch.zeros(3, 20).long(), 20)
     row = pack([prompt], [4], torch.zeros(4, 3).long(), torch.ones(4, 3).long())
     load = packed(20, 3, 4, vision=8, frame=4)
     assert (load.tokens, load.scored) == (row.ids.shape[1], len(row.predictors))
@@ -129,7 +129,7 @@ def test_a_step_without_levers_differs_in_nothing_else():
 
 def test_steps_of_a_run_are_timed(tiny_model):
     """The first is not among them."""
-    params = load(ROOT / "tests/fixtures/params.smoke.yaml")
+    params = load(ROOT / "measure/smallest/params.yaml")
     found = measure_steps(params, tiny_model, on=True, steps=1)
     assert len(found["wall"]) == len(found["processor"]) == 1
     assert found["wall"][0] > 0 and found["length"] > 0

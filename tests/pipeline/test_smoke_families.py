@@ -1,7 +1,7 @@
 """The road from clips to report with every family, at its smallest: each stage as its command runs it, in one process.
 
 `test_smoke.py` walks the same stages through DVC. Questions and media are made once; teacher and base are made for each
-family (tests/support/smoke_models.py).
+family (measure/smallest/models.py).
 """
 
 import importlib
@@ -12,10 +12,10 @@ import sys
 import pytest
 import yaml
 
+from measure.smallest import models
 from tasks import paths
 from tasks.core.io.jsonl import read_jsonl
 from tasks.grpo import collect
-from tests.support import smoke_models
 from tests.support.families import FAMILIES, missing
 from tests.support.graph import ROOT
 from tests.support.grpo_stage import parity_score
@@ -36,7 +36,7 @@ def run(command):
 
 
 def write_params(**changes):
-    params = yaml.safe_load((ROOT / "tests/fixtures/params.smoke.yaml").read_text())
+    params = yaml.safe_load((ROOT / "measure/smallest/params.yaml").read_text())
     params["ingest"]["sources"][0]["rows"] = 24
     params["grpo"] |= {"save_steps": 1, "group": 3}
     for section, values in changes.items():
@@ -66,7 +66,7 @@ def project(request, ingested, tmp_path, monkeypatch):
     folder = tmp_path / request.param
     shutil.copytree(ingested, folder)
     monkeypatch.chdir(folder)
-    side = smoke_models.main(folder / "models/smoke", request.param)
+    side = models.main(folder / "models/smoke", request.param)
     write_params(video={"min_pixels": side**2, "max_pixels": side**2})
     return request.param
 

@@ -1,7 +1,8 @@
 """The contract of a backbone, over all of them with tiny random weights.
 
-`docs/backbones.md` says what works where, and these tests hold it: their outcomes are printed as a table at the end, and a
-page that says otherwise fails the run (`tests/support/contract_table.py`). vLLM's points are in `test_contract_vllm.py`.
+`docs/backbones.md` says what works where, and these tests hold it: their outcomes are printed as a table at the end,
+and a page that says otherwise fails the run (`tests/support/contract_table.py`). vLLM's points are in
+`test_contract_vllm.py`.
 """
 
 import re
@@ -18,7 +19,7 @@ from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media, encoder_outputs
 from tasks.core.train.prepare import prepare
 from tasks.core.train.rows import pad_rows
-from tasks.core.train.shared_prefix import packed_rows, score_answers
+from tasks.core.train.shared_prefix import packed_rows, score_completions
 from tasks.core.video import shuffle_clip
 from tasks.grpo.rollout import sample
 from tests.support.families import FAMILIES, ORDERS, batch_inputs, load
@@ -149,7 +150,7 @@ def test_packed_rows_equal_rows_of_their_own(fresh, selective, record_property):
     mask = pad_rows([torch.ones_like(answer) for answer in flat], 0, "right")
     packed = packed_rows(model, prompts, [len(group) for group in answers], pad_rows(flat, 9, "right"), mask)
     outputs = encoder_outputs(prompts, encode_media(model, prompts))
-    scores = score_answers(model, packed, {"mm_encoder_outputs": outputs})
+    scores = score_completions(model, packed, {"mm_encoder_outputs": outputs})
     found = gradients_of(model, (scores.log_probs * pad_rows(weights, 0, "right")).sum())
 
     for row, logps in enumerate(alone):

@@ -1,4 +1,4 @@
-"""Two tiny models for the whole graph at its smallest: `python -m tests.support.smoke_models FOLDER`.
+"""Two tiny models for the whole graph at its smallest: `python -m measure.smallest.models FOLDER`.
 
 `FOLDER/base` is random. `FOLDER/teacher` is the same network taught to give one well-formed answer to everything: some
 questions have just that answer, so the filter keeps some rows and rejects the others.
@@ -57,9 +57,8 @@ def main(folder: Path, model_type: str = "qwen2_5_vl", steps: int = STEPS) -> in
         drawn = [int(number) for number in rng.integers(0, len(records), ROWS)]
         kinds = [records[number].data_type for number in drawn]
         texts = [prompt_text(processor, chats[number]) + ANSWER + end for number in drawn]
-        batch = encode(
-            processor, texts, [noise(kind, rng, side) for kind in kinds], kinds
-        )  # padded left: answers line up
+        clips = [noise(kind, rng, side) for kind in kinds]
+        batch = encode(processor, texts, clips, kinds)  # padded left: answers line up
         logits = model(**batch).logits[:, -length - 1 : -1]
         loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch["input_ids"][:, -length:])
         loss.backward()
@@ -67,7 +66,7 @@ def main(folder: Path, model_type: str = "qwen2_5_vl", steps: int = STEPS) -> in
         schedule.step()
         optimizer.zero_grad()
     save_model(model, processor, folder / "teacher")
-    print(f"smoke models: teacher loss {loss.item():.4f} -> {folder}")
+    print(f"models of the smallest graph: teacher loss {loss.item():.4f} -> {folder}")
     return side
 
 
