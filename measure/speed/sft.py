@@ -88,7 +88,7 @@ def measure(name: str, folder: str, turns: int, device: str) -> Found:
     from tasks.core.models.load import frame_shape_in, load_model, load_processor
     from tasks.core.schemas.records import parse_record
     from tasks.core.train.clips import open_store
-    from tasks.sft.data import Collator, examples, most_visual_tokens, placing
+    from tasks.sft.data import Collator, examples, most_visual_tokens, row_packer
     from tasks.sft.train import trainer_of
 
     config = params.load()
@@ -103,7 +103,7 @@ def measure(name: str, folder: str, turns: int, device: str) -> Found:
         settings.frame_cache_gb,
         0,
     )
-    collator = Collator(rows, processor, clips, _no_skip, placing(model, settings.padding_free))
+    collator = Collator(rows, processor, clips, _no_skip, row_packer(model, settings.padding_free))
     trainer = trainer_of(
         model,
         processor,

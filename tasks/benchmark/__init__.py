@@ -1,1 +1,1 @@
-"""benchmark: one model on the test split, with ordered frames and on two controls."""
+"""benchmark: one model on the test split and on public benchmarks, with ordered frames and on two controls."""

@@ -1,8 +1,8 @@
 """Benchmark models: `python -m tasks.benchmark run MODEL`, `rescore [MODEL ..]` or `compare MODEL MODEL`.
 
-`run` puts the test split and the public benchmarks to one model of params.models; interrupted, it goes on. `rescore`
-applies the present scoring rules to old logs, without generating. `compare` sets two models' logs against each other,
-question by question.
+`run` asks one model of params.models the test split and the public benchmarks; after an interruption the same command
+goes on. `rescore` applies the present scoring rules to the answer logs, without generating. `compare` compares two
+models question by question.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import Engine, EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import OneLineParser, run_stage
-from tasks.core.io.digests import file_digest, folder_digest, work_key
+from tasks.core.io.digests import code_digests, file_digest, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import checkpoint_digest, frame_shape_in, is_endpoint
 from tasks.core.schemas.answers import TEST_SPLIT, Numbers, as_json
@@ -33,11 +33,11 @@ from tasks.core.video import tell_cache
 
 DECIDING_CORE = ("backbones", "engine", "models", "text", "video")
 DECIDING = ("generate", "jobs", "clips")
-"""Packages of tasks/core, and modules of this one, whose code decides an answer; what is asked is in each job's key."""
+"""Packages of tasks/core, and modules of this one, whose code decides a completion; a job's key adds the question."""
 
 
 def main() -> None:
-    """Do what the first argument says."""
+    """Run the command of the first argument."""
     arguments = parse_arguments()
     config = params.load()
     if arguments.command == "run":
@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def benchmark(config: params.Params, name: str) -> None:
-    """Run what is left of one model's benchmarks and write its logs and numbers."""
+    """Ask one model the questions that its logs lack; write its logs and numbers."""
     folder = folder_of(config, name)
     section = config.benchmark
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def benchmark(config: params.Params, name: str) -> None:
 def question_sets(config: params.Params, folder: Path) -> list[QuestionSet]:
     """The test split, and the public benchmarks of params.benchmark.suites under each of their protocols.
 
-    `folder` is the model's: it decides the sizes of frames.
+    `folder` is the model's: the model decides the size of frames.
     """
     section = config.benchmark
     sampling = FrameSampling(**config.video.sampling(), **frame_shape_in(folder)._asdict())
@@ -125,15 +125,14 @@ def question_sets(config: params.Params, folder: Path) -> list[QuestionSet]:
 
 
 def settings_of(config: params.Params, folder: Path) -> Settings:
-    """What all jobs share; scoring code is no part of their keys."""
+    """Settings of all jobs; scoring code is no part of their keys."""
     section, here = config.benchmark, Path(__file__).parent
     config_key = work_key(
         model=model_digest(folder),
         engine=config.engine.deciding(),
-        code=[
-            folder_digest(*(here.parent / "core" / name for name in DECIDING_CORE)),
-            *(file_digest(here / f"{name}.py") for name in DECIDING),
-        ],
+        code=code_digests(
+            *(here.parent / "core" / name for name in DECIDING_CORE), *(here / f"{name}.py" for name in DECIDING)
+        ),
     )
     return Settings(
         config=config_key,
@@ -151,7 +150,7 @@ def settings_of(config: params.Params, folder: Path) -> Settings:
 
 
 def refuse_all_failed(numbers: Numbers) -> None:
-    """Raise EngineError when not one question of the test split could be put to the model."""
+    """Raise EngineError when the model could be asked no question of the test split."""
     entries = [entry for entry in numbers.entries if entry.benchmark == TEST_SPLIT]
     if entries and not any(entry.answered for entry in entries):
         rows = log.read(log.path_of(paths.answers(numbers.model), TEST_SPLIT, "")).values()
@@ -160,7 +159,7 @@ def refuse_all_failed(numbers: Numbers) -> None:
 
 
 def rescore_model(config: params.Params, name: str) -> None:
-    """Apply the present scoring rules to a model's logs and write its numbers anew."""
+    """Apply the present scoring rules to a model's logs and write its new numbers."""
     folder_of(config, name)
     target = paths.metrics("benchmark", name)
     if not target.exists():
@@ -172,15 +171,15 @@ def rescore_model(config: params.Params, name: str) -> None:
 
 
 def compare_models(config: params.Params, first: str, second: str) -> None:
-    """Compare two models' logs; print the outcome and write it with every changed answer."""
+    """Compare two models' logs; print the result, and write it with every changed answer."""
     logs = []
     for name in (first, second):
         folder_of(config, name)
         logs.append([row for path in log.logs_in(paths.answers(name)) for row in log.read(path).values()])
-    made = compare(logs[0], logs[1], (first, second))
+    comparison = compare(logs[0], logs[1], (first, second))
     target = paths.comparison(first, second)
-    write_json(target, made)
-    print("\n".join(lines(made)))
+    write_json(target, comparison)
+    print("\n".join(lines(comparison)))
     print(f"\nevery changed answer: {target}")
 
 
@@ -198,7 +197,7 @@ def folder_of(config: params.Params, name: str) -> Path:
 
 
 def model_digest(folder: Path) -> str:
-    """What names a model's weights: its folder's contents, or its endpoint file's."""
+    """Digest of a model's folder, or of its endpoint file."""
     if not is_endpoint(folder):
         return checkpoint_digest(folder)
     if not folder.is_file():

@@ -1,4 +1,4 @@
-"""What a public benchmark is: annotation rows to samples, a prompt, a score, and how scores become one number.
+"""The parts of a benchmark: samples from annotation rows, a prompt, a score, and one number from all scores.
 
 A new benchmark is one module in `suites` that builds a `Suite`, and one entry in `suites.REGISTRY`.
 """
@@ -25,28 +25,28 @@ class Mark(NamedTuple):
     """One scorer's verdict on one completion."""
 
     value: float | None
-    """Score in [0, 1]; None takes no part in the mean, and `rule` says why."""
+    """Score in [0, 1]; None is left out of the mean, and `rule` says why."""
     extracted: str
-    """What was read as the answer; "" when nothing was."""
+    """The text that was read as the answer; "" for none."""
     rule: str
     """The rule that decided."""
 
 
 class Wording(NamedTuple):
-    """A question as a protocol puts it to the model."""
+    """A question in the words of a protocol."""
 
     text: str
     """Text of the user turn, behind the video or image."""
     system: str
     """System message."""
     prefill: str = ""
-    """Put into the assistant's mouth; the model goes on from there."""
+    """Beginning of the assistant's turn; the model continues it."""
     lead: str = ""
-    """What the official scorer puts before the model's text."""
+    """Text that the official scorer puts before the completion."""
 
 
 class OfficialWording(NamedTuple):
-    """A question as the benchmark's own code words it; the fields of `Wording`, a `system` of None takes the run's."""
+    """A question in the benchmark's own words. Fields as in `Wording`; a `system` of None means the run's."""
 
     text: str
     system: str | None = None
@@ -63,7 +63,7 @@ class Decoding(NamedTuple):
 
 
 class Published(NamedTuple):
-    """One published number to stand beside ours."""
+    """One published number, shown beside ours."""
 
     model: str
     protocol: str
@@ -87,13 +87,13 @@ class Sample:
     options: tuple[str, ...]
     """Option texts without letters, in order; empty for open questions."""
     answer: str
-    """Truth as the official scorer wants it."""
+    """Truth in the form of the official scorer."""
     categories: Mapping[str, str]
     """The benchmark's own groupings: grouping -> group."""
     media: tuple[str, ...]
-    """Places to look for the clip, best first, relative to the media folder."""
+    """Paths to look for the clip at, best first, relative to the media folder."""
     cluster: str
-    """Samples that share a source clip or scene share this."""
+    """Name that samples of the same source clip or scene have in common."""
     problem_type: str | None
     """Video-R1's problem type; None for a question that has none (a caption)."""
     solution: str
@@ -169,11 +169,11 @@ class Suite:
     leaves: str | None = None
     """Grouping whose groups are averaged for the overall number; None averages over samples."""
     coefficients: Callable[[Sequence[str]], dict[str, float]] | None = None
-    """Group names present -> weight of each in the overall number; None weighs them alike."""
+    """Group names present -> weight of each in the overall number; None gives all the same."""
     combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Derived groups of `leaves`: name -> groups averaged alike."""
+    """Derived groups of `leaves`: name -> groups whose plain average it is."""
     controls_by: str | None = None
-    """Grouping whose groups the controls keep apart; None compares all questions together."""
+    """Grouping by which controls are reported; None compares all questions together."""
     without_lecture: str | None = None
     """Subset that asks some of the questions without the lecture they are about; the difference is knowledge gain."""
     judge: Callable[[Sample, str], JudgePrompt | None] | None = None
@@ -183,11 +183,11 @@ class Suite:
     export: Callable[[Sequence[Row]], dict[str, Any]] | None = None
     """Log rows -> the benchmark's own result files: file name -> JSON value (text for a .csv)."""
     unwrap: bool = True
-    """Whether reasoning and answer tags are taken off before the official rule reads the completion."""
+    """Whether reasoning and answer tags are removed before the official rule reads the completion."""
 
 
 def lettered(texts: Sequence[str]) -> tuple[str, ...]:
-    """Options as Video-R1 shows them: "A. left"; left alone where every one begins with its own letter.
+    """Options as Video-R1 shows them: "A. left"; unchanged if every option already begins with its own letter.
 
     Raises:
         SuiteError: more options than letters.
@@ -204,5 +204,5 @@ def unlettered(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def alike(groups: Sequence[str]) -> dict[str, float]:
-    """Every group weighs the same."""
+    """The same weight for every group."""
     return {group: 1 / len(groups) for group in groups}

@@ -14,12 +14,12 @@ _EDGE_BYTES = 1 << 16
 
 
 def locate(sample: Sample, root: Path | None) -> Path | None:
-    """The sample's clip, its suffix exchanged where the annotated one is not there; None if missing.
+    """Path of the sample's clip, with another suffix if the annotated one does not exist; None if missing.
 
     Args:
         sample: a question.
-        root: media folder; a path that leaves it is not looked at. None opens paths as they stand, which only those
-            may that ingest has checked: the test split's.
+        root: media folder; a path that leads out of it is ignored. None takes paths as they are, for the test split,
+            whose paths ingest has checked.
     """
     for place in sample.media:
         if root is not None and (Path(place).is_absolute() or ".." in Path(place).parts):
@@ -34,9 +34,9 @@ def locate(sample: Sample, root: Path | None) -> Path | None:
 
 
 def stamp(path: Path | None) -> str:
-    """What a clip is, cheaply: its size and its first and last 64 KiB, or a folder's file names and sizes.
+    """A cheap digest of a clip: its size and its first and last 64 KiB, or a folder's file names and sizes.
 
-    A copy or a touched file keeps its stamp, so that answers stay valid when data are moved.
+    A copied or touched file keeps its stamp, so answers stay valid when data are moved.
     """
     if path is None:
         return "missing"
@@ -63,7 +63,7 @@ def read_sample(
     disk_cache_gb: float = 0.0,
     read_limit_seconds: float = LIMIT_SECONDS,
 ) -> Clip:
-    """The sample's clip, sampled and resized; with `windowed`, its annotated part alone.
+    """The sample's clip, sampled and resized; with `windowed`, only its annotated part.
 
     Files go through the frame cache when it has a size; folders of pictures are read each time.
 

@@ -1,4 +1,4 @@
-"""Two models on the same questions: what differs, whether it is more than chance, and which answers changed."""
+"""Two models on the same questions: the difference, its significance, and the answers that changed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FLIPS_SHOWN = 5
 
 
 def compare(first: Sequence[Row], second: Sequence[Row], names: tuple[str, str]) -> dict[str, Any]:
-    """First minus second under every condition that both logs hold on ordered frames.
+    """First minus second, on ordered frames, for every condition that is in both logs.
 
-    Holm's correction is over the suites of one protocol and frame cap. McNemar's exact test takes the questions on
-    which both scores are 0 or 1, as if they were independent; the paired difference takes all, by clusters.
+    Holm's correction is over the suites of one protocol and frame cap. McNemar's exact test uses the questions on
+    which both scores are 0 or 1, as if they were independent; the paired difference uses all, by clusters.
 
     Raises:
         StageError: the logs have nothing in common.

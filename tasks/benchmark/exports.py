@@ -1,4 +1,4 @@
-"""Result files for others: each benchmark's own, for its leaderboard, and one JSON in lm-eval's shape."""
+"""Result files in other formats: each benchmark's own, for its leaderboard, and one JSON as lm-eval writes it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_exports(folder: Path, numbers: Numbers) -> None:
 
 
 def lm_eval(numbers: Numbers) -> dict[str, Any]:
-    """Scores of ordered frames in lm-eval's shape: results, n-samples, configs, versions.
+    """Scores of ordered frames as lm-eval writes them: results, n-samples, configs, versions.
 
     Scores and standard errors are shares of 1. `score_stderr` is that of the overall number itself, with its clusters
     and macro average; `acc_stderr_clustered` is lmms-eval's, which knows means over samples only.

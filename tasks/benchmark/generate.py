@@ -1,4 +1,4 @@
-"""Asking what is still to be asked: batches of jobs to log rows. One bad clip costs its own rows and nothing else."""
+"""Batches of jobs to log rows. A bad clip costs its own rows and nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MISSING, UNREADABLE, REFUSED = "missing file", "unreadable clip", "refused reque
 
 
 class Shown(NamedTuple):
-    """What a job's model is shown, or why it cannot be."""
+    """The clip of a job, or why there is none."""
 
     clip: Clip | None
     """None on the view without video, and where there is an error."""
@@ -31,8 +31,8 @@ def answer_jobs(
 ) -> Iterator[list[dict[str, Any]]]:
     """Log rows of the jobs, batch by batch; a group holds the views of one sample at one frame cap.
 
-    All groups are of one question set (one decoding). A clip is decoded once per group, the next batch's by
-    `settings.decode_workers` threads while the engine answers.
+    All groups belong to one question set, so they share the sampling parameters. A clip is decoded once per group;
+    `settings.decode_workers` threads decode the next batch while the engine answers.
     """
     if not groups:
         return
@@ -74,7 +74,7 @@ def _read(group: list[Job], settings: Settings) -> Clip | VideoError:
 
 
 def _shown(job: Job, clip: Clip | VideoError, settings: Settings) -> Shown:
-    """A clip that cannot be had is an error on every view, the blind one too: views compare the same questions."""
+    """A clip that cannot be read is an error on every view, `no_video` too: all views have the same questions."""
     if isinstance(clip, VideoError):
         return Shown(None, str(clip), MISSING if job.path is None else UNREADABLE)
     try:
@@ -88,13 +88,13 @@ def _request(engine: Engine, job: Job, clip: Clip | None, settings: Settings) ->
     prompt = engine.render(chat_of(job, medium=clip is not None))
     if getattr(engine, "takes_prime", True):
         prompt += job.wording.prefill
-    # The seed follows from the question and the view alone, so that an answer does not depend on what else is run.
+    # The seed depends on question and view alone, so that an answer does not depend on what else is run.
     seed = derive_seed(settings.seed, *_names(job, (job.questions.protocol.name,)), job.view)
     return Request(job.key, prompt, clip, job.sample.data_type, seed)
 
 
 def _names(job: Job, protocol: tuple[str, ...]) -> tuple[int | str, ...]:
-    """What names a question in seeds; the test split's goes by its number alone, as in every other stage."""
+    """Name of a question in seeds; for the test split its number alone, as in every other stage."""
     if job.questions.protocol.name == "pipeline":
         return (int(job.sample.sample_id),)
     return (job.questions.suite.name, *protocol, job.sample.sample_id)
@@ -103,7 +103,7 @@ def _names(job: Job, protocol: tuple[str, ...]) -> tuple[int | str, ...]:
 def row_of(
     job: Job, clip: Clip | None, request: Request | None, completion: Completion, error_class: str, seconds: float
 ) -> dict[str, Any]:
-    """Log row of one answer, without model and scores; it holds all that scoring needs, so that logs score alone."""
+    """Log row of one answer, without model and scores; it holds all that scoring needs."""
     sample = job.sample
     return {
         "key": job.key,

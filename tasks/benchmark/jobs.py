@@ -24,7 +24,7 @@ from tasks.core.schemas.answers import NO_FRAMES
 
 
 class QuestionSet(NamedTuple):
-    """One suite under one protocol: its samples, where their clips are, and at which frame caps they are asked."""
+    """One suite under one protocol: its samples, the folder of their clips, and the frame caps."""
 
     suite: Suite
     protocol: Protocol
@@ -33,18 +33,18 @@ class QuestionSet(NamedTuple):
     left_out: int
     """Samples that the protocol does not take."""
     media_root: Path | None
-    """Folder of the clips; None opens their paths as they stand (the test split's, which ingest has checked)."""
+    """Folder of the clips; None takes paths as they are (the test split's, which ingest has checked)."""
     frames: tuple[int, ...]
     """Frame caps."""
     sampling: FrameSampling
     """Its `frames` is replaced by each cap."""
     own_file: bool = False
-    """Whether the questions are of Video-R1's own evaluation file."""
+    """Whether the questions come from Video-R1's own evaluation file."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One answer to be had."""
+    """One question to ask, in one view."""
 
     questions: QuestionSet
     sample: Sample
@@ -75,9 +75,9 @@ def open_questions(
         protocol: name of the protocol.
         name: of the suite.
         annotations: annotation folder.
-        media: folder of the clips; None takes `annotations`, but for the test split, whose paths stand for themselves.
+        media: folder of the clips; None takes `annotations`; paths of the test split are complete and need none.
         video_r1_file: Video-R1's own file, for protocol `video_r1`; None makes its form from the official files.
-        subset: of the suite; None takes it whole.
+        subset: of the suite; None takes all of it.
         limit: most questions, evenly spread; None takes all.
         frames: frame caps.
         sampling: which frames, and how large.
@@ -109,7 +109,7 @@ def spread(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
 
 
 def plan(questions: QuestionSet, settings: Settings) -> Iterator[list[Job]]:
-    """Jobs of a question set, those of one sample at one frame cap together; the view without video comes once."""
+    """Jobs of a question set, grouped by sample and frame cap; the view `no_video` is asked at the first cap only."""
     samples = questions.annotations.samples
     places = {sample.sample_id: clips.locate(sample, questions.media_root) for sample in samples}
     stamps = {path: clips.stamp(path) for path in set(places.values())}
@@ -126,7 +126,7 @@ def plan(questions: QuestionSet, settings: Settings) -> Iterator[list[Job]]:
 
 
 def views_of(sample: Sample, views: Sequence[str], first_cap: bool) -> list[str]:
-    """Views to ask a sample on: an image has no order to shuffle, and without video no cap differs from the first."""
+    """Views of a sample: an image has no order to shuffle, and `no_video` is the same at every frame cap."""
     return [
         view
         for view in views
@@ -156,7 +156,7 @@ def key_of(
     wording: Wording,
     settings: Settings,
 ) -> str:
-    """Name of an answer: a hash of all that decides it. `stamp` tells the clip's content."""
+    """Key of an answer: a hash of everything that decides it; `stamp` is the digest of the clip."""
     parts = (
         settings.config,
         settings.seed,

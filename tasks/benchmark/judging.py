@@ -1,4 +1,4 @@
-"""Putting answers that no rule can score to a judge model."""
+"""A judge model for answers that no rule can score."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH = 64
 
 
 def unjudged(rows: Sequence[Mapping[str, Any]], model: str) -> list[Mapping[str, Any]]:
-    """Rows under `official` that ask for a judge and have no reply of this one."""
+    """Rows under `official` that need a judge and have no reply of this one."""
     return [
         row
         for row in rows
@@ -30,7 +30,7 @@ def unjudged(rows: Sequence[Mapping[str, Any]], model: str) -> list[Mapping[str,
 
 
 def question_of(row: Mapping[str, Any]) -> JudgePrompt | None:
-    """What a judge is asked about a row; None where a rule scores it."""
+    """Question for the judge about a row; None where a rule scores it."""
     suite = REGISTRY[row["benchmark"]]
     return None if suite.judge is None else suite.judge(sample_of(row), official_text(suite, row))
 
@@ -38,9 +38,9 @@ def question_of(row: Mapping[str, Any]) -> JudgePrompt | None:
 def judge_rows(
     rows: Sequence[Mapping[str, Any]], *, base_url: str, model: str, max_tokens: int
 ) -> Iterator[list[dict[str, Any]]]:
-    """The rows with the judge's replies, batch by batch; a refused question keeps an empty one.
+    """The rows with the judge's replies, batch by batch; a refused question has an empty reply.
 
-    The judge answers at temperature 0, so that a judgement can be repeated.
+    The judge answers at temperature 0, so that a reply can be reproduced.
 
     Raises:
         EngineError: the judge cannot be reached.

@@ -1,8 +1,8 @@
-"""The answer logs: append-only while answers come, put in order at the end.
+"""The answer logs: append-only while answers come in, sorted at the end.
 
-A model's folder holds one `<suite>.jsonl` (with `-<subset>`) each. While running, rows are appended and flushed batch
-by batch; a later row of a key replaces an earlier one. `settle` then writes the run's rows alone, in order, by a
-rename.
+A model's folder holds one `<suite>.jsonl` per suite (`<suite>-<subset>.jsonl`). During a run rows are appended and
+flushed batch by batch; a later row of a key replaces an earlier one. At the end `settle` writes only the rows of this
+run, in order, and renames the file into place.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def logs_in(folder: Path) -> list[Path]:
 
 
 def read(path: Path) -> dict[str, Row]:
-    """Rows by key, the last of each key; a missing file is an empty log, a line torn by a crash is left out.
+    """Rows by key, the last of each key; a missing file is an empty log, a half-written last line is left out.
 
     Raises:
         StageError: a row without the fields of an answer; names file, row and field.
@@ -56,6 +56,6 @@ def append(path: Path, batches: Iterable[Sequence[Row]]) -> Iterator[Sequence[Ro
 
 
 def settle(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write exactly these rows, in this order, or leave the file as it is."""
+    """Write exactly these rows, in this order; after an error the old file is unchanged."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)

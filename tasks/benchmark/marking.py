@@ -1,4 +1,4 @@
-"""Scores of log rows, by the scorers that their suite has; pure, so that a changed rule scores old logs in seconds."""
+"""Scores of log rows by the scorers of their suite, from the rows alone, so that old logs can be scored again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_SCORER = Mark(None, "", "")
 
 
 def scored(row: Mapping[str, Any], variant: str) -> dict[str, Any]:
-    """The row with its scores; an answer that could not be had has none, which is not a wrong answer.
+    """The row with its scores; a question that could not be asked has none, which is not a wrong answer.
 
     Args:
         row: a log row, with or without scores.
@@ -29,7 +29,7 @@ def scored(row: Mapping[str, Any], variant: str) -> dict[str, Any]:
 
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
-    """The sample a row is about, as far as scoring needs it."""
+    """The sample of a row, with the fields that scoring needs."""
     return Sample(
         sample_id=row["sample_id"],
         question=row["question"],

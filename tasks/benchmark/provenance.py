@@ -1,4 +1,4 @@
-"""What a benchmark run was made of, and how far it is from the published one."""
+"""Files and settings of a benchmark run, and its differences from the published one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAULTS_SHOWN = 20
 def describe(
     questions: QuestionSet, settings: Settings, backend: str, judge: str | None, missing: int
 ) -> dict[str, Any]:
-    """Files, counts, settings and departures of one suite under one protocol.
+    """Files, counts, settings and deviations of one suite under one protocol.
 
     Args:
         questions: what was read.
@@ -28,7 +28,7 @@ def describe(
         missing: samples whose clip was not found.
     """
     suite, protocol, annotations = questions.suite, questions.protocol, questions.annotations
-    departures = protocol.deviations(suite, settings, questions.sampling, questions.own_file, backend)
+    deviations = protocol.deviations(suite, settings, questions.sampling, questions.own_file, backend)
     by_group = counts(questions)
     lacking = incomplete(by_group)
     return {
@@ -48,12 +48,12 @@ def describe(
         "incomplete": lacking,
         "decoding": decoding_of(questions, settings)._asdict(),
         "judge": judge,
-        "deviations": departures,
+        "deviations": deviations,
         "published": [
             number._asdict()
             | {
                 "not_comparable": {
-                    str(cap): not_comparable(number, protocol.name, cap, departures, lacking)
+                    str(cap): not_comparable(number, protocol.name, cap, deviations, lacking)
                     for cap in questions.frames
                 }
             }
@@ -63,7 +63,7 @@ def describe(
 
 
 def counts(questions: QuestionSet) -> dict[str, dict[str, int]]:
-    """Group -> rows read, and rows of the published files; nothing where none are known for the subset."""
+    """Group -> rows read, and rows of the published files; empty where the published number is not known."""
     expected = questions.suite.counts.get(questions.subset)
     present = Counter(_groups(questions.suite, questions.annotations.samples))
     if expected is None or not present:
@@ -77,7 +77,7 @@ def counts(questions: QuestionSet) -> dict[str, dict[str, int]]:
 
 
 def incomplete(by_group: dict[str, dict[str, int]]) -> list[str]:
-    """One sentence per group whose rows are not as many as published."""
+    """One sentence per group with more or fewer rows than published."""
     return [
         f"{name}: {count['read']} of {count['published']} rows"
         for name, count in by_group.items()
@@ -86,7 +86,7 @@ def incomplete(by_group: dict[str, dict[str, int]]) -> list[str]:
 
 
 def not_comparable(
-    number: Published, protocol: str, frames: int, departures: Sequence[str], lacking: Sequence[str]
+    number: Published, protocol: str, frames: int, deviations: Sequence[str], lacking: Sequence[str]
 ) -> str:
     """Why a published number is not comparable with ours; "" when it is."""
     if number.protocol != protocol:
@@ -97,7 +97,7 @@ def not_comparable(
         return "its frames are not ours"
     if lacking:
         return "our set is incomplete"
-    if departures:
+    if deviations:
         return "ours departs from the protocol"
     return number.note
 

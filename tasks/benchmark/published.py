@@ -1,4 +1,4 @@
-"""Published numbers, to stand beside ours: the table of Video-R1's README, and what each benchmark's own board says."""
+"""Published numbers, shown beside ours: the table of Video-R1's README, and each benchmark's own leaderboard."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ OFFICIAL: dict[str, tuple[tuple[str, int | None, float, str], ...]] = {
         ("Gemini-2.5-Pro", None, 45.0, "Video-Holmes paper"),
     ),
 }
-"""Suite -> (model, frame cap, percent, source) of its own board or paper."""
+"""Suite -> (model, frame cap, percent, source) of its own leaderboard or paper."""
 
 
 def published(suite: str) -> list[Published]:

@@ -1,4 +1,4 @@
-"""Old logs under the present scoring rules: nothing is generated, and nothing of an answer changes but its scores."""
+"""Old logs under the present scoring rules: nothing is generated, only scores change."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tasks.core.schemas.answers import Numbers
 
 
 def rescore(folder: Path, model: str, described: list[dict[str, Any]], variant: str) -> Numbers:
-    """Score every log in the folder again, in place, and return the numbers.
+    """Score every log in the folder again, in place; return the numbers.
 
     Args:
         folder: the model's log folder.
         model: its name.
-        described: what was read, as it was (`Numbers.question_sets`).
+        described: question sets of the run (`Numbers.question_sets`).
         variant: reward variant of the protocol `pipeline`.
 
     Raises:

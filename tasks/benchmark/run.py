@@ -1,4 +1,4 @@
-"""All question sets of one model: what the logs lack is asked, judged and scored, then the logs are summed up."""
+"""All question sets of one model: missing answers are generated, judged and scored, then all logs are summed up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INDEX = "index.json"
 
 
 class JudgeModel(NamedTuple):
-    """A served model that scores what no rule can; the fields of `params.Judge`."""
+    """A served model that scores answers that no rule can; fields of `params.Judge`."""
 
     base_url: str
     model: str
@@ -38,13 +38,13 @@ class Answerer(NamedTuple):
     name: str
     """In params.models."""
     open: Callable[[], Engine]
-    """Opens the engine, or gives the open one; not called when nothing is left to ask."""
+    """Opens the engine, or returns the open one; not called when nothing is left to ask."""
     backend: str
     """Name of the engine, for the record."""
     batch_size: int
     """Requests at once."""
     judge: JudgeModel | None = None
-    """None leaves judged parts without a score."""
+    """None leaves answers that need a judge without a score."""
 
 
 def run(sets: Sequence[QuestionSet], settings: Settings, folder: Path, answerer: Answerer) -> Numbers:
@@ -54,11 +54,11 @@ def run(sets: Sequence[QuestionSet], settings: Settings, folder: Path, answerer:
         sets: what to ask; those of one suite and subset share a log.
         settings: what all jobs share.
         folder: the model's log folder.
-        answerer: who answers.
+        answerer: the model and its engine.
 
     Raises:
-        SuiteError: a suite comes twice under one protocol.
-        EngineError: the engine or the judge is beyond recovery; what was answered is kept.
+        SuiteError: a suite is named twice under one protocol.
+        EngineError: the engine or the judge failed for good; answers so far are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     described: list[dict[str, Any]] = []
@@ -94,7 +94,7 @@ def by_log(sets: Iterable[QuestionSet], folder: Path) -> dict[Path, list[Questio
 def update(
     path: Path, planned: Sequence[Sequence[list[Job]]], settings: Settings, answerer: Answerer
 ) -> list[dict[str, Any]]:
-    """Rows of one log's jobs, in their order: from the log, or asked now and logged."""
+    """Rows of one log's jobs, in order; missing answers are generated and logged."""
     have = log.read(path)
     left = [lacking(groups, have) for groups in planned]
     total = sum(len(group) for groups in left for group in groups)
@@ -125,7 +125,7 @@ def _marked(row: Mapping[str, Any], model: str, settings: Settings) -> dict[str,
 
 
 def lacking(groups: Iterable[list[Job]], have: Mapping[str, Any]) -> list[list[Job]]:
-    """Jobs without an answer, still by sample; groups without any are left out. What was refused is asked again."""
+    """Jobs without an answer, grouped by sample; refused requests are asked again."""
     left = (
         [job for job in group if job.key not in have or have[job.key]["error_class"] == REFUSED] for group in groups
     )
@@ -133,7 +133,7 @@ def lacking(groups: Iterable[list[Job]], have: Mapping[str, Any]) -> list[list[J
 
 
 def tidy(folder: Path, logs: Iterable[Path]) -> None:
-    """Remove logs of suites that are not run any more: the folder is what the parameters say."""
+    """Remove logs of suites that the parameters no longer name."""
     for path in sorted(set(log.logs_in(folder)) - set(logs)):
         print(f"{path}: removed, the parameters no longer ask for it")
         path.unlink()

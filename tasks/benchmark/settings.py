@@ -1,4 +1,4 @@
-"""What all questions that are put to one model share."""
+"""Settings that all questions to one model share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.core.video import LIMIT_SECONDS
 
 
 class FrameSampling(NamedTuple):
-    """Which frames of a clip are shown, and how large; the fields of `params.Video` and of the model's frame shape."""
+    """Number and size of the frames of a clip; fields of `params.Video` and of the model's frame shape."""
 
     frames: int
     """Most frames."""
@@ -24,10 +24,10 @@ class FrameSampling(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What all jobs of a model share."""
+    """Settings of all jobs of a model."""
 
     config: str
-    """Hash of the model and of everything else that decides a completion but is not in a job."""
+    """Hash of the model and of everything else that decides a completion and is not in a job."""
     template: str
     """Prompt template of the protocols `video_r1` and `pipeline`."""
     system: str

@@ -1,4 +1,4 @@
-"""A log's numbers: one entry per suite, protocol, frame cap and view, always from the whole log."""
+"""Numbers of a log: one entry per suite, protocol, frame cap and view, always from the whole log."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tasks.core.text.tags import is_well_formed
 
 CONTROL_VIEWS = ("shuffled", "no_video")
 UNKNOWN = "unknown"
-"""Group of questions of which the suite does not know where they belong; the controls leave it out."""
+"""Group of questions that the suite does not assign to a group; the controls leave it out."""
 N = TypeVar("N", Estimate, Paired)
 
 
 def numbers(model: str, logs: Iterable[Sequence[Row]], described: list[dict[str, Any]]) -> Numbers:
-    """Numbers of all logs of a model; one log is held at a time, but those whose suite has a knowledge gain.
+    """Numbers of all logs of a model; one log is in memory at a time, besides suites with a knowledge gain.
 
     Args:
         model: its name.
         logs: rows of each log.
-        described: what was read (`Numbers.question_sets`); may grow while `logs` is read.
+        described: the question sets (`Numbers.question_sets`); may grow while `logs` is read.
     """
     made = Numbers(model, [], [], [], described)
     of_lectures: list[Row] = []
@@ -38,7 +38,7 @@ def numbers(model: str, logs: Iterable[Sequence[Row]], described: list[dict[str,
 
 
 class Condition(NamedTuple):
-    """What the rows of one entry have in common."""
+    """The fields that rows of one entry have in common."""
 
     benchmark: str
     subset: str
@@ -62,7 +62,7 @@ def entries(rows: Sequence[Row]) -> list[Entry]:
 
 
 def entry(condition: Condition, rows: Sequence[Row]) -> Entry:
-    """Numbers of one condition. Rows without an answer are counted and take part in nothing else."""
+    """Numbers of one condition. Rows without an answer are only counted."""
     suite, protocol = REGISTRY[condition.benchmark], condition.protocol
     other = PROTOCOLS[protocol].other
     answered = [row for row in rows if not row["error_class"]]
@@ -120,7 +120,7 @@ def mean(rows: Sequence[Row], protocol: str) -> Estimate:
 
 
 def groups(suite: Suite, rows: Sequence[Row], protocol: str) -> dict[str, dict[str, Estimate]]:
-    """Grouping -> group -> mean; groups that average others are beside them."""
+    """Grouping -> group -> mean, with groups that are averages of others."""
     split: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         for grouping, group in row["categories"].items():
@@ -159,10 +159,10 @@ def letters(rows: Sequence[Row], protocol: str) -> dict[str, Any]:
 
 
 def controls(rows: Sequence[Row]) -> list[Control]:
-    """What shuffling and blinding cost, per frame cap and group of the suite's `controls_by`.
+    """Scores lost by shuffled frames and without video, by frame cap and group of the suite's `controls_by`.
 
-    Everything is paired: only video questions that are scored on every view that was run take part, for images have no
-    order to shuffle, and the views of a log do not hold the same questions.
+    All differences are paired: they are over the video questions that have a score on every view of the run, because
+    images have no order to shuffle and views may lack different questions.
     """
     by_condition = conditions([row for row in rows if row["data_type"] == "video"])
     made: list[Control] = []
@@ -210,7 +210,7 @@ def _by_group(suite: Suite, rows: Mapping[str, Row], ids: Sequence[str]) -> dict
 
 
 def gains(rows: Sequence[Row]) -> list[Gain]:
-    """Knowledge gain, where a suite was also asked without its lectures: on the questions scored in both.
+    """Knowledge gain of suites that were also asked without their lectures, on the questions scored in both.
 
     Source: VideoMMMU (arXiv 2501.13826), delta knowledge.
     """
@@ -231,7 +231,7 @@ def gains(rows: Sequence[Row]) -> list[Gain]:
 
 
 def knowledge_gain(before: float, after: float) -> float:
-    """Share of what was not known before the lecture that is known after it; scores are shares of 1."""
+    """Share of the questions missed before the lecture that are right after it; scores are in [0, 1]."""
     return (after - before) / (1 - before)
 
 
@@ -250,7 +250,7 @@ def matched(first: Sequence[Row], second: Sequence[Row], protocol: str) -> list[
 
 
 def rounded(number: N) -> N:
-    """An estimate or a difference to six decimals: more than the data carry, few enough to read and to compare."""
+    """An estimate or a difference, rounded to six decimals."""
     return number._replace(**{name: _rounded(value) for name, value in number._asdict().items()})
 
 

@@ -1,4 +1,4 @@
-"""Which prompts the rollout engine can answer, looked at before training: the engine would fail in the midst of it."""
+"""Which prompts fit into the rollout engine, checked before training: the engine would fail in the middle of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.core.video import VideoError
 from tasks.grpo.data import Prompt
 
 SHAPES = 1.5
-"""Clips of other shapes may take more tokens than a square one; beyond this share they are opened and counted."""
+"""Clips of other shapes may take more tokens than a square one: above this factor a clip is opened and counted."""
 
 
 def too_long(
@@ -24,17 +24,17 @@ def too_long(
     frames: int,
     max_pixels: int,
 ) -> dict[int, str]:
-    """Index -> reason, for each prompt that leaves an answer fewer than `max_tokens` tokens of `max_len`.
+    """Index -> reason, for each prompt that leaves fewer than `max_tokens` of `max_len` tokens for a completion.
 
-    A clip is opened only where a clip of the largest size would not fit. One that does not open is left to the step
-    that draws it.
+    A clip is opened only where a clip of the largest size would not fit. A clip that cannot be read is skipped later,
+    in the step that draws it.
 
     Args:
         prompts: rendered.
         processor: the policy's.
         clips: decoded frames.
-        max_len: prompt plus answer, tokens.
-        max_tokens: of an answer.
+        max_len: prompt plus completion, tokens.
+        max_tokens: of a completion.
         frames: most frames of a clip.
         max_pixels: most pixels of a frame.
     """
@@ -53,7 +53,7 @@ def too_long(
             continue
         if length > room:
             reasons[index] = (
-                f"a prompt of {length} tokens and an answer of sampling.max_tokens {max_tokens} are more than "
+                f"a prompt of {length} tokens and a completion of sampling.max_tokens {max_tokens} are more than "
                 f"grpo.rollout_max_len {max_len}"
             )
     return reasons

@@ -1,4 +1,4 @@
-"""RL prompts: their order over the run, and how each is shown."""
+"""RL prompts: their order over the run, and the views of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.core.video.perturb import perturb
 from tasks.grpo.objectives.perturbations import Freeze, Mirror, OneFrame, Perturbation, Reverse, Shuffle
 
 OnSkip = Callable[[Record, str], None]
-"""Told of a prompt that was left out, and why."""
+"""Called with the record of a prompt that was left out, and the reason."""
 
 
 class Prompt(NamedTuple):
@@ -32,14 +32,14 @@ class Prompt(NamedTuple):
 
 
 class View(NamedTuple):
-    """A prompt as shown: its frames in one order."""
+    """A prompt with its frames in one order."""
 
     key: str
     """Names the view within a step."""
     perturbed: bool
     """Whether frames are shown other than in their true order."""
     order: list[int]
-    """Sampled frames in the order shown; [0] for an image. A view that is no order of them counts its own."""
+    """Indices of the sampled frames as shown; [0] for an image, 0..n-1 for a view with frames of its own (`freeze`)."""
     encoded: EncodedPrompt
     clip: Clip
     """Its frames, in that order."""
@@ -50,7 +50,7 @@ class Views(NamedTuple):
 
     ordered: View
     perturbed: list[View]
-    """One per perturbation; none of an image, or of a clip too short to be perturbed."""
+    """One per perturbation; empty for an image, or a clip too short to be perturbed."""
 
 
 def render(records: Sequence[Record], processor: Any, *, template: str, system: str) -> list[Prompt]:
@@ -61,7 +61,7 @@ def render(records: Sequence[Record], processor: Any, *, template: str, system: 
 def schedule(prompts: int, draws: int, seed: int) -> list[int]:
     """Indices of the prompts of a whole run: pass after pass over all of them, each pass in its own order.
 
-    The order is a function of the arguments alone, so that a resumed run needs only its step to go on.
+    The order depends on the arguments alone, so a resumed run needs only its step.
     """
     order: list[int] = []
     while len(order) < draws:
@@ -88,18 +88,18 @@ def drawn(order: Sequence[int], step: int, first_row: int, rows: int, group: int
 
 
 def substitute(prompts: int, tried: set[int], seed: int, step: int, slot: int, attempt: int) -> int | None:
-    """Index of a prompt to try in place of one that taught nothing; None when all were tried in this step.
+    """Index of a prompt to try in place of one without signal; None when all were tried in this step.
 
     Args:
         prompts: how many there are.
         tried: indices used in this step so far.
         seed: of the run.
         step: 1-based.
-        slot: place of the prompt in the step, over all processes.
+        slot: index of the prompt in the step, over all processes.
         attempt: 1 for the first replacement.
     """
-    left = [index for index in range(prompts) if index not in tried]
-    return random.Random(derive_seed(seed, "refill", step, slot, attempt)).choice(left) if left else None
+    untried = [index for index in range(prompts) if index not in tried]
+    return random.Random(derive_seed(seed, "refill", step, slot, attempt)).choice(untried) if untried else None
 
 
 def open_views(
@@ -116,12 +116,12 @@ def open_views(
 
     Args:
         prompt: the question.
-        step: 1-based; with `seed` and the problem it fixes what is drawn at random.
+        step: 1-based; fixes the random draws, together with `seed` and the problem.
         clips: decoded frames.
         processor: of the policy.
         perturbations: views wanted beside the ordered one.
         seed: of the run.
-        on_skip: told of a prompt whose medium does not decode or whose text spells a visual token.
+        on_skip: called for a prompt whose medium does not decode or whose text contains a visual token.
 
     Returns:
         None for such a prompt.
@@ -156,7 +156,7 @@ def open_views(
 def _perturbed_view(
     key: str, perturbation: Perturbation, seed: int, ordered: View, prompt: Prompt, processor: Any
 ) -> View | None:
-    """A view beside the ordered one; None where the clip is too short for it."""
+    """A perturbed view; None where the clip is too short for it."""
     clip = ordered.clip
     order = frame_order(perturbation, len(clip.frames), seed)
     if order is not None:
@@ -167,15 +167,15 @@ def _perturbed_view(
     if len(clip.frames) < 2:
         return None
     shown = perturb(clip, perturbation.kind)
-    # Other pixels than the file's: nothing else that was encoded of it may stand for them.
+    # Its pixels are not the file's, so features kept under the file's name must not be used for it.
     encoded = encode_prompt(processor, prompt.text, shown, prompt.record.data_type, None)
     return View(key, True, list(range(len(shown.frames))), encoded, shown)
 
 
 def frame_order(perturbation: Perturbation, frames: int, seed: int) -> list[int] | None:
-    """Order to show `frames` frames in: the true one where the clip is too short to be perturbed so.
+    """Order of `frames` frames under a perturbation: the true one where the clip is too short for it.
 
-    None for a perturbation that is no order of the frames.
+    None for a perturbation that changes the frames themselves.
     """
     match perturbation:
         case Shuffle(unit=unit):
@@ -188,7 +188,7 @@ def frame_order(perturbation: Perturbation, frames: int, seed: int) -> list[int]
 
 
 def black_picture(processor: Any) -> EncodedPrompt:
-    """A prompt of nothing but the smallest image, to stand for one that is lost."""
+    """A prompt with the smallest image and no text, in place of a lost prompt."""
     backbone = of_processor(processor)
     shape = backbone.frame_shape(processor.image_processor.to_dict())
     side = shape.fixed_side or shape.side_factor

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from tasks.core.backbones import of_model
-from tasks.core.train.answer_cache import AnswerCache
+from tasks.core.train.completion_cache import CompletionCache
 from tasks.core.train.features import encoder_outputs
-from tasks.core.train.packing import Placed, one_row
+from tasks.core.train.packing import PositionedPrompt, one_row
 from tasks.core.train.rows import EncodedPrompt
-from tasks.core.train.shared_prefix import NO_MASK, placed
+from tasks.core.train.shared_prefix import NO_MASK, with_positions
 
 ENDED = 1 / 8
 """Share of ended completions at which they are taken out; taking out each at once would copy more than it saves."""
@@ -32,17 +32,17 @@ def decode(
     """Token ids of `copies[i]` completions of prompt i, prompt by prompt; ignore tokens behind an end token.
 
     Args:
-        model: policy after `use_shared_prefix`, unwrapped, on a processor, its weights not sharded.
+        model: policy after `use_shared_prefix`, unwrapped, on a CPU, its weights not sharded.
         prompts: P prompts.
         features: their vision features.
         copies: completions wanted of each.
         config: generation settings, of which only lengths, end tokens and suppressed tokens are read.
         choose: chooses the next tokens.
     """
-    positioned = [placed(model, prompt) for prompt in prompts]
+    positioned = [with_positions(model, prompt) for prompt in prompts]
     owners = torch.repeat_interleave(torch.arange(len(copies)), torch.tensor(copies))
     following = torch.tensor([prompt.following for prompt in positioned])[owners]
-    cache = AnswerCache([len(prompt.ids) for prompt in positioned], copies, config.max_new_tokens)
+    cache = CompletionCache([len(prompt.ids) for prompt in positioned], copies, config.max_new_tokens)
     scores = _read(model, positioned, encoder_outputs(prompts, features), cache)[owners]
     rows, going = torch.arange(len(owners)), torch.ones(len(owners), dtype=torch.bool)
     ends = torch.tensor(config.eos_token_id)
@@ -65,7 +65,9 @@ def decode(
     return completions
 
 
-def _read(model: Any, prompts: Sequence[Placed], media: dict[str, Any], cache: AnswerCache) -> torch.Tensor:
+def _read(
+    model: Any, prompts: Sequence[PositionedPrompt], media: dict[str, Any], cache: CompletionCache
+) -> torch.Tensor:
     """Scores (P, V) of the token that follows each prompt."""
     lengths = torch.tensor([len(prompt.ids) for prompt in prompts])
     outputs = model(
@@ -75,19 +77,19 @@ def _read(model: Any, prompts: Sequence[Placed], media: dict[str, Any], cache: A
         mm_encoder_outputs=media,
         use_cache=False,
         predictors=lengths.cumsum(0) - 1,
-        answer_cache=cache,
+        completion_cache=cache,
     )
     return outputs.logits[0].float()
 
 
-def _next(model: Any, tokens: torch.Tensor, places: torch.Tensor, axes: int, cache: AnswerCache) -> torch.Tensor:
+def _next(model: Any, tokens: torch.Tensor, places: torch.Tensor, axes: int, cache: CompletionCache) -> torch.Tensor:
     """Scores (B, V) after one more token of each completion, which has the same position on all axes."""
     output = of_model(model).decoder(model)(
         input_ids=tokens.unsqueeze(0),
         position_ids=one_row(places.expand(axes, -1)),
         attention_mask=NO_MASK,
         use_cache=False,
-        answer_cache=cache,
+        completion_cache=cache,
     )
     cache.grow()
     return model.get_output_embeddings()(output.last_hidden_state[0]).float()

@@ -24,7 +24,7 @@ from tasks.core.train.features import FeatureStore, encode_media, encoder_output
 from tasks.core.train.prepare import prepare
 from tasks.core.train.rows import EncodedPrompt, grids, pad_rows, pixels
 from tasks.core.train.sharding import gather_for_encoding
-from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers
+from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_completions
 
 POLICY, REFERENCE = "policy", "reference"
 """Names of weights, for kept vision features."""
@@ -157,7 +157,7 @@ class Forwards:
         ids, mask = rows.completion_ids[order], rows.completion_mask[order]
         packed = packed_rows(self.unwrapped(model), prompts, counts, ids, mask)
         with self._accelerator.autocast():
-            return in_order(score_answers(model, packed, self._media(model, keys, prompts, weights)), order)
+            return in_order(score_completions(model, packed, self._media(model, keys, prompts, weights)), order)
 
     def _row_by_row(self, model: Any, rows: Rows, weights: str) -> Scores:
         """Every row a sequence of its own, padded."""

@@ -52,7 +52,7 @@ def sample(
             each.
         sampler: has a random stream for every completion, in order; None takes the likeliest tokens.
         drop_ended: decode in a loop that takes completions out as they end (`decode.py`) and copies no prompt; on a
-            processor, with `share_prefix`, the model after `use_shared_prefix` and its weights not sharded.
+            CPU, with `share_prefix`, the model after `use_shared_prefix` and its weights not sharded.
         sharded: go on until the longest completion of all processes ends, for weights are gathered at every token.
 
     Returns:

@@ -1,13 +1,13 @@
-"""Stopping on request: a SIGTERM at any moment lets the step end, saves a checkpoint and leaves.
+"""Stopping on request: after a SIGTERM the step is finished, a checkpoint is saved and the process ends.
 
     SIGTERM during  rollouts | forward | backward | optimizer | save   ->  end of that step, checkpoint, exit code 143
     a SIGTERM more than two seconds after it                           ->  the process ends at once, as by default
 
-Whoever ends a tree of processes asks each of them, and the kernel asks again when the parent goes: within two seconds
-that is one request.
+A process may get the signal twice, from the program that ends all processes and from the kernel when its parent ends:
+signals within two seconds are one request.
 
-A stop before the first step or after the last leaves nothing to save or to do again. Processes of one run agree at the
-end of each step, so that all of them stop after the same one.
+A request before the first step or after the last one changes nothing. Processes of one run agree at the end of each
+step, so that all of them stop after the same one.
 """
 
 from __future__ import annotations

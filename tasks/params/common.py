@@ -1,4 +1,4 @@
-"""What several stages read: prompt, video sampling, engine, decoding."""
+"""Sections that several stages read: prompt, video sampling, engine, decoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Prompt(Section):
     """One prompt for every stage: annotation, SFT, RL, benchmark and inference."""
 
     template: Literal["video_r1", "brief"] = "brief"
-    """`video_r1`: the published wording. `brief`: the same contract in a sentence, for models of few weights."""
+    """`video_r1`: the published wording. `brief`: the same instruction in one sentence, for very small models."""
     system: str = "You are a helpful assistant."
     """System message."""
 
@@ -26,7 +26,7 @@ class Video(Section):
     frames: int = Field(16, ge=2)
     """Upper bound of frames per clip; even (one temporal patch holds two frames)."""
     fps: float = Field(2.0, gt=0)
-    """Sampling rate aimed at before the bound applies."""
+    """Frames per second, before the bounds apply."""
     min_frames: int = Field(4, ge=2)
     """Lower bound of frames per clip."""
     min_pixels: int = Field(3136, ge=784)
@@ -38,10 +38,10 @@ class Video(Section):
     decode_workers: int = Field(1, ge=0)
     """Threads that decode ahead while a model computes, in each process; 0 decodes a clip when it is asked for."""
     read_limit_seconds: float = Field(60.0, gt=0)
-    """A file that takes longer to read is left out as hanging; a large one gets a second more for each MiB."""
+    """A file that takes longer to read is left out; one second more is allowed for each MiB."""
 
     def sampling(self) -> dict[str, Any]:
-        """What decides a clip's pixels: the fields that belong in keys, and the ones that dvc.yaml names."""
+        """The fields that decide a clip's pixels: those that belong in keys, and that dvc.yaml names."""
         return self.model_dump(exclude={"disk_cache_gb", "decode_workers", "read_limit_seconds"})
 
     def opening(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Video(Section):
 
 
 class Engine(Section):
-    """Where answers are generated (annotate, benchmark, ask)."""
+    """Where completions are generated (annotate, benchmark, ask)."""
 
     backend: Literal["vllm", "transformers"] = "vllm"
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
@@ -64,11 +64,11 @@ class Engine(Section):
     data_parallel: int = Field(1, ge=1)
     """Engines that share the requests, each in a process and on `tensor_parallel` GPUs of its own."""
     batch_size: int = Field(64, ge=1)
-    """Requests that an engine works on at once."""
+    """Requests that an engine holds at once."""
     rows_per_call: int | None = Field(None, ge=1)
-    """transformers: most completions of a call of the model; null takes `batch_size`. vLLM has calls of its own."""
+    """transformers: most completions in one call of the model; null takes `batch_size`. vLLM batches by itself."""
     group_by_length: bool = True
-    """transformers: prompts of like length share a call, with less padding; matters where calls are small."""
+    """transformers: prompts of similar length share a call, with less padding; matters where calls are small."""
 
     def deciding(self) -> dict[str, Any]:
         """What can change an answer; the rest is memory and speed."""
@@ -77,18 +77,18 @@ class Engine(Section):
 
 
 class Guards(Section):
-    """Signs of a run that goes wrong. Each is told by its name when it appears; `stop` makes it end the run."""
+    """Signs of a run that goes wrong. Each is printed under its name when it appears; those in `stop` end the run."""
 
     gradient_times: float | None = Field(20.0, gt=1)
-    """`gradient`: the norm is so many times the median of the last 50 steps. null never tells a sign."""
+    """`gradient`: the norm is this many times the median of the last 50 steps. null switches a guard off."""
     loss_times: float | None = Field(2.0, gt=1)
-    """`loss` (sft): the mean of ten steps is so many times the lowest such mean."""
+    """`loss` (sft): the mean of ten steps is this many times the lowest such mean."""
     kl_nats: float | None = Field(10.0, gt=0)
     """`kl` (grpo with beta > 0): nats per token away from the reference model."""
     entropy_share: float | None = Field(0.05, gt=0, lt=1)
     """`entropy` (grpo): below this share of its mean in the first ten steps."""
     empty_steps: int | None = Field(20, ge=1)
-    """`reward` (grpo): so many steps in a row without any reward, or in which no prompt's answers differed in it."""
+    """`reward` (grpo): this many steps in a row without any reward, or without a prompt whose completions differ."""
     stop: tuple[Literal["gradient", "loss", "kl", "entropy", "reward"], ...] = ()
 
 

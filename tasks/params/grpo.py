@@ -12,7 +12,7 @@ from tasks.params.common import Guards, Sampling, Section
 
 
 class Length(Section):
-    """Length reward (Video-R1, section 3.3): for a correct completion inside the window, if several are correct."""
+    """Length reward (Video-R1, section 3.3): paid to correct completions inside the window, if several are correct."""
 
     omega: float = Field(0.2, ge=0)
     """The reward."""
@@ -35,22 +35,23 @@ class Lora(Section):
 
 
 NO_RESULT = {"save_steps", "report_to", "guards"}
-"""Fields of the section that decide what is kept and told."""
+"""Fields of the section that change what is saved and reported, and no weight."""
 
 
 class Grpo(Section):
     objective: Choice = TgrpoReward()
-    """What completions are paid beyond their reward: a `kind`, and the fields that it reads (docs/params.md)."""
+    """What is added to the reward or the advantage of a completion: a `kind`, and the fields that it reads
+    (docs/params.md)."""
     steps: int = Field(60, ge=1)
     """Optimizer steps."""
     prompts_per_step: int = Field(4, ge=1)
-    """Prompts per device (per team of `group_ranks` devices) and step; each gets `group` ordered answers."""
+    """Prompts per step and device (with `group_ranks`: per so many devices); each gets `group` ordered completions."""
     group: int = Field(8, ge=2)
-    """G: answers on ordered frames per prompt."""
+    """G: completions on ordered frames per prompt."""
     group_ranks: int = Field(1, ge=1)
     """Devices that share the rows of `prompts_per_step` prompts; above 1 a group may lie on several devices."""
     refill: int = Field(0, ge=0)
-    """Dynamic sampling: how often a prompt whose answers teach nothing is replaced by another within its step."""
+    """Dynamic sampling: how often a prompt whose completions get no advantage is replaced within its step."""
     learning_rate: float = Field(1e-6, gt=0)
     scheduler: Literal["linear", "cosine", "constant"] = "constant"
     warmup_steps: int = Field(0, ge=0)
@@ -62,13 +63,13 @@ class Grpo(Section):
     epsilon_high: float | None = Field(None, gt=0)
     """Upper clipping distance (`cispo`: upper bound of the ratio); null is `epsilon`."""
     importance_level: Literal["token", "sequence"] = "token"
-    """What a probability ratio is taken over; `sequence` makes GSPO of `grpo` and goes with `luspo`."""
+    """Probability ratios by token or by sequence; `sequence` with `loss_type: grpo` is GSPO, and `luspo` needs it."""
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = "grpo"
-    """TRL's losses; they differ in clipping and in what a token's weight is divided by."""
+    """TRL's losses; they differ in clipping and in what the sum over tokens is divided by."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     sampling: Sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=768)
     length: Length | None = Length()
-    """null: completions of all lengths are alike."""
+    """null: no length reward."""
     reward_variant: Literal["strict", "robust"] = "robust"
     format_weight: float = Field(1.0, ge=0)
     train_vision: bool = True
@@ -82,48 +83,48 @@ class Grpo(Section):
     """Vision features kept in memory with `encode_once`, GiB: where `train_vision` is false for the run, so that each
     medium is encoded once; otherwise from a step's rollouts to its update, for passes without gradient. 0: none."""
     share_prefix: bool = True
-    """Rollouts read each prompt once and copy its keys and values; false reads it for every answer."""
+    """Rollouts read each prompt once and copy its keys and values; false reads it for every completion."""
     drop_ended: bool = True
-    """Rollouts on a processor take answers out of the batch as they end and attend to prompts in place, uncopied, with
-    `share_prefix` and weights not sharded; false, or otherwise: transformers' `generate`, as long as the longest."""
+    """Rollouts on a CPU take completions out of the batch as they end and copy no prompt; needs `share_prefix` and
+    weights that are not sharded. Otherwise, and if false: transformers' `generate`, until the longest one ends."""
     share_prefix_update: bool = True
-    """Loss and reference read each prompt once for all its answers in a micro-batch; false reads it for each."""
+    """Loss and reference read each prompt once for all its completions in a micro-batch; false reads it for each."""
     varlen_attention: bool = True
     """On a GPU in bfloat16: packed rows and the vision encoder's windows go through FlashAttention's variable-length
     kernel, each in a few calls; false: a mask, and a call for every window. The same values up to rounding."""
     skip_zero_advantage: bool = True
     """Leave rows without advantage out of the backward pass when beta is 0; the loss and its gradient stay the same."""
     gradient_checkpointing: bool = False
-    """Recompute whole blocks in the backward pass: least memory, a forward pass more time."""
+    """Recompute whole blocks in the backward pass: least memory, the time of one more forward pass."""
     selective_checkpointing: bool = False
-    """Recompute norms and MLPs in the backward pass, attention not: much less memory, a little more time, the same
-    gradients. Refused beside `gradient_checkpointing`, which recomputes these parts too."""
+    """Recompute norms and MLPs in the backward pass, but not attention: much less memory, a little more time, the same
+    gradients. Refused together with `gradient_checkpointing`, which recomputes these parts too."""
     lora: Lora = Lora()
     rollout_engine: Literal["transformers", "vllm"] = "transformers"
-    """Who samples the answers: the policy itself, or vLLM beside it in the same process, on weights put
-    together where they are sharded."""
+    """What samples the completions: the policy itself, or vLLM beside it in the same process. Sharded weights are
+    gathered for vLLM."""
     importance_cap: float | None = Field(2.0, gt=0)
-    """vLLM: a token's gradient is weighted by how much likelier the policy finds it than the engine did, at most by
-    this; null takes the engine's rounding for the policy's. Wants `sampling.top_p` 1: the engine tells probabilities
-    before the nucleus is cut."""
+    """vLLM: a token's gradient is weighted by its probability under the policy over that under the engine, at most by
+    this (truncated importance sampling); null uses no weights. Needs `sampling.top_p` 1: the engine reports
+    probabilities before the nucleus is cut."""
     rollout_gpu_share: float = Field(0.3, gt=0, lt=1)
     """vLLM: share of the GPU's memory for its weights and cache."""
     rollout_max_len: int = Field(1024, ge=128)
-    """vLLM: prompt plus answer, tokens; a prompt that leaves less than `sampling.max_tokens` is left out of the run."""
+    """vLLM: prompt plus completion, tokens; a prompt that leaves less than `sampling.max_tokens` is left out."""
     frame_cache_gb: float = Field(1.0, gt=0)
     """Decoded frames kept in memory, GiB; what falls out is decoded again."""
     save_steps: int = Field(100, ge=1)
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
-    """Trackers that get every metric beside the files. TensorBoard's event files lie in reports/tensorboard/grpo, one
-    folder per run; wandb and trackio want their own packages installed."""
+    """Trackers that get every metric, besides the files. TensorBoard's event files are in reports/tensorboard/grpo, one
+    folder per run; wandb and trackio need their own packages."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     guards: Guards = Guards()
 
     def deciding(self) -> dict[str, Any]:
-        """What can change the weights that come out, rounding apart.
+        """The fields that can change the trained weights by more than rounding.
 
-        Left out: memory and speed; how long it goes on (`steps`); prompts of a device and step, of which only the sum
-        over all devices counts, and `rollout_max_len`, of which only the prompts it leaves out: the stage adds both.
+        Left out: memory and speed; the length of the run (`steps`); prompts per device and `rollout_max_len`, in whose
+        place the stage adds the prompts of all devices and the prompts that were too long.
         """
         rows = {"prompts_per_step", "group_ranks", "micro_batch"}
         speed = {

@@ -22,25 +22,25 @@ class Sft(Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     group_by_length: bool = False
-    """Batches of rows of like length: less padding, less random order."""
+    """Batches of rows of similar length: less padding, less random order."""
     padding_free: bool = True
-    """Lay the rows of a batch end to end instead of padding them to the longest; the same loss and gradients."""
+    """Concatenate the rows of a batch instead of padding them to the longest; the same loss and gradients."""
     train_vision: bool = True
     """Whether the vision encoder's weights train."""
     frame_cache_gb: float = Field(1.0, gt=0)
     """Decoded frames kept in memory, GiB; what falls out is decoded again."""
     cache_features_gb: float = Field(1.0, ge=0)
     """Vision features kept in memory where `train_vision` is false, GiB, so that a medium is encoded once in a run; 0
-    encodes it for every row, as needed under FSDP and ZeRO."""
+    encodes it for every row, which FSDP and ZeRO need."""
     save_steps: int = Field(1000, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
     guards: Guards = Guards()
 
     def deciding(self) -> dict[str, Any]:
-        """What can change the weights that come out, rounding apart.
+        """The fields that can change the trained weights by more than rounding.
 
-        Left out: memory and speed; how long it goes on (`epochs`); and the rows of a device and step, of which only
-        the product over all devices counts, which the stage adds.
+        Left out: memory and speed; the length of the run (`epochs`); and the rows per device, in whose place the stage
+        adds those of all devices.
         """
         rows = {"batch_size", "gradient_accumulation"}
         memory = {"gradient_checkpointing", "frame_cache_gb", "cache_features_gb", "save_steps", "guards"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
@@ -22,9 +24,14 @@ from tasks.core.video import tell_cache
 from tasks.params import Params, ParamsError, load
 from tasks.sft.given import take_checkpoint
 
+if TYPE_CHECKING:
+    from tasks.sft.train import Result
+
 HERE = Path(__file__).parent
 CODE = [HERE, *(HERE.parent / "core" / name for name in ("backbones", "models", "prompts", "text", "train", "video"))]
-"""What a checkpoint depends on besides data and parameters."""
+"""Code that a checkpoint depends on, besides data and parameters."""
+SKIPPED = "skipped.jsonl"
+"""Rows left out, in the work folder."""
 
 
 def main() -> int:
@@ -40,32 +47,26 @@ def main() -> int:
     if not rows:
         raise StageError(f"{paths.SFT_ROWS}: no rows to train on")
 
-    from tasks.sft.data import Collator, examples, most_visual_tokens, placing
+    from tasks.sft.data import Collator, examples, most_visual_tokens, row_packer
     from tasks.sft.train import keeps_features, train
 
     work = begin_training(work_of(params, base))
-    skipped = work / "skipped.jsonl"
-
-    def skip(record: Record, reason: str) -> None:
-        append_jsonl(skipped, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
-        row = f"{paths.SFT_ROWS}: problem_id {record.problem_id} ({record.path})"
-        print(f"sft: row left out: {row}: {reason}", file=sys.stderr)
-
     table = examples([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
     opening = params.video.opening() | frame_shape_in(base)._asdict()
     with open_store(opening, params.sft.frame_cache_gb, params.video.decode_workers) as clips:
+        collator = Collator(
+            table,
+            processor,
+            clips,
+            partial(note_skipped, work / SKIPPED),
+            row_packer(model, params.sft.padding_free),
+            media=keeps_features(params.sft),
+        )
         result = train(
             model,
             processor,
             table,
-            Collator(
-                table,
-                processor,
-                clips,
-                skip,
-                placing(model, params.sft.padding_free),
-                media=keeps_features(params.sft),
-            ),
+            collator,
             settings=params.sft,
             seed=params.seed,
             work=work,
@@ -73,20 +74,31 @@ def main() -> int:
             visual=most_visual_tokens(processor, params.video.frames, params.video.max_pixels),
         )
     publish(result.trainer, work, paths.SFT_MODEL, params.sft.dtype)
-    if not result.trainer.is_world_process_zero():
-        return 0
-    lost = len({row["problem_id"] for row in read_jsonl(skipped)})
-    write_text(paths.curve("sft"), result.curve)
-    write_json(paths.metrics("sft"), {**result.metrics, "skipped_rows": lost})
-    clear(work)
-    done = result.metrics
-    print(f"sft: {done['steps']} steps on {len(rows)} rows, loss {done['loss']:.3f} -> {paths.SFT_MODEL}")
-    tell_cache("sft")
+    if result.trainer.is_world_process_zero():
+        write_reports(result, work, len(rows))
     return 0
 
 
+def note_skipped(log: Path, record: Record, reason: str) -> None:
+    """Log a row that is left out, and say so."""
+    append_jsonl(log, [{"problem_id": record.problem_id, "path": record.path, "reason": reason}])
+    row = f"{paths.SFT_ROWS}: problem_id {record.problem_id} ({record.path})"
+    print(f"sft: row left out: {row}: {reason}", file=sys.stderr)
+
+
+def write_reports(result: Result, work: Path, rows: int) -> None:
+    """Curve and metrics of a finished run; then its work folder is removed."""
+    skipped = len({row["problem_id"] for row in read_jsonl(work / SKIPPED)})
+    write_text(paths.curve("sft"), result.curve)
+    write_json(paths.metrics("sft"), {**result.metrics, "skipped_rows": skipped})
+    clear(work)
+    metrics = result.metrics
+    print(f"sft: {metrics['steps']} steps on {rows} rows, loss {metrics['loss']:.3f} -> {paths.SFT_MODEL}")
+    tell_cache("sft")
+
+
 def take_given(checkpoint: Path) -> int:
-    """Take a checkpoint as the outcome; of several processes the first does it."""
+    """Use a checkpoint as the result; of several processes the first one does it."""
     if os.environ.get("RANK", "0") != "0":
         return 0
     files = take_checkpoint(checkpoint, paths.SFT_MODEL)
@@ -97,14 +109,14 @@ def take_given(checkpoint: Path) -> int:
 
 
 def work_of(params: Params, base: Path) -> Work:
-    """The work in progress: keyed by everything that can change the weights."""
+    """The work in progress; its key holds everything that can change the weights."""
     settings, device_rows = params.sft, params.sft.batch_size * params.sft.gradient_accumulation
     inputs = {
         **params.model_dump(include={"seed", "prompt"}),
         "sft": settings.deciding(),
         "video": params.video.sampling(),
         ROWS_PER_STEP: device_rows * processes(),
-        # Batches of like length are drawn from so many rows.
+        # Batches of similar length are drawn from groups of this many rows.
         "length_groups": device_rows if settings.group_by_length else None,
         "files": {str(paths.SFT_ROWS): file_digest(paths.SFT_ROWS), str(base): folder_digest(base)},
         "code": code_digests(*CODE),

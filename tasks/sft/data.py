@@ -15,18 +15,18 @@ from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record, texts_of
 from tasks.core.text import behind_opening, spelled
 from tasks.core.train.clips import ClipStore
-from tasks.core.train.padding_free import Placer, join, placer
+from tasks.core.train.padding_free import Positioner, join, positioner
 from tasks.core.train.rows import EncodedPrompt, Media, encode_prompt, grids, pad_rows, pixels, text_only
 from tasks.core.video import VideoError
 
 IGNORED = -100
 """Label of a token without loss."""
 OnSkip = Callable[[Record, str], None]
-"""Told of a row that was left out, and why."""
+"""Called with a row that was left out, and the reason."""
 
 
 class Example(NamedTuple):
-    """One row: a rendered prompt ending where the answer begins, and the answer's text."""
+    """One row: a rendered prompt that ends where the completion begins, and the completion's text."""
 
     record: Record
     prompt: str
@@ -43,14 +43,14 @@ def examples(records: Sequence[Record], processor: Any, *, template: str, system
 
 
 class Collator:
-    """Examples by index to a batch with loss on the answer and its end token only: right-padded, or one packed row.
+    """Makes a batch of examples, right-padded or as one packed row; only completions and their end tokens have a loss.
 
-    Images and videos may be mixed, in a batch of any size. Prompt and answer are tokenized apart, so that the
-    answer begins at a token of its own exactly as it does in generation. A row whose medium does not decode, or whose
-    text spells a visual token, is told to `on_skip` and left out; a batch that loses all its rows becomes one token
+    Images and videos may be mixed, in a batch of any size. Prompt and completion are tokenized apart, so that the
+    completion begins with a token of its own, as it does in generation. A row whose medium does not decode, or whose
+    text spells a visual token, is reported to `on_skip` and left out; a batch that loses all its rows becomes one token
     without loss.
 
-    With `media` a batch has its media as such in place of pixels, for a trainer that keeps features (`train.py`).
+    With `media` a batch holds its media (`Media`) in place of pixels, for a trainer that keeps features (`train.py`).
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Collator:
         processor: Any,
         clips: ClipStore,
         on_skip: OnSkip,
-        place: Placer | None = None,
+        position: Positioner | None = None,
         media: bool = False,
     ) -> None:
-        """With `place` a batch is one packed row (`padding_free.join`)."""
+        """Set up; with `position` a batch is one packed row (`padding_free.join`)."""
         self._rows, self._processor, self._clips, self._on_skip = rows, processor, clips, on_skip
-        self._place, self._media = place, media
+        self._position, self._media = position, media
         self._backbone = of_processor(processor)
         self._end = processor.tokenizer.eos_token_id
         self._pad = processor.tokenizer.pad_token_id
@@ -77,23 +77,23 @@ class Collator:
         encoded = [pair for item in batch if (pair := self._encode(self._rows[item["index"]])) is not None]
         if not encoded:
             encoded = [(text_only(self._end), torch.tensor([], dtype=torch.long))]
-        prompts, answers = [prompt for prompt, _ in encoded], [answer for _, answer in encoded]
-        if self._place is None:
-            text = self._padded(prompts, answers)
+        prompts, completions = [prompt for prompt, _ in encoded], [completion for _, completion in encoded]
+        if self._position is None:
+            text = self._padded(prompts, completions)
         else:
-            text = join([self._place(prompt) for prompt in prompts], answers, answers)
-        seen = {"media": Media(prompts)} if self._media or not self._backbone.joins(prompts) else pixels(prompts)
-        return {**text, **grids(prompts), **seen}
+            text = join([self._position(prompt) for prompt in prompts], completions, completions)
+        media = {"media": Media(prompts)} if self._media or not self._backbone.joins(prompts) else pixels(prompts)
+        return {**text, **grids(prompts), **media}
 
-    def _padded(self, prompts: Sequence[EncodedPrompt], answers: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        pairs = list(zip(prompts, answers, strict=True))
-        ids = [torch.cat([prompt.ids, answer]) for prompt, answer in pairs]
-        learned = [torch.cat([torch.full_like(prompt.ids, IGNORED), answer]) for prompt, answer in pairs]
-        kinds = [torch.cat([prompt.kinds, torch.zeros_like(answer)]) for prompt, answer in pairs]
+    def _padded(self, prompts: Sequence[EncodedPrompt], completions: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        pairs = list(zip(prompts, completions, strict=True))
+        ids = [torch.cat([prompt.ids, completion]) for prompt, completion in pairs]
+        labels = [torch.cat([torch.full_like(prompt.ids, IGNORED), completion]) for prompt, completion in pairs]
+        kinds = [torch.cat([prompt.kinds, torch.zeros_like(completion)]) for prompt, completion in pairs]
         rows = {
             "input_ids": pad_rows(ids, self._pad, "right"),
             "attention_mask": pad_rows([torch.ones_like(row) for row in ids], 0, "right"),
-            "labels": pad_rows(learned, IGNORED, "right"),
+            "labels": pad_rows(labels, IGNORED, "right"),
         }
         return rows | {"mm_token_type_ids": pad_rows(kinds, 0, "right")} if self._backbone.places_by_kind else rows
 
@@ -103,30 +103,31 @@ class Collator:
         self._clips.expect((record.path, record.data_type) for record in records)
 
     def _encode(self, row: Example) -> Any:
-        """(prompt, answer ids (A,)), or None for a row that is left out."""
-        if (found := spelled(texts_of(row.record), self._backbone.visual_tokens)) is not None:
-            self._on_skip(row.record, ": ".join(found))
+        """(prompt, completion ids (C,)), or None for a row that is left out."""
+        if (place_and_token := spelled(texts_of(row.record), self._backbone.visual_tokens)) is not None:
+            self._on_skip(row.record, ": ".join(place_and_token))
             return None
         try:
             clip = self._clips.get(row.record.path, row.record.data_type)
         except VideoError as error:
             self._on_skip(row.record, error.reason)
             return None
-        answer = self._processor.tokenizer(row.target)["input_ids"]
+        completion = self._processor.tokenizer(row.target)["input_ids"]
         prompt = encode_prompt(self._processor, row.prompt, clip, row.record.data_type, row.record.path)
-        return prompt, torch.tensor([*answer, self._end])
+        return prompt, torch.tensor([*completion, self._end])
 
 
 class EpochOrder:
-    """A sampler's rows in an order that follows from seed and epoch alone, so that a resumed run draws it again.
+    """A sampler's rows in an order that depends on seed and epoch alone, so that a resumed run draws the same one.
 
-    transformers' sampler by length draws from the process's random stream, which a resumed run has at another place.
-    One that keeps epochs apart itself is told the epoch here, for accelerate cannot reach it behind this order.
+    transformers' sampler by length draws from the random stream of the process, which a resumed run has at another
+    state: it gets a generator per epoch. A sampler with `set_epoch` gets its epoch here, because accelerate cannot
+    reach a sampler inside this class.
 
     Args:
         sampler: of rows, by length or at random.
         seed: of the run.
-        epoch: gives the present one, from 0.
+        epoch: returns the present epoch, from 0.
     """
 
     def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int]) -> None:
@@ -145,11 +146,11 @@ class EpochOrder:
 
 
 class AnnouncedOrder:
-    """A sampler's rows in its order; `announce` is told those of a process's present and next batch.
+    """A sampler's rows in its order; calls `announce` with the rows of a process's present and next batch.
 
     Args:
         sampler: of rows, over all processes.
-        announce: told as the first row of the present batches is drawn.
+        announce: called when the first row of the present batches is drawn.
         batch: rows of a process's batch.
         process: number of the process, which gets every `processes`-th batch.
         processes: how many.
@@ -167,15 +168,16 @@ class AnnouncedOrder:
         for place, row in enumerate(order):
             if place % present == 0:
                 near = enumerate(order[place : place + 2 * present])
-                self._announce([one for at, one in near if at // self._batch % self._processes == self._process])
+                own = (soon for n, soon in near if n // self._batch % self._processes == self._process)
+                self._announce(list(own))
             yield row
 
     def __len__(self) -> int:
         return len(self._sampler)
 
 
-def placing(model: Any, padding_free: bool) -> Placer | None:
-    """What a `Collator` packs rows with, the model prepared for them; None leaves it to pad.
+def row_packer(model: Any, padding_free: bool) -> Positioner | None:
+    """Prepare the model for packed rows; returns what a `Collator` packs them with, or None where it shall pad.
 
     Raises:
         StageError: the model cannot read packed rows.
@@ -186,13 +188,13 @@ def placing(model: Any, padding_free: bool) -> Placer | None:
         print(f"sft: rows are padded: {reason}")
         return None
     try:
-        return placer(model)
+        return positioner(model)
     except ValueError as error:
         raise StageError(f"sft.padding_free: {error}; set it to false") from error
 
 
 def lengths(rows: Sequence[Example], processor: Any, visual: Mapping[str, int] | None = None) -> list[int]:
-    """Tokens per row, what batches of like length are grouped by; a clip counts by its data type, not decoded.
+    """Tokens per row, by which rows of similar length are grouped; a clip counts by its data type, without decoding.
 
     Args:
         rows: training rows.

@@ -42,7 +42,7 @@ CHECKPOINTS_KEPT = 2
 
 
 class Result(NamedTuple):
-    """What a run did; `trainer` holds the trained model."""
+    """Result of a run; `trainer` holds the trained model."""
 
     trainer: VideoSFTTrainer
     metrics: dict[str, float | int | None]
@@ -52,7 +52,7 @@ class Result(NamedTuple):
 class VideoSFTTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, SFTTrainer):
     """TRL's trainer, resumed with its weights; a step that is not finite ends the run.
 
-    Its collator is told which rows come next; features of a frozen vision encoder may be kept (`keeps_features`).
+    It announces the next rows to its collator, and may keep features of a frozen vision encoder (`keeps_features`).
     """
 
     stage = "sft"
@@ -63,7 +63,7 @@ class VideoSFTTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, SFTTrainer):
         self._store = FeatureStore(features_gb, lasting=True)
 
     def get_train_dataloader(self) -> Any:
-        """The loader, with its order announced."""
+        """TRL's loader, which also announces the rows that come next."""
         loader = super().get_train_dataloader()
         # Several processes share out the batches of an inner sampler of batches.
         batches = getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler)
@@ -77,16 +77,16 @@ class VideoSFTTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, SFTTrainer):
         return loader
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *others: Any, **options: Any) -> Any:
-        """TRL's loss, a mean over learned tokens; a batch's `Media` are encoded first.
+        """TRL's loss, a mean over tokens that have one; a batch's `Media` are encoded first.
 
-        A packed row is read here, for TRL itself packs no pictures and would pad.
+        Packed rows are read by `padding_free.read`: TRL's own packing takes no pictures.
         """
         media = inputs.pop("media", None)
         if media is not None:
             encoder = self.accelerator.unwrap_model(model)
-            learns = trains(encoder)
-            with torch.set_grad_enabled(learns), self.accelerator.autocast():
-                features = encode_media(encoder, media.prompts, None if learns else self._store)
+            trainable = trains(encoder)
+            with torch.set_grad_enabled(trainable), self.accelerator.autocast():
+                features = encode_media(encoder, media.prompts, None if trainable else self._store)
             inputs["mm_encoder_outputs"] = encoder_outputs(media.prompts, features)
         reader = partial(read, model) if "row_lengths" in inputs else model
         return super().compute_loss(reader, inputs, *others, **options)
@@ -125,10 +125,10 @@ def train(
     """Train `model` in place.
 
     Args:
-        model: float32 weights whatever `settings.dtype`, which is what the forward computes in.
+        model: float32 weights; the forward computes in `settings.dtype`.
         processor: its processor.
         rows: training rows; `collator` holds the same.
-        collator: makes batches of row indices; one that packs them has prepared `model`.
+        collator: makes batches of row indices; for packed rows `model` is prepared (`row_packer`).
         settings: the `sft` section.
         seed: order of rows.
         work: folder of checkpoints; a complete one found there is resumed from.
@@ -176,7 +176,7 @@ def trainer_of(
     work: Path,
     visual: Mapping[str, int] | None = None,
 ) -> VideoSFTTrainer:
-    """The trainer that `train` runs; the arguments are the same."""
+    """The trainer that `train` runs. Arguments as there."""
     train_encoder(model, settings.train_vision)
     name_layers(model)
     columns: dict[str, list[int]] = {"index": list(range(len(rows)))}
@@ -193,7 +193,7 @@ def trainer_of(
 
 
 def arguments(settings: Sft, seed: int, work: Path) -> SFTConfig:
-    """The `sft` section in TRL's words."""
+    """The `sft` section as arguments of TRL."""
     return SFTConfig(
         output_dir=str(work),
         num_train_epochs=settings.epochs,

@@ -13,7 +13,7 @@ from measure.speed.grpo.table import Measured, cost_curves, loads, markdown, row
 from measure.speed.grpo.work import measure
 from tasks.core.sizing.flops import Load, alone, floor, operations, packed, recomputed
 from tasks.core.sizing.shapes import SHAPES
-from tasks.core.train.packing import Placed, pack
+from tasks.core.train.packing import PositionedPrompt, pack
 from tasks.params import Grpo, load
 from tests.support.graph import ROOT
 
@@ -43,8 +43,8 @@ def measured(name, seconds, peak, **changes):
 
 
 def test_packed_load_is_what_a_packed_row_holds():
-    """Counted from the lengths against a row that was laid out."""
-    prompt = Placed(torch.zeros(20).long(), torch.zeros(3, 20).long(), 20)
+    """Counted from the lengths against a packed row."""
+    prompt = PositionedPrompt(torch.zeros(20).long(), torch.zeros(3, 20).long(), 20)
     row = pack([prompt], [4], torch.zeros(4, 3).long(), torch.ones(4, 3).long())
     load = packed(20, 3, 4, vision=8, frame=4)
     assert (load.tokens, load.scored) == (row.ids.shape[1], len(row.predictors))

@@ -30,7 +30,7 @@ def test_every_path_runs_over_the_same_rows(tiny_model, tmp_path, monkeypatch):
     seen = {name: measure(name, str(tmp_path / "clips"), 1, "cpu") for name in PATHS}
     assert [one.steps for one in seen.values()] == [8, 8, 8]
     real = {name: one.tokens - one.padding for name, one in seen.items()}
-    # The last token of a row predicts nothing and is not laid down.
+    # The last token of a row predicts nothing and is left out.
     assert real["padded"] == real["grouped by length"] == real["padding-free"] + 16
     assert seen["padding-free"].padding == 0 < seen["grouped by length"].padding < seen["padded"].padding
     assert all(one.seconds["wall"]["update"] > 0 for one in seen.values())

@@ -5,7 +5,7 @@ from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
 from tasks.params import Sft
-from tasks.sft.data import Collator, examples, placing
+from tasks.sft.data import Collator, examples, row_packer
 from tasks.sft.train import train
 
 SETTINGS = Sft(epochs=2, learning_rate=3e-3, batch_size=3, save_steps=3)
@@ -49,7 +49,7 @@ class Stage:
             self.processor,
             ClipStore(read, 1e-9, workers),
             lambda row, reason: self.skipped.append((row.path, reason)),
-            placing(self.model, packed),
+            row_packer(self.model, packed),
             media,
         )
 

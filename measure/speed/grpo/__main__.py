@@ -113,7 +113,7 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
             if not options.quick:
                 yield from (("encode once", job("ours", every[:1], micro)) for micro in sizes)
             yield "share prefix", job("ours", every[:4], group)
-            if options.device != "cpu":  # a processor has no such kernel
+            if options.device != "cpu":  # there is no such kernel for CPUs
                 yield "varlen attention", job("ours", every, group)
             full = (*every, "selective_checkpointing")
             yield "all levers", job("ours", full, group)

@@ -1,4 +1,4 @@
-"""What a protocol is. A new one is one module that builds a `Protocol`, and one entry in `PROTOCOLS`."""
+"""The type of a protocol. A new one is a module that builds a `Protocol`, and an entry in `PROTOCOLS`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Protocol:
 
     name: str
     takes: Callable[[Sample], bool]
-    """Whether it has a way to ask and score a question."""
+    """Whether it can ask and score a question."""
     word: Callable[[Suite, Sample, Settings], Wording]
-    """The question as it is put to the model."""
+    """The question in its words."""
     decoding: Callable[[Suite, Settings], Decoding]
     mark: Callable[[Suite, Sample, Row, str], Mark]
     """(suite, sample, answered log row, reward variant) -> score."""

@@ -9,7 +9,7 @@ from tasks.benchmark.settings import FrameSampling, Settings
 
 
 def word(suite: Suite, sample: Sample, settings: Settings) -> Wording:
-    """The question as the benchmark's own code words it."""
+    """The question in the words of the benchmark's own code."""
     assert suite.word is not None, suite.name
     wording = suite.word(sample)
     system = settings.system if wording.system is None else wording.system
@@ -23,7 +23,7 @@ def decoding(suite: Suite, settings: Settings) -> Decoding:
 
 
 def mark(suite: Suite, sample: Sample, row: Row, variant: str) -> Mark:
-    """The benchmark's own score, by its judge's reply where it has one."""
+    """The benchmark's own score; from the judge's reply, if there is one."""
     assert suite.mark is not None, suite.name
     if sample.form == "video_r1":
         return Mark(None, "", "not scored: the question is of Video-R1's own file")
@@ -37,13 +37,13 @@ def mark(suite: Suite, sample: Sample, row: Row, variant: str) -> Mark:
 
 
 def official_text(suite: Suite, row: Row) -> str:
-    """What the official rule gets to read."""
+    """The text that the official rule reads."""
     text = str(row["completion"])
     return str(row["lead"]) + (bare_answer(text) if suite.unwrap else text)
 
 
 def deviations(suite: Suite, settings: Settings, sampling: FrameSampling, own_file: bool, backend: str) -> list[str]:
-    """Where the run departs from the official code."""
+    """Differences of the run from the official code."""
     departures = list(suite.deviations)
     if suite.unwrap:
         departures.append("reasoning and answer tags are taken off before the official rule reads a completion")

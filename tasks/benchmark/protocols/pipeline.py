@@ -1,4 +1,4 @@
-"""Protocol `pipeline`: the prompt, sampling parameters and scorer of this pipeline's other stages; the test split's."""
+"""Protocol `pipeline`: prompt, sampling parameters and scorer as in the other stages; for the test split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.core.rewards import accuracy
 
 
 def word(suite: Suite, sample: Sample, settings: Settings) -> Wording:
-    """The question as annotation, SFT and RL put it."""
+    """The question as in annotation, SFT and RL."""
     return Wording(user_text(record_of(sample), settings.template), settings.system)
 
 

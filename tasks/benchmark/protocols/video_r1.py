@@ -74,7 +74,7 @@ def relative_accuracy(pred: float, target: float) -> float:
 
 
 def deviations(suite: Suite, settings: Settings, sampling: FrameSampling, own_file: bool, backend: str) -> list[str]:
-    """Where the run departs from the published evaluation."""
+    """Differences of the run from the published evaluation."""
     departures = [] if own_file else ["questions are put into Video-R1's form from the official files"]
     if settings.template != "video_r1":
         departures.append(f"prompt template {settings.template}, published: video_r1")

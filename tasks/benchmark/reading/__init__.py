@@ -1,1 +1,1 @@
-"""Reading: annotation files, and answers out of completions."""
+"""Reading of annotation files, and of answers in completions."""

@@ -23,12 +23,12 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class Unreadable(NamedTuple):
-    """Stands in a record's place: why there is none."""
+    """In place of a record that cannot be read, with the reason."""
 
     reason: str
 
 
-Placed = tuple[str, Any]
+Located = tuple[str, Any]
 """Where a record is (file with line or number), and the record or `Unreadable`."""
 
 
@@ -44,7 +44,7 @@ def find(folder: Path, patterns: Sequence[str]) -> list[Path]:
     raise SuiteError(f"{folder}: no annotation file; looked for {', '.join(patterns)}")
 
 
-def rows_of(path: Path) -> Iterator[Placed]:
+def rows_of(path: Path) -> Iterator[Located]:
     """Records of a parquet, JSON lines or JSON array file, each with where it is.
 
     Pictures embedded in parquet are left unread. A file that cannot be read at all is one `Unreadable`.
@@ -63,7 +63,7 @@ def rows_of(path: Path) -> Iterator[Placed]:
         yield str(path), Unreadable(str(error).removeprefix(f"{path}: "))
 
 
-def rows_of_all(paths: Iterable[Path]) -> Iterator[Placed]:
+def rows_of_all(paths: Iterable[Path]) -> Iterator[Located]:
     """Records of several files, one after the other."""
     return (pair for path in paths for pair in rows_of(path))
 
@@ -91,7 +91,7 @@ def _text(path: Path) -> str:
     return data.decode("utf-8-sig", errors="surrogateescape")
 
 
-def _lines(path: Path) -> Iterator[Placed]:
+def _lines(path: Path) -> Iterator[Located]:
     for number, line in enumerate(_text(path).split("\n"), start=1):
         where = f"{path}: line {number}"
         if line.strip():
@@ -101,8 +101,8 @@ def _lines(path: Path) -> Iterator[Placed]:
                 yield where, Unreadable(f"not JSON: {error}")
 
 
-def _array(path: Path) -> Iterator[Placed]:
-    """Records of a JSON array, one by one: behind a broken one reading goes on at the next that begins like the first.
+def _array(path: Path) -> Iterator[Located]:
+    """Records of a JSON array, one by one; after a broken one, reading goes on at the next that begins like the first.
 
     Raises:
         SuiteError: not an array.
@@ -193,8 +193,8 @@ def letter(value: str, options: Sequence[str], field: str, where: str) -> str:
     raise SuiteError(f"{where}: {field}: {value!r} is the letter of none of the {len(options)} options")
 
 
-def collect(rows: Iterable[Placed], make: Callable[[Any, str], Sample], files: Sequence[Path]) -> Annotations:
-    """Samples of the records; one that `make` refuses, or whose id is taken, costs itself alone.
+def collect(rows: Iterable[Located], make: Callable[[Any, str], Sample], files: Sequence[Path]) -> Annotations:
+    """Samples of the records; a record that `make` refuses, or whose id occurred before, becomes a fault.
 
     Raises:
         SuiteError: there are records, and none of them can be used.

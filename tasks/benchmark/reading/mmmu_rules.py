@@ -51,10 +51,10 @@ _KEYS = (
 
 
 def choose(text: str, options: Sequence[str]) -> tuple[str, str]:
-    """Option letter an answer names, and the rule that found it; NOT_FOUND or API_ERROR in its place.
+    """Option letter that an answer names, or NOT_FOUND or API_ERROR; and the rule that decided.
 
     "X." and "X:" come first and together, then "(X)", then "X ", then (in answers of more than five words) an option's
-    text. Of several the one whose shape stands last is taken.
+    text. Of several matches the last one in the text counts.
     """
     if text in (API_ERROR, ""):
         return API_ERROR, "empty"

@@ -1,4 +1,4 @@
-"""Taking reasoning and tags off a completion before a benchmark's own rule reads it."""
+"""Removing reasoning and tags from a completion before a benchmark's own rule reads it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
 def strip_reasoning(text: str) -> str:
     """The text without its `<think>` blocks.
 
-    Of a text with a closing tag alone (the opening one was in the prompt) what follows it is kept. An unclosed
-    opening tag is left as it is: the completion was cut off, and nothing says where reasoning would have ended.
+    A closing tag alone (the opening one was in the prompt) is removed with all text before it. A text with an opening
+    tag alone is unchanged: the completion was cut off within the reasoning.
     """
     if "</think>" not in text:
         return text
@@ -21,7 +21,7 @@ def strip_reasoning(text: str) -> str:
 
 
 def bare_answer(text: str) -> str:
-    """Inside of the first answer block behind the reasoning, or all that is behind it."""
+    """Text inside the first answer block behind the reasoning; without a block, all text behind it."""
     behind = strip_reasoning(text)
     tagged = first_answer_of(behind)
     return behind if tagged is None else tagged

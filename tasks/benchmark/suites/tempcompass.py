@@ -143,7 +143,7 @@ def _task(path: Path) -> str:
     return path.stem if path.suffix == ".json" else path.parent.name
 
 
-def _rows(path: Path) -> Iterator[files.Placed]:
+def _rows(path: Path) -> Iterator[files.Located]:
     """Triples (task, row as in the parquet files, number within its video and aspect), each with where it is."""
     task = _task(path)
     if path.suffix == ".parquet":

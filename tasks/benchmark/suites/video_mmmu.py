@@ -95,7 +95,7 @@ def read(folder: Path, subset: str | None = None) -> Annotations:
     return files.collect(rows, lambda item, where: _sample(item, subset, where), paths)
 
 
-def _rows(path: Path) -> Iterator[files.Placed]:
+def _rows(path: Path) -> Iterator[files.Located]:
     """Pairs (track, row), each with where it is."""
     if path.suffix == ".parquet":
         for where, row in files.rows_of(path):

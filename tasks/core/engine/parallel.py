@@ -190,7 +190,7 @@ class ParallelEngine:
 
 
 def environments(count: int, tensor_parallel: int) -> list[dict[str, str]]:
-    """Environment of each process: its share of the GPUs, or of the processors where there is no GPU.
+    """Environment of each process: its share of the GPUs, or of the CPU cores where there is no GPU.
 
     Raises:
         EngineError: fewer GPUs than are asked for.

@@ -1,7 +1,7 @@
 """Rule rewards: one implementation for the filter, RL and the benchmark, in two variants by name.
 
 strict: the published rules to the bit, holes included, for comparison with published runs.
-robust: the same ideas without the holes; what each variant does is said at its functions (`strict.py`, `robust.py`).
+robust: the same ideas without the holes. `strict.py` and `robust.py` describe each rule.
 """
 
 from tasks.core.rewards.registry import RULES, VARIANTS, accuracy, unscorable

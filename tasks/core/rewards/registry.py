@@ -1,4 +1,4 @@
-"""Which rule scores which problem type: the one table."""
+"""The table of rules by variant and problem type."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ VARIANTS = tuple(RULES)
 def accuracy(problem_type: str, completion: str, solution: str, variant: str = "robust") -> Score:
     """Score the answer of `completion` against the one of `solution`.
 
-    strict: the first block anywhere; a missing one reads as an empty answer, as published. robust: the first block
-    behind the reasoning; a missing one scores 0 and is not parsed.
+    strict: the first answer block anywhere; without one the answer is empty, as published. robust: the first answer
+    block behind the reasoning; without one the score is 0 and the answer is not parsed.
 
     Raises:
         ValueError: unknown problem type or variant.
@@ -53,7 +53,7 @@ def accuracy(problem_type: str, completion: str, solution: str, variant: str = "
 _READERS: Mapping[str, Callable[[str], object]] = {
     "multiple choice": robust.parse_letter,
     "numerical": robust.parse_number,
-    "OCR": robust.even,
+    "OCR": robust.evened,
     "free-form": robust.words,
     "regression": robust.parse_number,
 }
@@ -62,8 +62,8 @@ _READERS: Mapping[str, Callable[[str], object]] = {
 def unscorable(problem_type: str, truth: str) -> str | None:
     """Why an answer equal to the truth would not reach 1 in the robust variant; None when it would.
 
-    What the robust rule can read, it scores 1 on itself; so reading is all that is tried here, at a hundredth of the
-    time of scoring.
+    The robust rule scores every truth that it can read 1 against itself, so it is enough to read the truth; scoring
+    would take far longer.
 
     Raises:
         KeyError: unknown problem type.

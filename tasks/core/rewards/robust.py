@@ -4,7 +4,7 @@
   begins a word, never two letters;
 - number: read by `numbers.parse_number`; equal to two decimals, and below 0.1 to 5 % (two decimals would call 0.001 and
   0.004 equal);
-- transcription: word error rate after Unicode NFKC, white space and surrounding quotes are evened out; case counts;
+- transcription: word error rate after Unicode NFKC, single spaces and without surrounding quotes; case counts;
   a Chinese, Japanese or Korean character is a word, since those scripts put no space between words;
 - free text: ROUGE over words of any script, so that one-word truths reach 1 and Chinese scores at all;
 - regression: relative error; for a truth of 0, where that does not exist, the absolute error.
@@ -69,7 +69,7 @@ def number(answer: str, truth: str) -> Verdict:
 
 def transcription(answer: str, truth: str) -> Verdict:
     """1 - word error rate, at least 0."""
-    out, gold = even(answer), even(truth)
+    out, gold = evened(answer), evened(truth)
     if not out or not gold:
         return Verdict(0.0, False, "no text")
     return Verdict(max(0.0, 1.0 - word_error_rate(apart(gold), apart(out))), True, "wer")
@@ -92,9 +92,9 @@ def regression(answer: str, truth: str) -> Verdict:
 
 
 def parse_letter(text: str) -> str | None:
-    """The one option letter an answer names, in upper case, or None.
+    """The option letter that an answer names, in upper case; None if it names none, or more than one.
 
-    Behind "A." may stand the option's text, also one of a single letter; two labelled letters are no choice.
+    The option's text may follow "A.", even a text of a single letter.
     """
     plain = _DECORATION.sub("", unicodedata.normalize("NFKC", text)).strip()
     for _ in range(_LEADS):
@@ -114,6 +114,6 @@ def parse_letter(text: str) -> str | None:
     return (parts["bracketed"] or parts["bare"]).upper()
 
 
-def even(text: str) -> str:
+def evened(text: str) -> str:
     """Text as transcriptions compare it: Unicode NFKC, single spaces, no quotes around it."""
     return " ".join(unicodedata.normalize("NFKC", text).split()).strip("\"'“”‘’`").strip()

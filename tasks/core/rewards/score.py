@@ -1,4 +1,4 @@
-"""What a reward says about an answer."""
+"""Results of the reward rules."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ class Verdict(NamedTuple):
     parsed: bool
     """Whether the answer could be read as its type asks; a wrong answer is parsed, an unreadable one is not."""
     rule: str
-    """What decided: the name of the comparison, or why there was none."""
+    """Name of the comparison that decided, or why there was none."""
 
 
 class Score(NamedTuple):
@@ -20,7 +20,7 @@ class Score(NamedTuple):
     value: float
     """Reward in [0, 1]; never NaN."""
     extracted: str
-    """Inside of the first answer block; "" when there is none."""
+    """Text inside the first answer block; "" when there is none."""
     parsed: bool
     """See `Verdict.parsed`."""
     rule: str

@@ -1,4 +1,4 @@
-"""Rewards on the shape of an answer: its tags and its length."""
+"""Rewards for the form of a completion: its tags and its length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PUBLISHED_FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.
 
 
 def format_reward(text: str, variant: str = "robust") -> float:
-    """1.0 when the text keeps the think/answer contract, else 0.0.
+    """1.0 when the text is a think block and an answer block, else 0.0.
 
     strict: the published pattern on the unstripped text; a leading space fails, a second answer block passes.
     robust: `is_well_formed`.
@@ -35,10 +35,10 @@ def length_reward(
     max_tokens: int,
     correct_above: float = 0.1,
 ) -> list[float]:
-    """Bonus for each answer of one group (paper section 3.3).
+    """Bonus for each completion of one group (Video-R1, section 3.3).
 
-    `omega` for a correct answer of min_tokens..max_tokens tokens, both included, when more than one of the group is
-    correct; else 0. An answer is correct when its accuracy is greater than `correct_above`.
+    `omega` for a correct completion of min_tokens..max_tokens tokens, both included, when more than one of the group is
+    correct; else 0. A completion is correct when its accuracy is greater than `correct_above`.
 
     Raises:
         ValueError: not one token count per accuracy.

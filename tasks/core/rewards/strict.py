@@ -5,7 +5,7 @@ Their holes are kept, for comparison with published runs:
 - numbers differ when only one of them has "." or ",": "42" and "42.0", "1,000" and "1000";
 - "inf" equals "inf"; a regression answer of "nan" scores 1; a truth of 0 is never reached, not even by "0";
 - free-form truths of one word reach 2/3 at most; two empty letters or transcriptions are equal.
-Where the published code raises and scores 0, these functions say `parsed=False` and 0.
+Where the published code raises an exception and scores 0, these functions return 0 and `parsed=False`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def regression(answer: str, truth: str) -> Verdict:
 
 
 def as_number(text: str) -> float | None:
-    """The number that a text is, its commas left out; None when it is none."""
+    """The text as a number, without its commas; None when it is not a number."""
     try:
         return float(text.replace(",", ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Text: the think and answer tags of answers, and the tokens that no text may spell."""
+"""Text: think and answer tags of completions, and the control tokens that no question may contain."""
 
 from tasks.core.text.tags import answer_of, behind_opening, is_well_formed, opened_by, think_of
 from tasks.core.text.visual import spelled

@@ -1,4 +1,4 @@
-"""Letters of multiple choice options: the one place that gives them, reads them and takes them off."""
+"""Letters of multiple-choice options: adding, reading and removing them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def is_labelled(option: str, letter: str) -> bool:
 
 
 def are_labelled(options: Sequence[str]) -> bool:
-    """Whether every option begins with the letter of its place."""
+    """Whether every option begins with its own letter: the first with A, the second with B."""
     return all(is_labelled(option, letter) for option, letter in zip(options, LETTERS, strict=False))
 
 
 def lettered(options: Sequence[str]) -> list[str]:
-    """Options as "A. text"; left alone where every one begins with the letter of its place.
+    """Options as "A. text"; unchanged if every option already begins with its own letter.
 
     Raises:
         ValueError: more options than letters.
@@ -35,7 +35,7 @@ def lettered(options: Sequence[str]) -> list[str]:
 
 
 def unlettered(option: str, letter: str) -> str:
-    """Text of an option without the label `letter`; the whole of one that has no such label or nothing else."""
+    """Text of an option without the label `letter`; the whole option if it has no such label, or only the label."""
     text = option.strip()
     if not is_labelled(text, letter):
         return text
@@ -49,11 +49,10 @@ def is_letter_of(truth: str, options: Sequence[str]) -> bool:
 
 
 def misfit(options: Sequence[str]) -> str | None:
-    """Why options cannot be told apart by their letters; None when they can.
+    """Why the letters of options are ambiguous; None when they are not.
 
-    An option is empty, there are more options than letters, or labels stand there that are not those of their places.
-    A label that is only the beginning of a text ("J. Smith") passes unless it is the letter of another place and all
-    options have one.
+    An option is empty, there are more options than letters, or an option has the label of another one. The beginning of
+    a text that only looks like a label ("J. Smith") passes, unless all options have labels and it is another one's.
     """
     if len(options) > len(LETTERS):
         return f"{len(options)} options, more than there are letters"

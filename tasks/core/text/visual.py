@@ -1,23 +1,21 @@
-"""Control tokens: they stand for pixels or for turns of a chat, and a text that spells one would ask for either."""
+"""Control tokens, which stand for pixels or for turns of a chat: no text of a question may contain one."""
 
 import re
 from collections.abc import Mapping, Sequence
 
 _CONTROL_TOKEN = re.compile(r"<[|｜][^\s<>|｜]{1,64}[|｜]>")
-"""How Qwen, Llama, Phi, GLM and DeepSeek spell theirs: <|im_end|>, <|eot_id|>, <|end|>, <|user|>, <｜User｜>."""
-
-
+"""As in Qwen, Llama, Phi, GLM and DeepSeek: <|im_end|>, <|eot_id|>, <|end|>, <|user|>, <｜User｜>."""
 _PIXELS = re.compile(r"image|video|vision")
 
 
 def spelled(texts: Mapping[str, str], visual: Sequence[str] = ()) -> tuple[str, str] | None:
     """Name of the first text that spells a control token, and the reason to refuse it; None when no text does.
 
-    Tokenizers make no difference between a token that is spelled and one that a template put there.
+    A tokenizer cannot tell a token in the question's text from one that the chat template put there.
 
     Args:
         texts: by name.
-        visual: tokens that stand for pixels in the model at hand; some spell theirs like ordinary words (`<image>`).
+        visual: the model's own tokens for pixels; some look like ordinary words (`<image>`).
     """
     for name, text in texts.items():
         if (token := next((token for token in visual if token in text), None)) is not None:

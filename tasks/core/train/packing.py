@@ -1,10 +1,10 @@
-"""Prompts and their answers laid end to end in one row, so that a prompt is read once for all its answers.
+"""Prompts and their completions in one row (packed), so that a prompt is read once for all its completions.
 
-    prompt 1 | prompt 2 | answer 1.1 | answer 1.2 | answer 2.1 | answer 2.2
+    prompt 1 | prompt 2 | completion 1.1 | completion 1.2 | completion 2.1 | completion 2.2
 
-An answer's last token predicts nothing that is scored and is not laid down. Its first token is predicted by the
-prompt's last token, which all answers to the prompt share. Integer arithmetic only; what attends to what is in
-`split_attention.py`.
+A completion's last token predicts nothing that is scored and is left out of the row. Its first token is predicted by
+the prompt's last token, which all completions of the prompt share. Integer arithmetic only; which token attends to
+which is in `split_attention.py`.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import torch
 
 
 class Layout(NamedTuple):
-    """Lengths, in tokens, of what lies in a packed row."""
+    """Lengths, in tokens, of the parts of a packed row."""
 
     prompts: list[int]
     """P prompts, in order."""
-    answers: list[list[int]]
-    """Tokens laid down of each prompt's answers; answers of one token or none leave none."""
+    completions: list[list[int]]
+    """Tokens of each prompt's completions in the row: one fewer than a completion has, and never fewer than 0."""
 
     @property
     def prompt_tokens(self) -> int:
-        """Where the prompts end and the answers begin."""
+        """Where the prompts end and the completions begin."""
         return sum(self.prompts)
 
     @property
-    def answer_tokens(self) -> int:
-        """Tokens of all answers."""
-        return sum(map(sum, self.answers))
+    def completion_tokens(self) -> int:
+        """Tokens of all completions."""
+        return sum(map(sum, self.completions))
 
 
-class Placed(NamedTuple):
-    """One prompt with its place in time and space."""
+class PositionedPrompt(NamedTuple):
+    """One prompt with the positions of its tokens."""
 
     ids: torch.Tensor
     """(L,) token ids."""
@@ -47,7 +47,7 @@ class Placed(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A packed row and where its answers' log-probabilities are read."""
+    """A packed row and where its completions' log-probabilities are read."""
 
     ids: torch.Tensor
     """(1, N)."""
@@ -55,7 +55,7 @@ class Packed(NamedTuple):
     """(R, N)."""
     layout: Layout
     predictors: torch.Tensor
-    """(S,) place in the row of the token that predicts each scored token."""
+    """(S,) index in the row of the token that predicts each scored token."""
     targets: torch.Tensor
     """(1, S) the scored tokens, row after row of `mask`."""
     mask: torch.Tensor
@@ -67,43 +67,50 @@ def one_row(positions: torch.Tensor) -> torch.Tensor:
     return positions if len(positions) == 1 else positions.unsqueeze(1)
 
 
-def pack(prompts: Sequence[Placed], rows: Sequence[int], answers: torch.Tensor, mask: torch.Tensor) -> Packed:
-    """Lay prompts and answers end to end.
+def pack(
+    prompts: Sequence[PositionedPrompt], rows: Sequence[int], completions: torch.Tensor, mask: torch.Tensor
+) -> Packed:
+    """Put prompts and completions into one row.
 
     Args:
         prompts: P prompts.
-        rows: how many consecutive rows of `answers` belong to each prompt.
-        answers: (B, C) token ids, padded on the right.
-        mask: (B, C) 1 for tokens of the answer.
+        rows: how many consecutive rows of `completions` belong to each prompt.
+        completions: (B, C) token ids, padded on the right.
+        mask: (B, C) 1 for tokens of the completion.
 
     Raises:
         ValueError: `rows` does not add up to B.
     """
-    if sum(rows) != len(answers) or len(rows) != len(prompts):
-        raise ValueError(f"{len(prompts)} prompts with {list(rows)} answers for {len(answers)} rows")
-    device = answers.device
+    if sum(rows) != len(completions) or len(rows) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts with {list(rows)} completions for {len(completions)} rows")
+    device = completions.device
     lengths = mask.sum(dim=1).tolist()
     owners = [owner for owner, count in enumerate(rows) for _ in range(count)]
-    laid = [max(length - 1, 0) for length in lengths]
+    packed_lengths = [max(length - 1, 0) for length in lengths]
     layout = Layout(
         [len(prompt.ids) for prompt in prompts],
-        [[laid[row] for row, owner in enumerate(owners) if owner == own] for own in range(len(prompts))],
+        [[packed_lengths[row] for row, owner in enumerate(owners) if owner == own] for own in range(len(prompts))],
     )
     ends = list(itertools.accumulate(layout.prompts))
-    starts = itertools.accumulate(laid[:-1], initial=layout.prompt_tokens)
+    starts = itertools.accumulate(packed_lengths[:-1], initial=layout.prompt_tokens)
     predictors = [
         place
         for owner, start, length in zip(owners, starts, lengths, strict=True)
         if length
         for place in (ends[owner] - 1, *range(start, start + length - 1))
     ]
-    places = [prompts[owner].following + torch.arange(length) for owner, length in zip(owners, laid, strict=True)]
+    places = [
+        prompts[owner].following + torch.arange(length) for owner, length in zip(owners, packed_lengths, strict=True)
+    ]
     axes = len(prompts[0].positions)
     positions = torch.cat(
         [*(prompt.positions.to(device) for prompt in prompts), *(p.to(device).expand(axes, -1) for p in places)], 1
     )
     ids = torch.cat(
-        [*(prompt.ids.to(device) for prompt in prompts), *(a[:n] for a, n in zip(answers, laid, strict=True))]
+        [
+            *(prompt.ids.to(device) for prompt in prompts),
+            *(a[:n] for a, n in zip(completions, packed_lengths, strict=True)),
+        ]
     )
     kept = mask.bool()
     return Packed(
@@ -111,6 +118,6 @@ def pack(prompts: Sequence[Placed], rows: Sequence[int], answers: torch.Tensor, 
         positions,
         layout,
         torch.tensor(predictors, dtype=torch.long, device=device),
-        answers[kept].unsqueeze(0),
+        completions[kept].unsqueeze(0),
         kept,
     )

@@ -1,9 +1,9 @@
-"""A batch of prompts and their answers as one row without padding.
+"""A batch of prompts and their completions as one row without padding.
 
-    prompt 1, answer 1 | prompt 2, answer 2 | ...
+    prompt 1, completion 1 | prompt 2, completion 2 | ...
 
-To attention (`split_attention.py`) each pair is a prompt of its own with nothing behind it: it sees itself, causally.
-Only the tokens that predict an answer leave the last layer.
+For attention (`split_attention.py`) each pair is a prompt without completions: it attends to itself, causally.
+Only the tokens that predict a completion leave the last layer.
 """
 
 from __future__ import annotations
@@ -15,41 +15,43 @@ from typing import Any
 
 import torch
 
-from tasks.core.train.packing import Layout, Placed, one_row
+from tasks.core.train.packing import Layout, PositionedPrompt, one_row
 from tasks.core.train.prepare import prepare
 from tasks.core.train.rows import EncodedPrompt
-from tasks.core.train.shared_prefix import NO_MASK, placed
+from tasks.core.train.shared_prefix import NO_MASK, with_positions
 
-Placer = Callable[[EncodedPrompt], Placed]
+Positioner = Callable[[EncodedPrompt], PositionedPrompt]
 
 
-def placer(model: Any) -> Placer:
-    """Let a model read the batches of `join`, and place prompts by its own rule.
+def positioner(model: Any) -> Positioner:
+    """Prepare a model for the batches of `join`; returns what gives a prompt its positions by the model's own rule.
 
     Raises:
         ValueError: see `use_shared_prefix`.
     """
-    return partial(placed, prepare(model, packed=True))
+    return partial(with_positions, prepare(model, packed=True))
 
 
-def join(prompts: Sequence[Placed], answers: Sequence[torch.Tensor], labels: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """Lay every prompt with its answer behind it end to end.
+def join(
+    prompts: Sequence[PositionedPrompt], completions: Sequence[torch.Tensor], labels: Sequence[torch.Tensor]
+) -> dict[str, Any]:
+    """One row of all prompts, each with its completion behind it.
 
     Args:
         prompts: B prompts of at least one token.
-        answers: B answers, (A_i,) token ids; the last of each predicts nothing and is not laid down.
-        labels: B, (A_i,) what is learned of the answers, -100 where nothing is.
+        completions: B completions, (A_i,) token ids; the last of each predicts nothing and is left out.
+        labels: B, (A_i,) the tokens to learn, -100 for a token without loss.
 
     Returns:
         What `read` takes, media apart: input_ids, attention_mask (1, N); position_ids (R, N); row_lengths (B,);
-        predictors (S,), where in the row each answer token is predicted; shift_labels (1, S), their labels.
+        predictors (S,), where in the row each completion token is predicted; shift_labels (1, S), their labels.
     """
-    rows = [_behind(prompt, answer[:-1]) for prompt, answer in zip(prompts, answers, strict=True)]
+    rows = [_behind(prompt, completion[:-1]) for prompt, completion in zip(prompts, completions, strict=True)]
     lengths = [row.ids.numel() for row in rows]
     starts = itertools.accumulate(lengths[:-1], initial=0)
     predictors = [
-        start + len(prompt.ids) - 1 + torch.arange(len(answer))
-        for start, prompt, answer in zip(starts, prompts, answers, strict=True)
+        start + len(prompt.ids) - 1 + torch.arange(len(completion))
+        for start, prompt, completion in zip(starts, prompts, completions, strict=True)
     ]
     ids = torch.cat([row.ids for row in rows]).unsqueeze(0)
     return {
@@ -65,10 +67,10 @@ def join(prompts: Sequence[Placed], answers: Sequence[torch.Tensor], labels: Seq
 def read(
     model: Any, *, row_lengths: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, **batch: Any
 ) -> Any:
-    """Forward over a batch of `join` with its media; its mask only counts tokens, for every one of them is real.
+    """Forward over a batch of `join` with its media. Its mask only counts tokens: none of them is padding.
 
     Args:
-        model: a model after `placer`, wrapped or not.
+        model: a model after `positioner`, wrapped or not.
         row_lengths: (B,) tokens of each pair.
         attention_mask: (1, N).
         position_ids: (R, N).
@@ -83,11 +85,11 @@ def read(
     )
 
 
-def _behind(prompt: Placed, answer: torch.Tensor) -> Placed:
-    """The prompt with an answer behind it."""
-    places = prompt.following + torch.arange(len(answer))
-    return Placed(
-        torch.cat([prompt.ids, answer]),
+def _behind(prompt: PositionedPrompt, completion: torch.Tensor) -> PositionedPrompt:
+    """The prompt with a completion behind it."""
+    places = prompt.following + torch.arange(len(completion))
+    return PositionedPrompt(
+        torch.cat([prompt.ids, completion]),
         torch.cat([prompt.positions, places.expand(len(prompt.positions), -1)], dim=1),
-        prompt.following + len(answer),
+        prompt.following + len(completion),
     )

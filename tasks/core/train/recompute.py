@@ -4,7 +4,7 @@ Of a transformer block the norms and the MLP keep their input alone and run agai
 value that it reads: the MLP's output projection is not repeated. Attention keeps what its fused kernel needs and runs
 once. (Korthikanti et al. 2022, arXiv 2205.05198, choose by the same measure, bytes kept per operation repeated; there
 attention keeps its scores and is what is repeated, here a fused kernel keeps none and the MLP is the largest part.)
-On a processor in float32 norm and MLP go through `swiglu.py`, slice by slice.
+On a CPU in float32, norm and MLP go through `swiglu.py`, slice by slice.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Log-probabilities of a group's answers from one pass over their prompt, with and without gradient.
+"""Log-probabilities of a group's completions from one pass over their prompt, with and without gradient.
 
-Every layer sees each prompt token once, whatever the number of answers; gradients of all answers meet in it. Exact: an
-answer's token sees the same keys at the same positions as in a row of its own. Only tokens that predict an answer's
-token leave the last layer, so that the output layer computes nothing else.
+Every layer reads each prompt token once, whatever the number of completions, and adds up the gradients of all of them.
+The result is exact: a completion's token sees the same keys at the same positions as in a row of its own. Only tokens
+that predict a completion's token leave the last layer, so that the output layer computes nothing else.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import torch
 
 from tasks.core.backbones import EncodedPrompt, of_model
-from tasks.core.train.packing import Packed, Placed, one_row, pack
+from tasks.core.train.packing import Packed, PositionedPrompt, one_row, pack
 from tasks.core.train.split_attention import MASKED, NAME, register
 
 NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
-"""Given in four dimensions a mask is passed on and none is made; split attention reads none."""
+"""transformers passes a mask of four dimensions on and makes none; split attention reads no mask."""
 
 
 class Scores(NamedTuple):
-    """Both (B, C), zero where there is no answer token."""
+    """Both (B, C), zero where there is no completion token."""
 
     log_probs: torch.Tensor
     entropy: torch.Tensor | None
@@ -30,7 +30,7 @@ class Scores(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows of a batch by the prompt that they answer."""
+    """Rows of a batch, grouped by their prompt."""
 
     prompts: list[int]
     """The first row of each prompt."""
@@ -72,31 +72,32 @@ def use_shared_prefix(model: Any, varlen: bool = True) -> Any:
 
 
 def by_prompt(keys: Sequence[Hashable]) -> Rows:
-    """Rows of the same key share a prompt, wherever in the batch they are: TRL shuffles the rows of a step."""
+    """Group rows of the same key, which share a prompt: TRL shuffles the rows of a step."""
     rows: dict[Hashable, list[int]] = {}
     for row, key in enumerate(keys):
         rows.setdefault(key, []).append(row)
-    found = list(rows.values())
-    return Rows([own[0] for own in found], [len(own) for own in found], list(itertools.chain.from_iterable(found)))
+    groups = list(rows.values())
+    order = list(itertools.chain.from_iterable(groups))
+    return Rows([group[0] for group in groups], [len(group) for group in groups], order)
 
 
 def packed_rows(
-    inner: Any, prompts: Sequence[EncodedPrompt], counts: Sequence[int], answers: torch.Tensor, mask: torch.Tensor
+    inner: Any, prompts: Sequence[EncodedPrompt], counts: Sequence[int], completions: torch.Tensor, mask: torch.Tensor
 ) -> Packed:
-    """Pack prompts and answers, placed by the model's own rule.
+    """Pack prompts and completions, with positions by the model's own rule.
 
     Args:
         inner: the unwrapped model.
         prompts: P encoded prompts.
         counts: rows of each.
-        answers: (B, C) token ids, padded on the right.
+        completions: (B, C) token ids, padded on the right.
         mask: (B, C).
     """
-    return pack([placed(inner, prompt) for prompt in prompts], counts, answers, mask)
+    return pack([with_positions(inner, prompt) for prompt in prompts], counts, completions, mask)
 
 
-def score_answers(model: Any, packed: Packed, media: Mapping[str, Any]) -> Scores:
-    """Log-probabilities and entropies of the answers of a packed row.
+def score_completions(model: Any, packed: Packed, media: Mapping[str, Any]) -> Scores:
+    """Log-probabilities and entropies of the completions of a packed row.
 
     Args:
         model: a model after `use_shared_prefix` with TRL's fused head, wrapped or not.
@@ -129,9 +130,9 @@ def in_order(scores: Scores, order: Sequence[int]) -> Scores:
     return Scores(*(None if values is None else values[back.to(values.device)] for values in scores))
 
 
-def placed(inner: Any, prompt: EncodedPrompt) -> Placed:
+def with_positions(inner: Any, prompt: EncodedPrompt) -> PositionedPrompt:
     """A prompt with its positions by the rule of an unwrapped model."""
-    return Placed(prompt.ids, *of_model(inner).positions(inner, prompt))
+    return PositionedPrompt(prompt.ids, *of_model(inner).positions(inner, prompt))
 
 
 def _predictors_only(module: Any, _: Any, options: dict[str, Any], output: Any) -> Any:

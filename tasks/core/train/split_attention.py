@@ -1,13 +1,14 @@
 """Attention over a packed row (`packing.py`), split so that nothing masked is computed.
 
-A prompt attends to itself causally. A token of an answer attends to its prompt and, causally, to its own answer:
+A prompt attends to itself, causally. A token of a completion attends to its prompt and, causally, to its completion:
 
     out = (exp(a) * out_prompt + exp(b) * out_own) / (exp(a) + exp(b))        a, b: log-sum-exp of the two scores
 
-On the CPU both parts run in PyTorch's fused kernel, which gives the log-sum-exp. Its backward reads the forward only
-through the result and the log-sum-exp, so that given the merged ones it yields each part's share of the gradient
+On the CPU both parts run in PyTorch's fused kernel, which gives the log-sum-exp. Its backward needs of the forward only
+the result and the log-sum-exp; given the merged ones, it computes each part's share of the gradient
 (as in ring attention, Liu et al. 2023, arXiv 2310.01889). On a GPU in half precision `varlen_attention.py` does the
-same by FlashAttention. Elsewhere, and where that is asked for, answers attend to [prompt, answers] under a mask.
+same by FlashAttention. On other devices, or if `varlen` is off, completions attend to [prompt, completions] under a
+mask.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ def shared_prefix_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     shared_prefix: Layout | None = None,
-    answer_cache: Any = None,
+    completion_cache: Any = None,
     varlen: bool = True,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention function for transformers: a packed row, answers being sampled, otherwise SDPA as ever.
+    """Attention function for transformers: a packed row, completions being sampled, otherwise plain SDPA.
 
     Args:
         module: the attention layer.
@@ -53,20 +54,20 @@ def shared_prefix_attention(
         value: (1, key heads, N, d).
         attention_mask: of an ordinary batch; a packed row has none.
         shared_prefix: layout of a packed row.
-        answer_cache: an `AnswerCache`, which attends itself.
+        completion_cache: a `CompletionCache`, which computes attention itself.
         varlen: whether a packed row may go through FlashAttention, where that runs.
         options: scaling, dropout and what else transformers passes on.
 
     Returns:
         (1, N, heads, d), and no weights.
     """
-    if shared_prefix is None and answer_cache is None:
+    if shared_prefix is None and completion_cache is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     # Rotation leaves float32 under autocast, which knows SDPA but not its kernel.
     query, key = query.to(value.dtype), key.to(value.dtype)
     scale = options.get("scaling")
-    if answer_cache is not None:
-        return answer_cache.attend(module.layer_idx, query, key, value, scale), None
+    if completion_cache is not None:
+        return completion_cache.attend(module.layer_idx, query, key, value, scale), None
     assert shared_prefix is not None
     if varlen and runs_on(query):
         return attend_varlen(query, key, value, shared_prefix, scale), None
@@ -87,26 +88,26 @@ def attend(
     if merge:
         return _Split.apply(query, key, value, layout, scale)
     edge = layout.prompt_tokens
-    (q, qa), (k, ka), (v, va) = (t.split([edge, layout.answer_tokens], dim=2) for t in (query, key, value))
+    (q, qa), (k, ka), (v, va) = (t.split([edge, layout.completion_tokens], dim=2) for t in (query, key, value))
     grouped = query.shape[1] != key.shape[1]
-    found = [
+    parts = [
         scaled_dot_product_attention(asked, seen, kept, is_causal=True, scale=scale, enable_gqa=grouped)
         for asked, seen, kept in zip(*(t.split(layout.prompts, dim=2) for t in (q, k, v)), strict=True)
     ]
-    if layout.answer_tokens:
-        found.append(_masked(qa, ka, va, k, v, layout, scale))
-    return torch.cat(found, dim=2).transpose(1, 2)
+    if layout.completion_tokens:
+        parts.append(_masked(qa, ka, va, k, v, layout, scale))
+    return torch.cat(parts, dim=2).transpose(1, 2)
 
 
 def own_mask(lengths: list[int], prompt: int, device: torch.device | None = None) -> torch.Tensor:
-    """(T, prompt + T) bool: T tokens of one prompt's answers see the prompt and their own answer up to themselves.
+    """(T, prompt + T) bool: the T tokens of a prompt's completions see the prompt and their own completion so far.
 
-    prompt of 2, answers of 2 and 1:   1 1 | 1 0 0
+    prompt of 2, completions of 2 and 1:   1 1 | 1 0 0
                                        1 1 | 1 1 0
                                        1 1 | 0 0 1
     """
-    answer = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(device)
-    own = (answer.unsqueeze(1) == answer.unsqueeze(0)).tril()
+    completion = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(device)
+    own = (completion.unsqueeze(1) == completion.unsqueeze(0)).tril()
     return pad(own, (prompt, 0), value=True)
 
 
@@ -119,10 +120,10 @@ def _masked(
     layout: Layout,
     scale: float | None,
 ) -> torch.Tensor:
-    """Answers against [prompt, answers] of their group by one masked call each."""
-    counts = [sum(lengths) for lengths in layout.answers]
+    """Completions against [prompt, completions] of their group by one masked call each."""
+    counts = [sum(lengths) for lengths in layout.completions]
     parts = zip(
-        layout.answers,
+        layout.completions,
         query.split(counts, dim=2),
         key.split(counts, dim=2),
         value.split(counts, dim=2),
@@ -131,18 +132,18 @@ def _masked(
         strict=True,
     )
     repeats = query.shape[1] // key.shape[1]
-    found = []
+    outputs = []
     for lengths, q, k, v, pk, pv in parts:
         if not sum(lengths):
             continue
         keys, values = (repeat_kv(torch.cat(pair, dim=2), repeats) for pair in ((pk, k), (pv, v)))
         mask = own_mask(lengths, pk.shape[2], query.device)
-        found.append(scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale))
-    return torch.cat(found, dim=2)
+        outputs.append(scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale))
+    return torch.cat(outputs, dim=2)
 
 
 class _Split(torch.autograd.Function):
-    """Prompts against themselves; answers against their prompt and against themselves, merged by log-sum-exp.
+    """Prompts against themselves; completions against their prompt and against themselves, merged by log-sum-exp.
 
     Nothing is expanded or masked, and the result is written once, as the next layer reads it.
     """
@@ -158,22 +159,22 @@ class _Split(torch.autograd.Function):
             parts = (t[:, :, prompt] for t in (query, key, value))
             out[:, :, prompt], seen_lse = fused(*parts, is_causal=True, scale=scale)
             lse[:, :, prompt] = seen_lse.unsqueeze(-1)
-        if layout.answer_tokens:
+        if layout.completion_tokens:
             every = slice(layout.prompt_tokens, None)
             own, own_lse = fused(
                 *(_apart(t[:, :, every], layout) for t in (query, key, value)), is_causal=True, scale=scale
             )
             out[:, :, every], lse[:, :, every] = _joined(own, layout), _joined(own_lse.unsqueeze(-1), layout)
-        for prompt, answers in _spans(layout):
-            if answers.start == answers.stop:
+        for prompt, completions in _spans(layout):
+            if completions.start == completions.stop:
                 continue
-            seen, seen_lse = fused(query[:, :, answers], key[:, :, prompt], value[:, :, prompt], scale=scale)
-            part = lse[:, :, answers]
+            seen, seen_lse = fused(query[:, :, completions], key[:, :, prompt], value[:, :, prompt], scale=scale)
+            part = lse[:, :, completions]
             both = torch.logaddexp(part, seen_lse.unsqueeze(-1))
             # out_own + w * (out_prompt - out_own), w = exp(lse_prompt - lse)
             weight = (seen_lse.unsqueeze(-1) - both).exp().to(seen.dtype)
-            out[:, :, answers] = torch.lerp(out[:, :, answers], seen, weight)
-            lse[:, :, answers] = both
+            out[:, :, completions] = torch.lerp(out[:, :, completions], seen, weight)
+            lse[:, :, completions] = both
         ctx.save_for_backward(query, key, value, result, lse)
         ctx.layout, ctx.scale = layout, scale
         return result
@@ -194,42 +195,44 @@ class _Split(torch.autograd.Function):
         for prompt, _ in _spans(layout):
             for total, part in zip(grads, share(prompt, prompt, True), strict=True):
                 total[:, :, prompt] = part
-        if layout.answer_tokens:
+        if layout.completion_tokens:
             every = slice(layout.prompt_tokens, None)
             apart = [_apart(t[:, :, every], layout) for t in (grad, query, key, value, out, lse)]
             own = _backward(*apart[:5], apart[5].squeeze(-1), 0.0, True, scale=scale)
             for total, part in zip(grads, own, strict=True):
                 total[:, :, every] = _joined(part, layout)
-        for prompt, answers in _spans(layout):
-            if answers.start == answers.stop:
+        for prompt, completions in _spans(layout):
+            if completions.start == completions.stop:
                 continue
-            for total, part, place in zip(grads, share(answers, prompt, False), (answers, prompt, prompt), strict=True):
+            for total, part, place in zip(
+                grads, share(completions, prompt, False), (completions, prompt, prompt), strict=True
+            ):
                 total[:, :, place] += part
         return *grads, None, None
 
 
 def _spans(layout: Layout) -> list[tuple[slice, slice]]:
-    """Where each prompt and all its answers lie in the row; the second may be empty."""
+    """Where each prompt and all its completions lie in the row; the second may be empty."""
     spans = []
-    read, answered = 0, layout.prompt_tokens
-    for prompt, lengths in zip(layout.prompts, layout.answers, strict=True):
+    prompt_start, start = 0, layout.prompt_tokens
+    for prompt, lengths in zip(layout.prompts, layout.completions, strict=True):
         count = sum(lengths)
-        spans.append((slice(read, read + prompt), slice(answered, answered + count)))
-        read, answered = read + prompt, answered + count
+        spans.append((slice(prompt_start, prompt_start + prompt), slice(start, start + count)))
+        prompt_start, start = prompt_start + prompt, start + count
     return spans
 
 
 def _lengths(layout: Layout) -> list[int]:
-    return [length for lengths in layout.answers for length in lengths if length]
+    return [length for lengths in layout.completions for length in lengths if length]
 
 
 def _apart(packed: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """(1, h, T, d) to (answers, h, longest, d), zeros behind the shorter ones."""
+    """(1, h, T, d) to (completions, h, longest, d), zeros behind the shorter ones."""
     rows = packed[0].transpose(0, 1).split(_lengths(layout))
     return pad_sequence(list(rows), batch_first=True).transpose(1, 2)
 
 
 def _joined(rows: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """(answers, h, longest, d) to (1, h, T, d)."""
-    found = [row[:length] for row, length in zip(rows.transpose(1, 2), _lengths(layout), strict=True)]
-    return torch.cat(found).transpose(0, 1).unsqueeze(0)
+    """(completions, h, longest, d) to (1, h, T, d)."""
+    unpadded = [row[:length] for row, length in zip(rows.transpose(1, 2), _lengths(layout), strict=True)]
+    return torch.cat(unpadded).transpose(0, 1).unsqueeze(0)

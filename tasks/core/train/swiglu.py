@@ -20,7 +20,7 @@ SLICE = 1024
 
 
 def fits(norm: Any, mlp: Any, value: torch.Tensor) -> bool:
-    """Whether `normed_swiglu` stands for norm and MLP here: float32 on a processor, plain projections, no autocast."""
+    """Whether `normed_swiglu` stands for norm and MLP here: float32 on a CPU, plain projections, no autocast."""
     if not is_swiglu(norm, mlp):
         return False
     parts = (norm, mlp.gate_proj, mlp.up_proj, mlp.down_proj)

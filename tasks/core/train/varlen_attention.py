@@ -1,8 +1,8 @@
 """Attention on a GPU without masks: FlashAttention's variable-length kernel over stretches of one row.
 
-Packed rows (`packing.py`) take three calls: prompts against themselves, causally; answers against themselves, causally;
-answers against their prompt. The last two are merged by their log-sum-exp, and the merged result and log-sum-exp give
-each call's share of the gradient (as in `split_attention.py`, which does the same on a processor):
+Packed rows (`packing.py`) take three calls: prompts against themselves, causally; completions against themselves,
+causally; completions against their prompt. The last two are merged by their log-sum-exp, and the merged result and
+log-sum-exp give each call's share of the gradient (`split_attention.py` does the same on a CPU):
 
     out = (exp(a) * out_prompt + exp(b) * out_own) / (exp(a) + exp(b))        a, b: log-sum-exp of the two scores
 
@@ -43,10 +43,10 @@ class Bounds(NamedTuple):
 
     prompts: Stretches
     """The P prompts, counted from the row's start."""
-    answers: Stretches
-    """Every answer, counted from where answers begin."""
+    completions: Stretches
+    """Every completion, counted from where completions begin."""
     groups: Stretches
-    """All answers of each of the P prompts, counted likewise."""
+    """All completions of each of the P prompts, counted likewise."""
 
 
 class Kernel(NamedTuple):
@@ -65,8 +65,8 @@ def runs_on(value: torch.Tensor) -> bool:
 
 
 def bounds(layout: Layout, device: torch.device) -> Bounds:
-    """Bounds of a packed row's prompts, answers and groups; kept for the layers that ask for the same again."""
-    return _bounds(tuple(layout.prompts), tuple(map(tuple, layout.answers)), device)
+    """Bounds of a packed row's prompts, completions and groups; kept for the layers that ask for the same again."""
+    return _bounds(tuple(layout.prompts), tuple(map(tuple, layout.completions)), device)
 
 
 def attend_varlen(
@@ -144,19 +144,19 @@ class _Packed(torch.autograd.Function):
         kernel: Kernel,
     ) -> torch.Tensor:
         result = torch.empty_like(query, memory_format=torch.contiguous_format)
-        prompt, answer = slice(None, edge), slice(edge, None)
+        prompt, completion = slice(None, edge), slice(edge, None)
         p, k, v = query[prompt], key[prompt], value[prompt]
         result[prompt], prompt_lse = kernel.forward(p, k, v, where.prompts, where.prompts, True, scale)
         lse = prompt_lse
         if len(query) > edge:
-            q = query[answer]
-            own = where.answers
-            out, own_lse = kernel.forward(q, key[answer], value[answer], own, own, True, scale)
+            q = query[completion]
+            own = where.completions
+            out, own_lse = kernel.forward(q, key[completion], value[completion], own, own, True, scale)
             seen, seen_lse = kernel.forward(q, k, v, where.groups, where.prompts, False, scale)
             both = torch.logaddexp(own_lse, seen_lse)
             # out_own + w * (out_prompt - out_own), w = exp(lse_prompt - lse)
             weight = (seen_lse - both).exp().to(out.dtype).T.unsqueeze(-1)
-            result[answer] = torch.lerp(out, seen, weight)
+            result[completion] = torch.lerp(out, seen, weight)
             lse = torch.cat([prompt_lse, both], dim=1)
         ctx.save_for_backward(query, key, value, result, lse)
         ctx.edge, ctx.where, ctx.scale, ctx.kernel = edge, where, scale, kernel
@@ -166,7 +166,7 @@ class _Packed(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         query, key, value, result, lse = ctx.saved_tensors
         where, edge = ctx.where, ctx.edge
-        prompt, answer = slice(None, edge), slice(edge, None)
+        prompt, completion = slice(None, edge), slice(edge, None)
         grad = grad.contiguous()
         grads = tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in (query, key, value))
 
@@ -179,17 +179,19 @@ class _Packed(torch.autograd.Function):
         for total, part in zip(grads, share(prompt, prompt, where.prompts, where.prompts, True), strict=True):
             total[prompt] = part
         if len(query) > edge:
-            for total, part in zip(grads, share(answer, answer, where.answers, where.answers, True), strict=True):
-                total[answer] = part
-            read = share(answer, prompt, where.groups, where.prompts, False)
-            for total, part, place in zip(grads, read, (answer, prompt, prompt), strict=True):
+            for total, part in zip(
+                grads, share(completion, completion, where.completions, where.completions, True), strict=True
+            ):
+                total[completion] = part
+            read = share(completion, prompt, where.groups, where.prompts, False)
+            for total, part, place in zip(grads, read, (completion, prompt, prompt), strict=True):
                 total[place] += part
         return *grads, None, None, None, None
 
 
 @lru_cache(maxsize=8)
-def _bounds(prompts: tuple[int, ...], answers: tuple[tuple[int, ...], ...], device: torch.device) -> Bounds:
-    lengths = (prompts, tuple(itertools.chain.from_iterable(answers)), tuple(map(sum, answers)))
+def _bounds(prompts: tuple[int, ...], completions: tuple[tuple[int, ...], ...], device: torch.device) -> Bounds:
+    lengths = (prompts, tuple(itertools.chain.from_iterable(completions)), tuple(map(sum, completions)))
     return Bounds(*(_stretches(each, device) for each in lengths))
 
 

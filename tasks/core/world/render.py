@@ -14,7 +14,7 @@ from tasks.core.world.scene import COLOURS, DURATION_SECONDS, Figure, Scene
 CANVAS_PIXELS = 112
 SOURCE_FPS = 4
 X264_PARAMS = "cpu-independent=1:lookahead-threads=1"
-"""Without the first, x264 estimates by instructions whose rounding differs from one processor to the next."""
+"""Without the first, x264 estimates by instructions whose rounding differs from one CPU to the next."""
 
 
 def render_frames(scene: Scene, seconds: list[float]) -> np.ndarray:
@@ -45,7 +45,7 @@ def write_clip(path: Path, frames: np.ndarray, fps: int | Fraction = SOURCE_FPS)
 def to_yuv420p(frames: np.ndarray) -> np.ndarray:
     """RGB to planar YUV by ITU-R BT.601 in limited range, in integers; a chroma sample is the mean of 2 x 2 pixels.
 
-    FFmpeg's own conversion uses whatever instructions the processor has, and their rounding differs.
+    FFmpeg's own conversion uses whatever instructions the CPU has, and their rounding differs.
 
     Args:
         frames: (T, H, W, 3) uint8, H and W even.

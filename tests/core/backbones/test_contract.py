@@ -17,7 +17,7 @@ from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media, encoder_outputs
 from tasks.core.train.prepare import prepare
 from tasks.core.train.rows import pad_rows
-from tasks.core.train.shared_prefix import packed_rows, score_answers
+from tasks.core.train.shared_prefix import packed_rows, score_completions
 from tasks.core.video import shuffle_clip
 from tasks.grpo.rollout import sample
 from tests.support.families import FAMILIES, ORDERS, batch_inputs, load
@@ -147,7 +147,7 @@ def test_packed_rows_equal_rows_of_their_own(fresh, selective):
     mask = pad_rows([torch.ones_like(answer) for answer in flat], 0, "right")
     packed = packed_rows(model, prompts, [len(group) for group in answers], pad_rows(flat, 9, "right"), mask)
     outputs = encoder_outputs(prompts, encode_media(model, prompts))
-    scores = score_answers(model, packed, {"mm_encoder_outputs": outputs})
+    scores = score_completions(model, packed, {"mm_encoder_outputs": outputs})
     found = gradients_of(model, (scores.log_probs * pad_rows(weights, 0, "right")).sum())
 
     for row, logps in enumerate(alone):

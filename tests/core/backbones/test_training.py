@@ -12,7 +12,7 @@ from tasks.core.train.features import trains
 from tasks.core.video import Clip
 from tasks.grpo import collect
 from tasks.params import Sft
-from tasks.sft.data import Collator, examples, placing
+from tasks.sft.data import Collator, examples, row_packer
 from tasks.sft.train import keeps_features, train
 from tests.support.families import FAMILIES, load
 from tests.support.grpo_stage import RECORDS, Stage, parity_score, settings
@@ -59,7 +59,7 @@ class SftStage:
             self.processor,
             ClipStore(read, 1.0),
             lambda row, reason: self.skipped.append((row.path, reason)),
-            placing(self.model, settings.padding_free),
+            row_packer(self.model, settings.padding_free),
             keeps_features(settings),
         )
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tasks.core.io.digests import folder_digest, work_key
+from tasks.core.io.digests import code_digests, folder_digest, work_key
 from tasks.core.io.work import begin_work, find_work
 
 
@@ -46,6 +46,47 @@ def test_a_file_that_moves_from_folder_to_folder_is_seen(tmp_path):
 def test_a_missing_folder_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         folder_digest(tmp_path / "nowhere")
+
+
+CODE = '''"""Says what it is."""
+
+LIMIT = 2
+"""Rows."""
+
+
+def shown(rows):
+    """So many of the rows."""
+    return rows[:LIMIT]  # the first
+'''
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "equal"),
+    [
+        pytest.param("# the first", "# from the start", True, id="a comment"),
+        pytest.param("So many of", "The first", True, id="a docstring"),
+        pytest.param('"""Rows."""\n', "", True, id="a description gone"),
+        pytest.param("rows[:LIMIT]", "(\n        rows[:LIMIT]\n    )", True, id="layout"),
+        pytest.param("LIMIT = 2", "LIMIT = 3", False, id="a value"),
+        pytest.param("rows[:LIMIT]", "rows[LIMIT:]", False, id="an expression"),
+        pytest.param("shown", "taken", False, id="a name"),
+        pytest.param("return rows[:LIMIT]", 'return rows[:LIMIT] or "none"', False, id="a text that is used"),
+    ],
+)
+def test_a_digest_of_code_follows_what_it_does(tmp_path, before, after, equal):
+    assert before in CODE
+    digests = []
+    for text in (CODE, CODE.replace(before, after)):
+        (tmp_path / "a.py").write_text(text)
+        digests.append(code_digests(tmp_path))
+    [name] = digests[0]
+    assert name.endswith("a.py") and digests[1].keys() == {name}
+    assert (digests[0] == digests[1]) == equal
+
+
+def test_files_that_are_no_code_take_no_part_in_a_digest_of_code(tmp_path):
+    make(tmp_path, {"a.py": "x = 1", "table.csv": "1"})
+    assert len(code_digests(tmp_path)) == len(code_digests(tmp_path / "a.py")) == 1
 
 
 def test_a_key_does_not_depend_on_the_order_of_its_inputs():

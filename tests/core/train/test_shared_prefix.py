@@ -1,4 +1,4 @@
-"""Packed rows against a row for every answer: the same log-probabilities and gradients, in float32 on the CPU."""
+"""Packed rows against a row for every completion: the same log-probabilities and gradients, in float32 on the CPU."""
 
 import copy
 
@@ -8,11 +8,18 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from trl.trainer.utils import add_fused_lm_head
 
 from tasks.core.models.load import load_model, load_processor
-from tasks.core.train.packing import Layout, Placed, pack
+from tasks.core.train.packing import Layout, PositionedPrompt, pack
 from tasks.core.train.prepare import prepare
 from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.core.train.rows import encode_prompt, grids, pad_rows, pixels, text_only
-from tasks.core.train.shared_prefix import Scores, by_prompt, in_order, packed_rows, score_answers, use_shared_prefix
+from tasks.core.train.shared_prefix import (
+    Scores,
+    by_prompt,
+    in_order,
+    packed_rows,
+    score_completions,
+    use_shared_prefix,
+)
 from tasks.core.train.split_attention import attend, own_mask
 from tasks.core.video import shuffle_clip
 
@@ -24,7 +31,7 @@ LOGPS, GRADIENTS = 1e-5, 1e-4
 
 
 def placed(length, first=100):
-    return Placed(torch.arange(first, first + length), torch.arange(length).expand(3, -1), length + 7)
+    return PositionedPrompt(torch.arange(first, first + length), torch.arange(length).expand(3, -1), length + 7)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +39,7 @@ def placed(length, first=100):
     [
         pytest.param([[2, 3]], [100, 101, 10, 20, 21], [1, 2, 1, 3, 4], [0, 1, 9, 9, 10], id="last tokens stay out"),
         pytest.param([[1, 1]], [100, 101], [1, 1], [0, 1], id="one token: the prompt alone predicts it"),
-        pytest.param([[0, 2]], [100, 101, 20], [1, 2], [0, 1, 9], id="an empty answer leaves no trace"),
+        pytest.param([[0, 2]], [100, 101, 20], [1, 2], [0, 1, 9], id="an empty completion leaves no trace"),
         pytest.param([[0, 0]], [100, 101], [], [0, 1], id="nothing to score"),
         pytest.param(
             [[2], [3]], [100, 101, 100, 101, 10, 20, 21], [1, 4, 3, 5, 6], [0, 1, 0, 1, 9, 9, 10], id="prompts first"
@@ -41,17 +48,17 @@ def placed(length, first=100):
 )
 def test_pack(lengths, ids, predictors, positions):
     flat = [length for group in lengths for length in group]
-    answers = torch.tensor([[10 * row, 10 * row + 1, 10 * row + 2] for row in range(1, len(flat) + 1)])
+    completions = torch.tensor([[10 * row, 10 * row + 1, 10 * row + 2] for row in range(1, len(flat) + 1)])
     mask = torch.tensor([[int(place < length) for place in range(3)] for length in flat])
-    packed = pack([placed(2) for _ in lengths], [len(group) for group in lengths], answers, mask)
+    packed = pack([placed(2) for _ in lengths], [len(group) for group in lengths], completions, mask)
     assert packed.ids.tolist() == [ids]
     assert packed.predictors.tolist() == predictors
     assert packed.positions.tolist() == [positions] * 3
-    assert packed.targets.tolist() == [[t for row, n in zip(answers.tolist(), flat, strict=True) for t in row[:n]]]
+    assert packed.targets.tolist() == [[t for row, n in zip(completions.tolist(), flat, strict=True) for t in row[:n]]]
 
 
 def test_pack_refuses_rows_without_a_prompt():
-    with pytest.raises(ValueError, match=r"1 prompts with \[2\] answers for 3 rows"):
+    with pytest.raises(ValueError, match=r"1 prompts with \[2\] completions for 3 rows"):
         pack([placed(2)], [2], torch.zeros(3, 2).long(), torch.ones(3, 2).long())
 
 
@@ -76,10 +83,10 @@ def test_own_mask():
 # Attention.
 
 LAYOUTS = [
-    pytest.param(Layout([5], [[3, 3]]), id="equal answers"),
-    pytest.param(Layout([5, 2, 9], [[1, 4, 2], [3], [2, 2]]), id="several prompts, uneven answers"),
-    pytest.param(Layout([4, 6], [[0, 0], [3, 0, 1]]), id="prompts and answers that lay nothing down"),
-    pytest.param(Layout([4, 6], [[0], []]), id="no answers at all"),
+    pytest.param(Layout([5], [[3, 3]]), id="equal completions"),
+    pytest.param(Layout([5, 2, 9], [[1, 4, 2], [3], [2, 2]]), id="several prompts, uneven completions"),
+    pytest.param(Layout([4, 6], [[0, 0], [3, 0, 1]]), id="completions that add nothing to the row"),
+    pytest.param(Layout([4, 6], [[0], []]), id="no completions at all"),
     pytest.param(Layout([700], [[90, 130]]), id="longer than a kernel's block"),
 ]
 
@@ -89,7 +96,7 @@ LAYOUTS = [
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_split_attention_equals_one_dense_mask(layout, key_heads, merge):
     torch.manual_seed(0)
-    total = layout.prompt_tokens + layout.answer_tokens
+    total = layout.prompt_tokens + layout.completion_tokens
     mask = dense_mask(layout)
     tensors = [torch.randn(1, heads, total, 16, requires_grad=True) for heads in (4, key_heads, key_heads)]
     weights = torch.randn(1, total, 4, 16)
@@ -110,7 +117,7 @@ def dense_mask(layout):
     """What sees what, token by token, written out."""
     tokens = [(p, None, i) for p, length in enumerate(layout.prompts) for i in range(length)]
     tokens += [
-        (p, a, i) for p, group in enumerate(layout.answers) for a, length in enumerate(group) for i in range(length)
+        (p, a, i) for p, group in enumerate(layout.completions) for a, length in enumerate(group) for i in range(length)
     ]
 
     def sees(mine, other):
@@ -163,18 +170,18 @@ def prompts_of(processor, make_clip, chat, kinds):
     return found
 
 
-def plain_scores(model, prompt, answer):
-    """One row of its own: prompt and answer, pixels and all."""
+def plain_scores(model, prompt, completion):
+    """One row of its own: prompt and completion, pixels and all."""
     names = {1: ("pixel_values", "image_grid_thw"), 2: ("pixel_values_videos", "video_grid_thw")}
     media = dict(zip(names[prompt.kind], (prompt.pixels, prompt.grid), strict=True)) if prompt.kind else {}
     logits = model(
-        input_ids=torch.cat([prompt.ids, answer])[None],
-        mm_token_type_ids=torch.cat([prompt.kinds, torch.zeros_like(answer)])[None],
+        input_ids=torch.cat([prompt.ids, completion])[None],
+        mm_token_type_ids=torch.cat([prompt.kinds, torch.zeros_like(completion)])[None],
         second_per_grid_ts=prompt.seconds_per_grid,
         **media,
     ).logits[0, len(prompt.ids) - 1 : -1]
     logps = (logits / 0.7).log_softmax(-1)
-    return logps.gather(-1, answer[:, None])[:, 0], -(logps.exp() * logps).sum(-1)
+    return logps.gather(-1, completion[:, None])[:, 0], -(logps.exp() * logps).sum(-1)
 
 
 BATCHES = [
@@ -192,20 +199,20 @@ def test_packed_rows_equal_rows_of_their_own(policy, make_clip, chat, kinds, len
     model = grouped(model) if heads == "grouped heads" else model
     prompts = prompts_of(processor, make_clip, chat, kinds)
     torch.manual_seed(1)
-    answers = [[torch.randint(20, 300, (n,)) for n in group] for group in lengths]
-    flat = [answer for group in answers for answer in group]
-    weights = [torch.randn(len(answer)) for answer in flat]
-    owners = [owner for owner, group in enumerate(answers) for _ in group]
+    completions = [[torch.randint(20, 300, (n,)) for n in group] for group in lengths]
+    flat = [completion for group in completions for completion in group]
+    weights = [torch.randn(len(completion)) for completion in flat]
+    owners = [owner for owner, group in enumerate(completions) for _ in group]
 
-    alone = [plain_scores(model, prompts[owner], answer) for owner, answer in zip(owners, flat, strict=True)]
+    alone = [plain_scores(model, prompts[owner], completion) for owner, completion in zip(owners, flat, strict=True)]
     expected = gradients_of(model, sum((row[0] * w).sum() for row, w in zip(alone, weights, strict=True)))
 
     if recompute:
         use_selective_checkpointing(model)
-    mask = pad_rows([torch.ones_like(answer) for answer in flat], 0, "right")
-    packed = packed_rows(model, prompts, [len(group) for group in answers], pad_rows(flat, 9, "right"), mask)
+    mask = pad_rows([torch.ones_like(completion) for completion in flat], 0, "right")
+    packed = packed_rows(model, prompts, [len(group) for group in completions], pad_rows(flat, 9, "right"), mask)
     media = {**grids(prompts), **pixels(prompts)}
-    scores = score_answers(model, packed, media)
+    scores = score_completions(model, packed, media)
     found = gradients_of(model, (scores.log_probs * pad_rows(weights, 0, "right")).sum())
 
     for row, (logps, entropy) in enumerate(alone):
@@ -216,7 +223,9 @@ def test_packed_rows_equal_rows_of_their_own(policy, make_clip, chat, kinds, len
     for name, value in expected.items():
         assert float((found[name] - value).abs().max()) <= GRADIENTS * float(value.abs().max()) + 1e-7, name
     with torch.no_grad():
-        torch.testing.assert_close(score_answers(model, packed, media).log_probs, scores.log_probs, rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            score_completions(model, packed, media).log_probs, scores.log_probs, rtol=0, atol=1e-6
+        )
 
 
 def gradients_of(model, loss):
@@ -229,13 +238,13 @@ def test_recomputed_activations_change_nothing(policy, make_clip, chat):
     """Gradient checkpointing calls attention again from the backward pass."""
     model, processor = policy
     prompts = prompts_of(processor, make_clip, chat, ["ordered", "image"])
-    answers = torch.randint(20, 300, (4, 5))
-    packed = packed_rows(model, prompts, [3, 1], answers, torch.ones_like(answers))
+    completions = torch.randint(20, 300, (4, 5))
+    packed = packed_rows(model, prompts, [3, 1], completions, torch.ones_like(completions))
     media = {**grids(prompts), **pixels(prompts)}
     model.train()
-    kept = gradients_of(model, score_answers(model, packed, media).log_probs.sum())
+    kept = gradients_of(model, score_completions(model, packed, media).log_probs.sum())
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    for name, value in gradients_of(model, score_answers(model, packed, media).log_probs.sum()).items():
+    for name, value in gradients_of(model, score_completions(model, packed, media).log_probs.sum()).items():
         torch.testing.assert_close(value, kept[name], rtol=1e-5, atol=1e-7, msg=name)
 
 

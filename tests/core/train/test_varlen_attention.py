@@ -57,7 +57,7 @@ WRITTEN_OUT = Kernel(forward, backward)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_three_calls_merged_equal_the_split_on_a_processor(layout, key_heads):
     torch.manual_seed(0)
-    total = layout.prompt_tokens + layout.answer_tokens
+    total = layout.prompt_tokens + layout.completion_tokens
     tensors = [torch.randn(1, heads, total, 16, requires_grad=True) for heads in (4, key_heads, key_heads)]
     weights = torch.randn(1, total, 4, 16)
     results = attend_varlen(*tensors, layout, None, WRITTEN_OUT), attend(*tensors, layout, None, merge=True)
@@ -120,7 +120,7 @@ def tiny_vl():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_flash_equals_the_masked_form_on_a_gpu(layout, key_heads):
     torch.manual_seed(0)
-    total = layout.prompt_tokens + layout.answer_tokens
+    total = layout.prompt_tokens + layout.completion_tokens
     kind = {"device": "cuda", "dtype": torch.bfloat16}
     tensors = [torch.randn(1, heads, total, 64, **kind, requires_grad=True) for heads in (4, key_heads, key_heads)]
     weights = torch.randn(1, total, 4, 64, **kind)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tasks.core.engine.sampler import RowSampler
-from tasks.core.train.answer_cache import AnswerCache
+from tasks.core.train.completion_cache import CompletionCache
 from tasks.core.train.features import encode_media
 from tasks.core.train.rows import text_only
 from tasks.core.train.shared_prefix import use_shared_prefix
@@ -143,7 +143,7 @@ def test_grouped_heads_and_half_precision():
     torch.manual_seed(0)
     for dtype, tolerance in ((torch.float32, 2e-6), (torch.bfloat16, 2e-2)):
         prompt = [torch.randn(1, heads, 7, 16, dtype=dtype) for heads in (4, 2, 2)]
-        cache = AnswerCache([3, 4], [2, 1], 5)
+        cache = CompletionCache([3, 4], [2, 1], 5)
         cache.attend(0, *prompt, None)
         passes = []
         for answers in ([0, 1, 2], [0, 1, 2], [1, 2]):

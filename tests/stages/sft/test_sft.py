@@ -17,7 +17,7 @@ from tasks import paths
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import ModelError, load_model, load_processor
 from tasks.params import Sft
-from tasks.sft.data import EpochOrder, lengths, most_visual_tokens, placing
+from tasks.sft.data import EpochOrder, lengths, most_visual_tokens, row_packer
 from tasks.sft.train import check_sharding, keeps_features
 from tests.support.sft_stage import RECORDS, SETTINGS, Stage, record
 from tests.support.training_project import make_project
@@ -300,7 +300,7 @@ def test_a_model_that_cannot_read_packed_rows_is_refused(tiny_model):
     model = load_model(tiny_model, "float32", "cpu")
     model.config.text_config.attention_dropout = 0.1
     with pytest.raises(StageError, match=r"sft\.padding_free: .*0\.1.*; set it to false"):
-        placing(model, True)
+        row_packer(model, True)
 
 
 @pytest.mark.parametrize(
