@@ -57,15 +57,12 @@ LEADING = ("grpo", "taro", "arrow", "exchange", "permuted")
 """Methods with a run for every start and seed; the others take half of the seeds."""
 RUNS_ASKED, STARTS_ASKED = {True: 16, False: 8}, 5
 """Runs that the protocol asks of a method that leads (or does not), and over how many starts."""
-RATES = (0.0003, 0.0007)
-STRENGTHS = (1.0, 2.0)
-"""Times the default of the one number that says how strong a term is."""
 STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob": "alpha", "exchange": "alpha"} | {
     "permuted": "alpha",
     "unlikely": "beta",
     "ktr": "ratio",
 }
-"""The number, by method; methods without one spend its trials on seeds of the same values."""
+"""The one number that says how strong a method's term is; methods without one spend its trial on the learning rate."""
 
 
 class Trial(NamedTuple):
@@ -73,9 +70,10 @@ class Trial(NamedTuple):
 
     learning_rate: float
     strength: float
+    """Times the default of the method's number."""
 
 
-TRIALS = tuple(Trial(rate, strength) for rate in RATES for strength in STRENGTHS)
+TRIALS = (Trial(0.0003, 1.0), Trial(0.0007, 1.0), Trial(0.0005, 2.0))
 
 
 def runs_asked(method: str, seeds: int) -> int:
@@ -121,7 +119,7 @@ def best_of(rows: Sequence[Mapping[str, Any]], trials: int, starts: int) -> dict
         scores: dict[int, list[float]] = {}
         for row in rows:
             if row["method"] == method:
-                scores.setdefault(int(row["seed"]), []).append(float(row["pair_accuracy"]))
+                scores.setdefault(int(row["trial"]), []).append(float(row["pair_accuracy"]))
         if len(scores) < trials or any(len(values) < starts for values in scores.values()):
             continue
         means = {number: sum(values) / len(values) for number, values in sorted(scores.items())}

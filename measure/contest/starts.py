@@ -68,17 +68,17 @@ class Start(NamedTuple):
         return f"{self.shortcut}-{self.bias:g}-{self.late}-{self.seed}"
 
 
-TUNING = (Start(0.7, "colour", "caption", 900),)
+TUNING = (Start(0.5, "colour", "caption", 0),)
 """Hyper-parameters are chosen on these alone."""
 STARTS_OF_THE_CONTEST = (
-    Start(0.5, "colour", "caption", 0),
     Start(0.7, "side", "caption", 10),
     Start(0.7, "background", "caption", 30),  # a shortcut that no tuning has seen
-    Start(0.8, "colour", "caption", 1),
-    Start(0.5, "side", "caption", 11),
-    Start(0.97, "colour", "caption", 2),  # consolidated, as the next
-    Start(0.97, "side", "caption", 12),
+    Start(0.4, "colour", "caption", 1),
+    Start(0.7, "colour", "caption", 900),  # consolidated, as the last one
+    Start(0.4, "side", "caption", 11),
+    Start(0.3, "colour", "caption", 3),
     Start(0.9, "colour", "reason", 20),
+    Start(0.97, "side", "caption", 12),
 )
 """In the order in which they are made and run."""
 UNBIASED = Start(0.0, "colour", "caption", 40)

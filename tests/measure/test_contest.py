@@ -100,7 +100,7 @@ def test_untuned_methods_are_refused_with_the_command(tmp_path):
 
 def test_tuning_takes_the_best_mean_over_starts(tmp_path):
     rows = [
-        {"start": start, "method": "taro", "seed": str(trial), "pair_accuracy": value}
+        {"start": start, "method": "taro", "trial": str(trial), "pair_accuracy": value}
         for start, values in (("a", (0.2, 0.5, 0.5)), ("b", (0.9, 0.4, 0.4)))
         for trial, value in enumerate(values)
     ]
@@ -113,7 +113,7 @@ def test_tuning_takes_the_best_mean_over_starts(tmp_path):
     ("trials", "starts"), [pytest.param(4, 2, id="a trial is missing"), pytest.param(3, 3, id="a start is missing")]
 )
 def test_a_method_that_was_not_tried_in_full_has_no_values(trials, starts):
-    rows = [{"method": "taro", "seed": str(trial), "pair_accuracy": 0.5} for trial in range(3) for _ in range(2)]
+    rows = [{"method": "taro", "trial": str(trial), "pair_accuracy": 0.5} for trial in range(3) for _ in range(2)]
     assert best_of(rows, trials, starts) == {}
 
 
@@ -127,14 +127,14 @@ def test_whatever_has_ended_compares_methods_on_the_same_starts_and_seeds():
 
 def test_starts_that_are_not_there_are_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("measure.contest.starts.STARTS", tmp_path)
-    with pytest.raises(StageError, match="not made: colour-0.5-caption-0; `python -m measure.contest starts` makes"):
-        ready(["colour-0.5-caption-0"])
-    with pytest.raises(StageError, match="not made: colour-0.5-caption-0, side"):
+    with pytest.raises(StageError, match="not made: side-0.7-caption-10; `python -m measure.contest starts` makes"):
+        ready(["side-0.7-caption-10"])
+    with pytest.raises(StageError, match="not made: side-0.7-caption-10, background"):
         ready(None)
-    with pytest.raises(StageError, match="no start red; starts: colour-0.7-caption-900, "):
+    with pytest.raises(StageError, match="no start red; starts: colour-0.5-caption-0, "):
         named(["red"])
-    with pytest.raises(StageError, match="colour-0.7-caption-900: values are chosen on it; it is not contested"):
-        ready(["colour-0.7-caption-900"])
+    with pytest.raises(StageError, match="colour-0.5-caption-0: values are chosen on it; it is not contested"):
+        ready(["colour-0.5-caption-0"])
     for start in (*TUNING, STARTS_OF_THE_CONTEST[1]):
         (tmp_path / start.name).mkdir()
         (tmp_path / start.name / "start.json").write_text("{}")
