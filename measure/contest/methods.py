@@ -18,6 +18,7 @@ from tasks.grpo.objectives.exchange import Exchange
 from tasks.grpo.objectives.grpo import PlainGrpo
 from tasks.grpo.objectives.ktr import Ktr
 from tasks.grpo.objectives.logprob import LogProb
+from tasks.grpo.objectives.papo import Papo
 from tasks.grpo.objectives.permuted import Permuted
 from tasks.grpo.objectives.taro import Taro
 from tasks.grpo.objectives.tgrpo_reward import TgrpoReward
@@ -48,6 +49,7 @@ METHODS: dict[str, Method] = {
     "arrow": Method(Arrow(completions=4), 8, CLIP_HIGHER),
     "logprob": Method(LogProb(), changes=CLIP_HIGHER),
     "exchange": Method(Exchange(), changes=CLIP_HIGHER),
+    "papo": Method(Papo(), changes=CLIP_HIGHER),
     "permuted": Method(Permuted(), changes=CLIP_HIGHER),
     "unlikely": Method(Unlikely(), changes=CLIP_HIGHER),
     "grpo_hot": Method(PlainGrpo(), changes=CLIP_HIGHER | {"temperature": 1.3}),
@@ -61,6 +63,7 @@ STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob"
     "permuted": "alpha",
     "unlikely": "beta",
     "ktr": "ratio",
+    "papo": "gamma",
 }
 """The one number that says how strong a method's term is; methods without one spend its trial on the learning rate."""
 
@@ -109,7 +112,7 @@ def _strong(method: str, objective: Choice, strength: float) -> Choice:
     if field is None:
         return objective
     value = getattr(objective, field) * strength
-    return objective.model_copy(update={field: value if field == "alpha" else min(1.0, value)})
+    return objective.model_copy(update={field: value if field in ("alpha", "gamma") else min(1.0, value)})
 
 
 def best_of(rows: Sequence[Mapping[str, Any]], trials: int, starts: int) -> dict[str, dict[str, Any]]:
