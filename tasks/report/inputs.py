@@ -29,6 +29,10 @@ class Inputs(NamedTuple):
     """Model -> its answer log of the test split; empty when there is none."""
     metrics: dict[str, dict[str, Any]]
     """Stage -> its metrics.json."""
+    ledger: dict[str, Any]
+    """Whom GRPO paid; empty where it was not run."""
+    audits: dict[str, dict[str, Any]]
+    """Audit -> its numbers."""
     curves: dict[str, str]
     """Stage -> text of its curve.csv."""
     verdicts: dict[str, dict[str, Any]]
@@ -57,6 +61,8 @@ def read_inputs(models: Iterable[str], frames: int) -> Inputs:
         cap=main_cap(numbers, frames),
         logs={model: read_jsonl(paths.answers(model) / f"{TEST_SPLIT}.jsonl") for model in models},
         metrics={path.parent.name: read_json(path) for path in sorted(paths.REPORTS.glob("*/metrics.json"))},
+        ledger=read_json(paths.LEDGER) if paths.LEDGER.exists() else {},
+        audits={path.stem: read_json(path) for path in sorted((paths.REPORTS / "audit").glob("*.json"))},
         curves={path.parent.name: path.read_text() for path in sorted(paths.REPORTS.glob("*/curve.csv"))},
         verdicts={path.stem: read_json(path) for path in sorted((paths.REPORTS / "validate").glob("*.json"))},
         test=rows_of(paths.TEST_RECORDS, RECORD_SCHEMA),
