@@ -59,7 +59,7 @@ def build(p: params.Params) -> None:
     if paths.metrics("ingest").exists():
         build_data(p)
     models = list(p.models)
-    inputs = read_inputs(models, p.video.frames)
+    inputs = read_inputs(models, p.video.frames, p.world.name)
     chosen = plan(inputs, models, p.report.examples)
     context = page.context(inputs, models, chosen, pictures_of(chosen, p))
     tables = context["tables"]
