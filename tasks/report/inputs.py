@@ -30,6 +30,10 @@ class Inputs(NamedTuple):
     """Model -> its answer log of the test split; empty when there is none."""
     metrics: dict[str, dict[str, Any]]
     """Stage -> its metrics.json."""
+    ledger: dict[str, Any]
+    """Whom GRPO paid; empty where it was not run."""
+    audits: dict[str, dict[str, Any]]
+    """Audit -> its numbers."""
     curves: dict[str, str]
     """Stage -> text of its curve.csv."""
     verdicts: dict[str, dict[str, Any]]
@@ -59,6 +63,8 @@ def read_inputs(models: Iterable[str], frames: int, world: str) -> Inputs:
         cap=main_cap(numbers, frames),
         logs={model: read_jsonl(paths.answers(model) / f"{TEST_SPLIT}.jsonl") for model in models},
         metrics={stage: read_json(path) for stage, path in _by_stage("metrics.json", world)},
+        ledger=read_json(paths.LEDGER) if paths.LEDGER.exists() else {},
+        audits={path.stem: read_json(path) for path in sorted((paths.REPORTS / "audit").glob("*.json"))},
         curves={stage: path.read_text() for stage, path in _by_stage("curve.csv", world)},
         verdicts={path.stem: read_json(path) for path in sorted((paths.REPORTS / "validate").glob("*.json"))},
         test=rows_of(paths.TEST_RECORDS, RECORD_SCHEMA),
