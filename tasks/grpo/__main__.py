@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -19,6 +19,7 @@ from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.io.work import Work, find_work
 from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
+from tasks.core.models.protocols import Processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
@@ -90,7 +91,7 @@ def main() -> int:
     return 0
 
 
-def refused(prompts: Sequence[Prompt], processor: Any, clips: ClipStore, params: Params) -> dict[int, str]:
+def refused(prompts: Sequence[Prompt], processor: Processor, clips: ClipStore, params: Params) -> dict[int, str]:
     """Index -> reason, for each prompt that is too long for the rollout engine.
 
     Raises:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tasks.core.engine.types import Completion, Request, failed
 from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs
+from tasks.core.models.protocols import Processor
 from tasks.core.text import opened_by
 
 R = TypeVar("R")
 
 
-def refusal(processor: Any, request: Request, max_model_len: int) -> str | None:
+def refusal(processor: Processor, request: Request, max_model_len: int) -> str | None:
     """Why a request cannot be answered, or None when it can."""
     if (problem := inputs.mismatch(processor, request.prompt, request.clip, request.data_type)) is not None:
         return problem

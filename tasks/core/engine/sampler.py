@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor
 
+from tasks.core.models.protocols import Model, Processor
 from tasks.core.models.visual_tokens import visual_token_ids
 
 GREEDY_BELOW = 1e-5
@@ -65,7 +66,7 @@ def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     return scores.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
 
 
-def generation_settings(processor: Any, ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
+def generation_settings(processor: Processor, ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
     """Greedy settings for `generate`, to be turned into sampling by a `RowSampler`; visual tokens are never sampled.
 
     Args:
@@ -83,7 +84,7 @@ def generation_settings(processor: Any, ends: Sequence[int], max_new_tokens: int
 
 
 @contextmanager
-def without_checkpoint_settings(model: Any) -> Iterator[None]:
+def without_checkpoint_settings(model: Model) -> Iterator[None]:
     """While open, `model.generate` fills in nothing from the checkpoint's generation_config.json.
 
     Released checkpoints carry sampling settings there (a repetition_penalty of 1.05), and transformers takes from them
@@ -96,7 +97,7 @@ def without_checkpoint_settings(model: Any) -> Iterator[None]:
         model.generation_config = kept
 
 
-def end_tokens(model: Any, processor: Any) -> list[int]:
+def end_tokens(model: Model, processor: Processor) -> list[int]:
     """Ids that end a completion: the tokenizer's end token and those of the checkpoint's generation settings."""
     configured = model.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]

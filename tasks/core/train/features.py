@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tasks.core.backbones import IMAGE, VIDEO, EncodedPrompt, Patches, backbone_of, of_model
+from tasks.core.models.protocols import Model
 from tasks.core.train.clips import BYTES_PER_GB
 
 
@@ -78,7 +79,7 @@ class FeatureStore:
 
 
 def encode_media(
-    model: Any,
+    model: Model,
     prompts: Sequence[EncodedPrompt],
     store: FeatureStore | None = None,
     weights: str = "",
@@ -124,18 +125,18 @@ def encoder_outputs(prompts: Sequence[EncodedPrompt], features: Sequence[torch.T
     return {} if family is None else backbone_of(family).encoder_outputs(prompts, features)
 
 
-def trains(model: Any) -> bool:
+def trains(model: Model) -> bool:
     """Whether anything in a model's vision encoder trains, adapters included."""
     return any(weight.requires_grad for weight in of_model(model).encoder_parameters(model))
 
 
-def train_encoder(model: Any, wanted: bool) -> None:
+def train_encoder(model: Model, wanted: bool) -> None:
     """Let the vision encoder train, or freeze it."""
     for weight in of_model(model).encoder_parameters(model):
         weight.requires_grad_(wanted)
 
 
-def _encode(model: Any, media: Mapping[Any, EncodedPrompt]) -> dict[Any, torch.Tensor]:
+def _encode(model: Model, media: Mapping[Any, EncodedPrompt]) -> dict[Any, torch.Tensor]:
     """One pass over images and one over videos."""
     backbone = of_model(model)
     encoded: dict[Any, torch.Tensor] = {}
@@ -145,7 +146,7 @@ def _encode(model: Any, media: Mapping[Any, EncodedPrompt]) -> dict[Any, torch.T
     return encoded
 
 
-def _encode_together(model: Any, media: Mapping[Any, EncodedPrompt], idle: EncodedPrompt) -> dict[Any, torch.Tensor]:
+def _encode_together(model: Model, media: Mapping[Any, EncodedPrompt], idle: EncodedPrompt) -> dict[Any, torch.Tensor]:
     """One pass over everything, or over a stand-in whose features nobody reads."""
     features = of_model(model).joint_features(model, list(media.values()) or [idle])
     return dict(zip(media, features, strict=False))

@@ -18,12 +18,13 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tasks.core.backbones import Block, of_model
+from tasks.core.models.protocols import Model
 from tasks.core.train.swiglu import fits, normed_swiglu
 
 OWN_VALUE = "sdpa_own_value"
 
 
-def use_selective_checkpointing(model: Any) -> Any:
+def use_selective_checkpointing(model: Model) -> Any:
     """Let a model's blocks keep fewer activations; values and gradients stay the same. Called by `prepare`.
 
     A forward without gradient is unchanged. Adapters and autocast keep working.

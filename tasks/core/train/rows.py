@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from tasks.core.backbones import IMAGE, VIDEO, Backbone, EncodedPrompt, Patches, backbone_of
 from tasks.core.models.inputs import encode_one
+from tasks.core.models.protocols import Processor
 from tasks.core.video import Clip
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 
 
 def encode_prompt(
-    processor: Any, prompt: str, clip: Clip | None, data_type: str, source: str | None = None
+    processor: Processor, prompt: str, clip: Clip | None, data_type: str, source: str | None = None
 ) -> EncodedPrompt:
     """Encode one rendered prompt; `source` names its medium within a run.
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tasks.core.io.errors import StageError
+from tasks.core.models.protocols import Model
 
 
 def is_sharded(accelerator: Any) -> bool:
@@ -64,7 +65,7 @@ class ShardedNumbers:
         trainer.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
 
 
-def gather_for_encoding(model: Any) -> None:
+def gather_for_encoding(model: Model) -> None:
     """Have FSDP gather weights for the encoder's methods too; by itself it does so for `forward` alone.
 
     Args:
@@ -77,7 +78,7 @@ def gather_for_encoding(model: Any) -> None:
             register_fsdp_forward_method(model, name)
 
 
-def sharded_reference(policy: Any, accelerator: Any) -> Any:
+def sharded_reference(policy: Model, accelerator: Any) -> Model:
     """The reference model under FSDP2: a copy of the policy as it was loaded, sharded layer by layer as the policy is.
 
     TRL 1.16's own has weights in the first process of a machine only: it is loaded after the processes have met, when
@@ -93,7 +94,7 @@ def sharded_reference(policy: Any, accelerator: Any) -> Any:
     return fsdp2_prepare_model(accelerator, deepcopy(policy).requires_grad_(False)).eval()
 
 
-def whole_weights(model: Any, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
+def whole_weights(model: Model, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and whole values of a model's weights, one by one; under sharding all processes must go through them.
 
     Args:
