@@ -1,4 +1,4 @@
-"""`python -m tasks.annotate`: train records in, the teacher's completions out. What it gave before is not asked for."""
+"""`python -m tasks.annotate`: train records to the teacher's completions; logged completions are used again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tasks.core.video import VERSION as CLIPS
 from tasks.core.video import open_clip, tell_cache
 
 ASKING = 1
-"""Changes with code that changes what a teacher is shown or how it samples: completions of another one are not used."""
+"""Number to raise when code changes what a teacher is shown or how it samples: older completions are then not used."""
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def take_given(at: str, path: str) -> int:
-    """Ask nobody: the reasoning came with the records, or a checkpoint is taken that needs none."""
+    """Without a teacher: the reasoning comes with the records, or a given checkpoint needs none."""
     records = read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA) if at == "cot" else []
     rows = given_rows(map(record_from_row, records))
     write_table(paths.COT, rows, COT_SCHEMA)
@@ -67,7 +67,7 @@ def take_given(at: str, path: str) -> int:
 
 
 def question_keys(records: Sequence[Record], *, template: str, system: str) -> list[str]:
-    """Key of each record's question; contents of media are those that ingest found."""
+    """Key of each record's question; digests of media are those of ingest."""
     media = {(row["path"], row["data_type"]): row["sha256"] for row in read_table(paths.MANIFEST, MANIFEST_SCHEMA)}
     return [
         question_key(
@@ -81,7 +81,7 @@ def question_keys(records: Sequence[Record], *, template: str, system: str) -> l
 
 
 def work_of(config: params.Params, teacher: Path) -> Work:
-    """The log of completions: one for all that the teacher gives under the same settings, whatever the questions."""
+    """The log of completions: one for all questions to a teacher under the same settings."""
     if is_endpoint(teacher):
         endpoint = read_endpoint(teacher)
         asked = {"endpoint": endpoint.base_url, "model": endpoint.model}
@@ -99,7 +99,7 @@ def work_of(config: params.Params, teacher: Path) -> Work:
 
 
 def told(keys: Sequence[str], kept: Kept, questions: Sequence[Question], samples: int, log: Path) -> str:
-    """One line: what is used again, what is asked."""
+    """One line: how many completions are used again, and how many are asked for."""
     wanted, asked = len(set(keys)) * samples, sum(question.samples for question in questions)
     used = {(key, sample) for key in keys for sample in range(samples)}
     idle = sum(name not in used for name in kept)
@@ -110,7 +110,7 @@ def told(keys: Sequence[str], kept: Kept, questions: Sequence[Question], samples
 def generate(
     config: params.Params, teacher: Path, questions: Sequence[Question], log: Path
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    """Ask what is missing, logging each completion as it comes; what failed is not logged and asked again next time."""
+    """Ask what is missing and log each completion as it comes; failed ones are not logged."""
     read = partial(open_clip, **config.video.opening(), **frame_shape_in(teacher)._asdict())
     total = sum(question.samples for question in questions)
     fresh: dict[tuple[str, int], dict[str, Any]] = {}
@@ -149,7 +149,7 @@ def price(teacher: Path, completions: Kept, keys: Sequence[str], samples: int) -
 
 
 def report(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-    """Print what came out, and the first few failures."""
+    """Print the counts, and the first few failures."""
     cost = f", {summary['usd']:.2f} USD" if "usd" in summary else ""
     print(f"annotate: {summary['rows']} rows, mean reward {summary['mean_reward']}, {summary['errors']} errors{cost}")
     failures = [row for row in rows if row["finish_reason"] == "error"]

@@ -20,7 +20,7 @@ from tasks.report.tables import main_table
 
 
 def main() -> None:
-    """Build unless told to show; either way end with the benchmark tables and where the report lies."""
+    """Build the report, or only show it; both print the benchmark tables and the paths of the report."""
     arguments = parse_arguments()
     p = params.load()
     models = list(p.models)

@@ -1,4 +1,4 @@
-"""Which requests an engine takes on, and what a batch that fails costs: the request at fault, no other."""
+"""Which requests an engine accepts; and batches that fail, of which only the faulty request is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refusal(processor: Processor, request: Request, max_model_len: int) -> str |
 
 
 def with_opening(completion: Completion, request: Request) -> Completion:
-    """The completion as read: behind the think tag that the prompt's template opened for it."""
+    """The completion behind the think tag that its prompt already has."""
     if completion.error:
         return completion
     return dataclasses.replace(completion, text=opened_by(request.prompt) + completion.text)

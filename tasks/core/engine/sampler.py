@@ -1,7 +1,7 @@
-"""Exact sampling with one random stream per completion, and nothing of the checkpoint's own sampling settings.
+"""Exact sampling with one random stream per completion; the checkpoint's own sampling settings are not used.
 
-Every completion that transformers samples is drawn here: RL rollouts, annotate, benchmark, ask. With the same weights,
-prompt, seed, temperature and top_p it is the same one, whoever asks and whatever else is in the batch.
+All sampling with transformers is done here: RL rollouts, annotate, benchmark, ask. The same weights, prompt, seed,
+temperature and top_p give the same completion, whichever stage asks and whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def likeliest(scores: torch.Tensor, position: int, rows: torch.Tensor) -> torch.
 
 
 def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Scores (B, V), -inf outside the smallest set of tokens that holds probability `top_p`; the best one stays."""
+    """Scores (B, V), -inf outside the smallest set with probability `top_p`; the likeliest token always stays."""
     if top_p >= 1:
         return scores
     ordered, order = scores.sort(dim=-1, descending=True)
@@ -85,7 +85,7 @@ def generation_settings(processor: Processor, ends: Sequence[int], max_new_token
 
 @contextmanager
 def without_checkpoint_settings(model: Model) -> Iterator[None]:
-    """While open, `model.generate` fills in nothing from the checkpoint's generation_config.json.
+    """While open, `model.generate` takes no settings from the checkpoint's generation_config.json.
 
     Released checkpoints carry sampling settings there (a repetition_penalty of 1.05), and transformers takes from them
     whatever the caller left open: completions would come from another distribution than the model's own.

@@ -1,4 +1,4 @@
-"""All that changes a model in place, in one order."""
+"""All changes of a model in place, in one order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.core.train.varlen_attention import use_varlen_encoder
 
 
 def prepare(model: Model, *, packed: bool = False, varlen: bool = True, selective: bool = False) -> Model:
-    """Make an unwrapped model ready to read, and where asked to train; a second call adds what the first left out.
+    """Prepare an unwrapped model for forward passes and training; a second call adds what the first left out.
 
     1. positions of tokens as released weights were trained, where transformers places them otherwise (a model from
        `load_model` has them)
