@@ -15,6 +15,7 @@ RL_RECORDS = INGEST / "rl.parquet"
 TEST_RECORDS = INGEST / "test.parquet"
 MANIFEST = INGEST / "manifest.parquet"
 QUARANTINE = INGEST / "quarantine.parquet"
+OVERLAP = INGEST / "overlap.parquet"
 
 VERDICTS = Path("data/verdicts")
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from trl import GRPOConfig
 
-from tasks.core.backbones import of_model, of_processor
+from tasks.core.backbones import of_model
 from tasks.core.io.errors import StageError
+from tasks.core.models.load import backbone_in
 from tasks.core.models.protocols import Model, Processor
 from tasks.core.train.sharding import refuse_data_parallel
 from tasks.grpo.checks import check_settings
@@ -120,13 +122,14 @@ def rollouts(processor: Processor, ends: Sequence[int], *, folder: str, settings
     Raises:
         StageError: vLLM with an adapter; or it does not start.
     """
-    reason = of_processor(processor).serves_video
-    if settings.rollout_engine == "vllm" and reason is not None:
-        print(f"grpo: rollouts by transformers in place of vllm: {reason}")
-    if settings.rollout_engine == "transformers" or reason is not None:
-        return TransformersRollouts(settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
+    ours = partial(TransformersRollouts, settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
+    if settings.rollout_engine == "transformers":
+        return ours()
     if settings.lora.rank:
         raise StageError("grpo.rollout_engine: vllm takes whole weights; with grpo.lora use transformers")
+    if (reason := backbone_in(folder).serves_video) is not None:
+        print(f"grpo: rollouts by transformers in place of vllm: {reason}")
+        return ours()
     from tasks.grpo.vllm_rollouts import VllmRollouts
 
     return VllmRollouts(

@@ -27,7 +27,7 @@ import torch
 
 from tasks.core.backbones import of_processor
 from tasks.core.engine.types import EngineError, Request
-from tasks.core.engine.vllm import device_options, prompt, sampling_params, set_environment, start
+from tasks.core.engine.vllm import device_options, media_options, prompt, sampling_params, set_environment, start
 from tasks.core.io.errors import reason_of
 from tasks.core.models.protocols import Processor
 from tasks.core.text import opened_by
@@ -84,7 +84,7 @@ class VllmRollouts:
             "dtype": dtype,
             "max_model_len": max_model_len,
             "max_num_seqs": max_sequences,
-            "mm_processor_kwargs": self._backbone.engine_options(),
+            **media_options(processor),
             **device_options(gpu_memory_utilization, kv_cache_gb, max_model_len),
         }
         self._several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,13 +15,16 @@ from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
 from tasks.core.io.seeds import derive_seed
 from tasks.core.io.tables import write_arrow, write_table
-from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA
+from tasks.core.schemas.records import MANIFEST_SCHEMA, OVERLAP_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA
 from tasks.ingest.facts import KnownMedia
+from tasks.ingest.held_out import SPLIT as HELD_OUT
+from tasks.ingest.held_out import read_held_out
 from tasks.ingest.ingest import SPLITS, check_names, read_source, render_world, summarise, undecodable
 from tasks.ingest.manifest import Checker, MediaRow, Medium, check_media
 from tasks.ingest.mix import mix_media
+from tasks.ingest.overlap_report import Policy, Told, overlaps, sentence, summary
 from tasks.ingest.parse import Candidate, Quarantined
-from tasks.ingest.pool import Pool, media_of, numbered, repeated_ids, without
+from tasks.ingest.pool import Pool, Refusal, media_of, numbered, repeated_ids, without
 
 TABLES = {"train": paths.TRAIN_RECORDS, "rl": paths.RL_RECORDS, "test": paths.TEST_RECORDS}
 MIXED = ("train", "rl")
@@ -32,32 +37,42 @@ def main() -> None:
     sources = params.sources_of(loaded.start, section)
     check_names([source.name for source in sources])
     shutil.rmtree(paths.MEDIA, ignore_errors=True)
-    pooled, quarantined = _collect(sources, section.workers)
-    files = (medium for table in pooled.values() for medium in media_of(table))
-    media = _check(files, section.workers, section.read_limit_seconds)
+    tables, quarantined = _collect(sources, section.workers)
+    media = _check(chain(*map(media_of, tables.values())), section.workers, section.read_limit_seconds)
+    names = {split: [source.name for source in sources if source.split == split] for split in tables}
 
-    tables: dict[str, pa.Table] = {}
+    def leave_out(split: str, refusals: Sequence[Refusal]) -> None:
+        tables[split], lost = without(tables[split], split, refusals)
+        quarantined.extend(lost)
+
     for split in SPLITS:
-        table = pooled.pop(split)
-        table, lost = without(table, split, "media", "path", undecodable(table, media))
-        quarantined += lost
-        table, lost = without(table, split, "duplicate", "problem_id", repeated_ids(table))
-        quarantined += lost
-        share = section.video_share if split in MIXED else None
-        seed = derive_seed(loaded.seed, "ingest", "mix", split)
-        chosen = mix_media(table.column("data_type").to_pylist(), share, seed)
-        table = table if chosen is None else table.take(pa.array(chosen, type=pa.int64()))
-        tables[split] = numbered(table, [source.name for source in sources if source.split == split])
+        leave_out(split, undecodable(tables[split], media))
+        leave_out(split, repeated_ids(tables[split]))
+    policy = Policy(**section.overlap.model_dump())
+    told, refusals = overlaps(tables, media, names, policy)
+    overlap = summary(told, {split: len(table) for split, table in tables.items()}, policy)
+    for split, of_split in refusals.items():
+        leave_out(split, of_split)
+    held = tables.pop(HELD_OUT)
+    asked = {split: _mixed(table, split, section.video_share, loaded.seed) for split, table in tables.items()}
+    written = {split: numbered(table, names[split]) for split, table in asked.items()}
     order = {source.name: place for place, source in enumerate(sources)}
     quarantined.sort(key=lambda row: (order[row.source], row.row))
-    _write(tables, list(media.values()), quarantined)
+    only_held = set(media_of(held)) - set(chain(*map(media_of, asked.values())))
+    _write(written, [row for medium, row in media.items() if medium not in only_held], quarantined, told, overlap)
+
+
+def _mixed(table: pa.Table, split: str, video_share: float | None, seed: int) -> pa.Table:
+    share = video_share if split in MIXED else None
+    chosen = mix_media(table.column("data_type").to_pylist(), share, derive_seed(seed, "ingest", "mix", split))
+    return table if chosen is None else table.take(pa.array(chosen, type=pa.int64()))
 
 
 def _check(files: Iterable[Medium], workers: int, limit_seconds: float) -> dict[Medium, MediaRow]:
     known = KnownMedia()
     checker = Checker(known, limit_seconds)
     try:
-        media = check_media(files, workers, checker)
+        media = check_media((medium for medium in files if medium.path), workers, checker)
     finally:
         known.close()
     hashed, probed = checker.work.hashed, checker.work.probed
@@ -67,7 +82,7 @@ def _check(files: Iterable[Medium], workers: int, limit_seconds: float) -> dict[
 
 def _collect(sources: Iterable[params.Source], workers: int) -> tuple[dict[str, pa.Table], list[Quarantined]]:
     """Records by split, and the rows that could not be read."""
-    pools = {split: Pool() for split in SPLITS}
+    pools = {split: Pool() for split in (*SPLITS, HELD_OUT)}
     quarantined: list[Quarantined] = []
     for source in sources:
         for item in _read(source, workers):
@@ -79,6 +94,15 @@ def _collect(sources: Iterable[params.Source], workers: int) -> tuple[dict[str, 
 
 
 def _read(source: params.Source, workers: int) -> Iterator[Candidate | Quarantined]:
+    if source.split == HELD_OUT:
+        return read_held_out(
+            name=source.name,
+            format=source.format,
+            annotations=source.annotations,
+            media_root=source.media_root,
+            rows=source.rows,
+            seed=source.seed,
+        )
     if source.format == "world":
         return render_world(
             name=source.name,
@@ -100,17 +124,25 @@ def _read(source: params.Source, workers: int) -> Iterator[Candidate | Quarantin
     )
 
 
-def _write(tables: Mapping[str, pa.Table], media: Sequence[MediaRow], quarantined: Sequence[Quarantined]) -> None:
+def _write(
+    tables: Mapping[str, pa.Table],
+    media: Sequence[MediaRow],
+    quarantined: Sequence[Quarantined],
+    told: Sequence[Told],
+    overlap: Mapping[str, Any],
+) -> None:
     paths.MEDIA.mkdir(parents=True, exist_ok=True)
     for split, table in tables.items():
         write_arrow(TABLES[split], table, RECORD_SCHEMA)
     write_table(paths.MANIFEST, map(dataclasses.asdict, media), MANIFEST_SCHEMA)
     write_table(paths.QUARANTINE, (row._asdict() for row in quarantined), QUARANTINE_SCHEMA)
-    write_json(paths.metrics("ingest"), summarise(tables, media, quarantined))
+    write_table(paths.OVERLAP, (item.values() for item in told), OVERLAP_SCHEMA)
+    write_json(paths.metrics("ingest"), summarise(tables, media, quarantined, overlap))
     counts = ", ".join(f"{split} {len(table)}" for split, table in tables.items())
     print(f"ingest: rows {counts}; {len(media)} media files; {len(quarantined)} rows quarantined -> {paths.INGEST}")
     for row in quarantined[:5]:
         print(f"  left out: {row.source} row {row.row}: {row.field}: {row.reason}")
+    print(f"ingest: {sentence(overlap)} -> {paths.OVERLAP}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tasks.core.schemas.records import PROBLEM_TYPES
 from tasks.core.world import make_split
 from tasks.ingest.manifest import OK, MediaRow, Medium
 from tasks.ingest.parse import Candidate, Quarantined, parse_rows
-from tasks.ingest.pool import counts_of, media_of
+from tasks.ingest.pool import Refusal, counts_of, media_of
 from tasks.ingest.root import MediaRoot
 from tasks.ingest.sources import FORMATS, SourceError, draw_rows
 
@@ -71,14 +71,17 @@ def read_source(
     return parse_rows(drawn, source=name, split=split, media_root=checked)
 
 
-def undecodable(table: pa.Table, media: Mapping[Medium, MediaRow]) -> list[tuple[int, str]]:
-    """(index, reason) of every row whose medium does not decode."""
-    statuses = ((index, media[medium].status) for index, medium in enumerate(media_of(table)))
-    return [(index, status) for index, status in statuses if status != OK]
+def undecodable(table: pa.Table, media: Mapping[Medium, MediaRow]) -> list[Refusal]:
+    """Every row whose medium does not decode."""
+    statuses = ((place, media[medium].status) for place, medium in enumerate(media_of(table)))
+    return [Refusal(place, "media", "path", status) for place, status in statuses if status != OK]
 
 
 def summarise(
-    tables: Mapping[str, pa.Table], media: Iterable[MediaRow], quarantined: Sequence[Quarantined]
+    tables: Mapping[str, pa.Table],
+    media: Iterable[MediaRow],
+    quarantined: Sequence[Quarantined],
+    overlap: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Counts for reports/ingest/metrics.json."""
     statuses = [row.status for row in media]
@@ -87,4 +90,5 @@ def summarise(
         **{split: counts_of(table, PROBLEM_TYPES) for split, table in tables.items()},
         "media": {"files": len(statuses), "undecodable": sum(status != OK for status in statuses)},
         "quarantined": {"rows": len(quarantined), "by_kind": dict(sorted(by_kind.items()))},
+        "overlap": overlap,
     }

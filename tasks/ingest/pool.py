@@ -21,6 +21,16 @@ POOL_SCHEMA = RECORD_SCHEMA.append(pa.field("row", pa.int64(), nullable=False))
 BATCH_ROWS = 8192
 
 
+class Refusal(NamedTuple):
+    """A row that has to stay out."""
+
+    place: int
+    """In its table."""
+    kind: str
+    field: str
+    reason: str
+
+
 class Parted(NamedTuple):
     """Rows that stay, and those that are left out."""
 
@@ -64,22 +74,22 @@ def media_of(table: pa.Table) -> Iterator[Medium]:
         yield from map(Medium, batch.column(0).to_pylist(), batch.column(1).to_pylist())
 
 
-def without(table: pa.Table, split: str, kind: str, field: str, reasons: Sequence[tuple[int, str]]) -> Parted:
-    """Leave out rows by (index, reason)."""
-    if not reasons:
+def without(table: pa.Table, split: str, refusals: Sequence[Refusal]) -> Parted:
+    """Leave rows out."""
+    if not refusals:
         return Parted(table, [])
     keep = np.ones(len(table), dtype=bool)
-    keep[[index for index, _ in reasons]] = False
+    keep[[refusal.place for refusal in refusals]] = False
     sources, rows, ids = (table.column(name) for name in ("source", "row", "problem_id"))
     quarantined = [
-        Quarantined(sources[i].as_py(), split, rows[i].as_py(), str(ids[i].as_py()), kind, field, reason)
-        for i, reason in reasons
+        Quarantined(sources[place].as_py(), split, rows[place].as_py(), str(ids[place].as_py()), kind, field, reason)
+        for place, kind, field, reason in refusals
     ]
     return Parted(table.filter(pa.array(keep)), quarantined)
 
 
-def repeated_ids(table: pa.Table) -> list[tuple[int, str]]:
-    """(index, reason) of every row whose problem_id stands earlier in its source; another source may use the same."""
+def repeated_ids(table: pa.Table) -> list[Refusal]:
+    """Every row whose problem_id stands earlier in its source; another source may use the same."""
     keys = pd.DataFrame(
         {
             "source": table.column("source").combine_chunks().dictionary_encode().indices.to_numpy(),
@@ -96,7 +106,8 @@ def repeated_ids(table: pa.Table) -> list[tuple[int, str]]:
     for index in again:
         source, own = keys.iloc[index]
         first = int(earlier[source, own])
-        reasons.append((int(index), f"{own} is taken by {sources[first].as_py()} row {rows[first].as_py()}"))
+        taken = f"{own} is taken by {sources[first].as_py()} row {rows[first].as_py()}"
+        reasons.append(Refusal(int(index), "duplicate", "problem_id", taken))
     return reasons
 
 

@@ -30,12 +30,14 @@ class Source(Section):
     """`world`: rendered here. `video_r1`: a JSON array, JSONL or parquet file in Video-R1's record format.
     `video_r1_cot`: the same with reasoning in `process`. `table`: a CSV or TSV file beside a folder of clips. `llava`:
     conversations. `next_qa`, `clevrer`: the published files of these."""
-    split: Literal["train", "rl", "test"]
-    """Which table the records go to: annotated by the teacher, used for RL, or held out."""
+    split: Literal["train", "rl", "test", "held_out"]
+    """Which table the records go to: annotated by the teacher, used for RL, or the test split. `held_out`: to none;
+    train and rl are held against it (benchmark files), and a row needs no more than a question or a file."""
     annotations: str | None = None
     """All but `world`: path of the record file."""
     media_root: str | None = None
-    """All but `world`: folder that record paths are relative to; nothing outside it is read."""
+    """All but `world`: folder that record paths are relative to; nothing outside it is read. `held_out` may do
+    without."""
     rows: int | None = Field(None, ge=1)
     """`world`: how many rows to render. Others: at most this many rows, drawn by `seed`."""
     seed: int = 0
@@ -44,8 +46,26 @@ class Source(Section):
     """`world`: share of moving figures whose side and colour give their direction away."""
 
 
+class Overlap(Section):
+    """What becomes of questions that are asked twice, and of training rows that a benchmark holds.
+
+    They are always told (data/ingest/overlap.parquet, reports/ingest); `quarantine` leaves those of train and rl out.
+    """
+
+    repeats: Literal["report", "quarantine"] = "report"
+    """Rows that ask what an earlier row of their table asks, about the same medium by content."""
+    leaks: Literal["report", "quarantine"] = "report"
+    """Rows about a medium, by content, that a row of `test` or `held_out` is about."""
+    leaked_texts: Literal["report", "quarantine"] = "report"
+    """Rows with nearly the words and the truth of a `test` or `held_out` row, about another medium: questions made from
+    templates are so by nature."""
+    similarity: float = Field(0.8, gt=0, le=1)
+    """Jaccard similarity of word trigrams from which two questions are nearly the same."""
+
+
 class Ingest(Section):
     sources: list[Source] = Field(min_length=1)
+    overlap: Overlap = Overlap()
     video_share: float | None = Field(None, ge=0, le=1)
     """Share of video rows in train and rl after mixing; null keeps what the sources hold."""
     workers: int = Field(2, ge=1)

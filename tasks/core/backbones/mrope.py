@@ -56,6 +56,8 @@ class MRopeBackbone(Backbone):
     places_by_kind: ClassVar[bool] = True
     windowed_encoder: ClassVar[bool] = True
     untouched: ClassVar[Mapping[str, Any]] = {"do_resize": False, "cap_pixels_per_frame": False}
+    tiny_scaling: ClassVar[Mapping[str, Any]] = {}
+    """How released checkpoints scale pixels, images and videos alike, where that is not the processors' default."""
 
     def frame_shape(self, settings: Mapping[str, Any]) -> FrameShape:
         """Multiples of a merged patch."""
@@ -225,9 +227,9 @@ class MRopeBackbone(Backbone):
         frame = (4 * self.patch_side) ** 2
         size = {"shortest_edge": frame, "longest_edge": frame}
         return processor(
-            image_processor=image(size=size, **pixels),
+            image_processor=image(size=size, **self.tiny_scaling, **pixels),
             tokenizer=tiny.tokenizer(corpus, vocabulary, self.visual_tokens),
-            video_processor=video(size=size, cap_pixels_per_frame=False, **pixels),
+            video_processor=video(size=size, cap_pixels_per_frame=False, **self.tiny_scaling, **pixels),
             chat_template=tiny.chat_template(**self.written),
         )
 

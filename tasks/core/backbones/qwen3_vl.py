@@ -23,12 +23,12 @@ class Qwen3VL(MRopeBackbone):
 
     model_types = ("qwen3_vl",)
     processors = ("Qwen3VLProcessor",)
-    serves_video = "vLLM's log-probabilities of its videos differ from transformers' by up to 0.1 nats, cause unknown"
     written: ClassVar[Mapping[str, str]] = {
         "image": "<|vision_start|><|image_pad|><|vision_end|>",
         "video": "<|video_pad|>",
     }
     patch_side = 16
+    tiny_scaling: ClassVar[Mapping[str, Any]] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     names = Names(
         encoder=("visual",),
         vision_blocks="visual.blocks",

@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 """Set unless the caller's environment says otherwise."""
+PIXEL_SCALING = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
+"""Settings of a processor that say which number a pixel becomes."""
 
 
 class VllmEngine:
@@ -59,7 +61,7 @@ class VllmEngine:
         self._banned = list(self._backbone.visual_tokens)
         self._llm = start(
             str(model_path),
-            mm_processor_kwargs=self._backbone.engine_options(),
+            **media_options(self._processor),
             tensor_parallel_size=tensor_parallel,
             dtype=dtype,
             max_model_len=max_model_len,
@@ -188,6 +190,19 @@ def prompt(backbone: Backbone, request: Request) -> dict[str, Any]:
         return {"prompt": request.prompt}
     media = backbone.engine_media(request.clip, request.data_type)
     return {"prompt": request.prompt, "multi_modal_data": media}
+
+
+def media_options(processor: Any) -> dict[str, Any]:
+    """Options of `vllm.LLM` that make it read images and videos as the checkpoint's processor does.
+
+    For some families vLLM leaves the scaling of pixels to the model, and scales videos by the settings for images.
+    Where a checkpoint's settings for the two differ, the processor scales.
+    """
+    image, video = (part.to_dict() for part in (processor.image_processor, processor.video_processor))
+    options: dict[str, Any] = {"mm_processor_kwargs": of_processor(processor).engine_options()}
+    if any(image.get(name) != video.get(name) for name in PIXEL_SCALING):
+        options["mm_device_do_normalize"] = False
+    return options
 
 
 def device_options(gpu_memory_utilization: float, kv_cache_gb: int, max_model_len: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ FINISH_REASONS = ("stop", "length", "error")
 _TAGGED_ANSWER = r"(?s)\A<answer>\s*\S.*</answer>\Z"
 _TAGGED_THINK = r"(?s)\A<think>\s*\S.*</think>\Z"
 _SHA256 = r"\A[0-9a-f]{64}\Z"
-REFUSALS = ("record", "path", "media", "duplicate")
+REFUSALS = ("record", "path", "media", "duplicate", "repeat", "leak")
 _SOMETHING = r"\S"
 
 

@@ -143,8 +143,25 @@ QUARANTINE_SCHEMA = pa.schema(
 """Rows left out by ingest; `row` counts from 0 in the source, `problem_id` is as found (null when absent).
 
 `kind`: record (malformed), path (unsafe or missing), media (does not decode), duplicate (problem_id taken in its
-source).
+source), repeat (asked before in its table), leak (a held-out question or medium).
 """
+OVERLAP_SCHEMA = pa.schema(
+    [
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("problem_id", pa.int64(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("similarity", pa.float64(), nullable=False),
+        pa.field("is_left_out", pa.bool_(), nullable=False),
+        pa.field("other_split", pa.string(), nullable=False),
+        pa.field("other_source", pa.string(), nullable=False),
+        pa.field("other_row", pa.int64(), nullable=False),
+        pa.field("other_id", pa.int64(), nullable=False),
+    ]
+)
+"""Rows that ask again what an earlier row of their table asks, and training rows that share something with a held-out
+one; `kind` as in `tasks/ingest/overlap.py`, `is_left_out` tells whether the row stands in the quarantine for it."""
 
 
 def parse_record(raw: object, where: str) -> Record:

@@ -1,5 +1,8 @@
-"""The contract's points about vLLM: prompt ids and greedy tokens equal transformers', weights arrive by sync."""
+"""The contract's points about vLLM: ids, greedy tokens and log-probabilities as transformers', weights by sync."""
 
+import copy
+import json
+import shutil
 from contextlib import nullcontext
 
 import pytest
@@ -8,21 +11,49 @@ import torch
 from tasks.core.backbones import backbone_of
 from tasks.core.engine.transformers import TransformersEngine
 from tasks.core.engine.types import Request
+from tasks.core.engine.vllm import media_options, sampling_params
 from tasks.core.engine.vllm import prompt as engine_prompt
-from tasks.core.engine.vllm import sampling_params
 from tasks.core.models.inputs import encode_one
+from tasks.core.models.load import backbone_in
 from tasks.grpo.engines import Policy
 from tasks.grpo.vllm_rollouts import VllmRollouts
 from tasks.params.common import Sampling
-from tests.support.families import FAMILIES, load
+from tests.support.families import FAMILIES, batch_inputs, load
 
-pytestmark = pytest.mark.slow
 SERVED = [name for name in FAMILIES if backbone_of(name).serves_video is None]
+LOGPS = 1e-4
+"""Two ways of float32 come within 1e-5 nats; a frame read otherwise is 0.01 and more away."""
 
 
-@pytest.mark.parametrize("model_type", SERVED)
-def test_vllm_answers_as_transformers_does(model_type, family_folder, tmp_path):
+def test_pixels_are_scaled_by_the_processor_where_videos_differ_from_images(family_folder):
+    processor = load(backbone_of("qwen3_vl"), family_folder("qwen3_vl")).processor
+    assert "mm_device_do_normalize" not in media_options(processor)
+    for settings in ({"image_mean": [0.4, 0.5, 0.6]}, {"image_std": [0.3, 0.3, 0.3]}, {"do_normalize": False}):
+        other = copy.deepcopy(processor)
+        for name, value in settings.items():
+            setattr(other.image_processor, name, value)
+        assert media_options(other)["mm_device_do_normalize"] is False
+
+
+@pytest.fixture
+def served_folder(request, family_folder, tmp_path):
+    """A family's folder, or of one whose images and videos are scaled apart."""
+    model_type, _, apart = request.param.partition(", ")
     folder = family_folder(model_type)
+    if not apart:
+        return folder
+    other = tmp_path / model_type
+    shutil.copytree(folder, other)
+    settings = json.loads((other / "processor_config.json").read_text())
+    settings["image_processor"] |= {"image_mean": [0.3, 0.4, 0.5], "image_std": [0.2, 0.25, 0.3]}
+    (other / "processor_config.json").write_text(json.dumps(settings))
+    return other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served_folder", [*SERVED, "qwen3_vl, images scaled otherwise"], indirect=True)
+def test_vllm_answers_as_transformers_does(served_folder, tmp_path):
+    folder, model_type = served_folder, served_folder.name
     family = load(backbone_of(model_type), folder)
     media = [("video", family.clip()), ("video", family.clip(4, 2)), ("image", family.image(1)), (None, None)]
     questions = ["Which way does the red ball move?", "Which?", "Look well.", "You are a ball."]
@@ -66,7 +97,7 @@ def tokens_of(rollouts, family, requests):
 
 def served(rollouts, family, requests):
     banned = list(family.backbone.visual_tokens)
-    params = [sampling_params(request.seed, banned, 0.0, 1.0, 8) for request in requests]
+    params = [sampling_params(request.seed, banned, 0.0, 1.0, 8, logprobs=0) for request in requests]
     return rollouts._llm.generate([engine_prompt(family.backbone, r) for r in requests], params, use_tqdm=False)
 
 
@@ -83,3 +114,21 @@ def check(family, folder, requests, rollouts):
     own = TransformersEngine(folder, dtype="float32", max_model_len=512, rows_per_call=4)
     expected = own.generate(requests, temperature=0.0, top_p=1.0, max_tokens=8)
     assert [list(output.outputs[0].token_ids) for output in outputs] == [list(c.token_ids) for [c] in expected]
+    for request, output in zip(requests, outputs, strict=True):
+        torch.testing.assert_close(told_logps(output), own_logps(folder, request, output), rtol=0, atol=LOGPS)
+
+
+def told_logps(output):
+    """The engine's log-probabilities of its completion's tokens."""
+    [completion] = output.outputs
+    return torch.tensor([told[i].logprob for i, told in zip(completion.token_ids, completion.logprobs, strict=True)])
+
+
+@torch.no_grad()
+def own_logps(folder, request, output):
+    """Transformers' log-probabilities of the same tokens, from pixels."""
+    family = load(backbone_in(folder), folder)
+    prompt = encode_one(family.processor, request.prompt, request.clip, request.data_type)
+    answer = torch.tensor(output.outputs[0].token_ids)
+    logits = family.model(**batch_inputs(family, [prompt], [answer])).logits[0, len(prompt.ids) - 1 : -1]
+    return logits.log_softmax(-1).gather(-1, answer[:, None])[:, 0]

@@ -412,8 +412,8 @@ class TestCheckMedia:
 def test_duplicates_keep_the_first_of_each_source():
     table = table_of(("s", 0, record(0)), ("s", 1, record(1)), ("t", 0, record(0)), ("s", 2, record(1)))
     reasons = repeated_ids(table)
-    assert reasons == [(3, "1 is taken by s row 1")]
-    kept, [lost] = without(table, "train", "duplicate", "problem_id", reasons)
+    assert reasons == [(3, "duplicate", "problem_id", "1 is taken by s row 1")]
+    kept, [lost] = without(table, "train", reasons)
     assert kept.column("row").to_pylist() == [0, 1, 0]
     assert (lost.source, lost.row, lost.problem_id, lost.kind) == ("s", 2, "1", "duplicate")
     assert numbered(kept, ["s", "t"]).column("problem_id").to_pylist() == [0, 1, 10**12]
