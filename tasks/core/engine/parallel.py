@@ -117,12 +117,12 @@ class ParallelEngine:
         self._broken = "an earlier stream was left before its end"
         for worker in self._workers:
             worker.connection.send(("begin", {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}))
-        numbers, told = itertools.count(), False
+        numbers, end_sent = itertools.count(), False
         with Feed(requests, max(1, self._room // 4) * len(self._workers)) as feed:
             while True:
                 self._hand_out(feed, numbers)
-                if feed.ended and not told:  # at once: an engine that waits for more to come would wait for ever
-                    told = True
+                if feed.ended and not end_sent:  # at once: an engine that waits for more to come would wait for ever
+                    end_sent = True
                     self._tell_end()
                 if not any(worker.under_way for worker in self._workers):
                     break

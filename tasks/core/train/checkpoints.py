@@ -95,8 +95,8 @@ def resume_point(work: Path, stage: str, steps: int) -> ResumePoint:
     Raises:
         StageError: the newest checkpoint has more steps than the run is to have.
     """
-    told: list[Any] = [newest_checkpoint(work) if _first_process() else None]
-    checkpoint: Path | None = broadcast_object_list(told)[0]
+    newest: list[Any] = [newest_checkpoint(work) if _first_process() else None]
+    checkpoint: Path | None = broadcast_object_list(newest)[0]
     if checkpoint is None:
         return ResumePoint(None, 0)
     done = step_of(checkpoint)
