@@ -42,7 +42,7 @@ def main() -> int:
     log = begin_work(work_of(config, teacher)) / ROWS
     kept = kept_rows(read_jsonl(log))
     questions = missing(records, keys, kept, samples)
-    print(told(keys, kept, questions, samples, log))
+    print(counts_line(keys, kept, questions, samples, log))
     fresh = generate(config, teacher, questions, log) if questions else {}
     completions = {**kept, **fresh}
     rows = cot_rows(records, keys, completions, samples, config.annotate.keep)
@@ -98,7 +98,7 @@ def work_of(config: params.Params, teacher: Path) -> Work:
     return find_work(paths.WORK_DATA / "annotate", "annotate", inputs)
 
 
-def told(keys: Sequence[str], kept: Kept, questions: Sequence[Question], samples: int, log: Path) -> str:
+def counts_line(keys: Sequence[str], kept: Kept, questions: Sequence[Question], samples: int, log: Path) -> str:
     """One line: how many completions are used again, and how many are asked for."""
     wanted, asked = len(set(keys)) * samples, sum(question.samples for question in questions)
     used = {(key, sample) for key in keys for sample in range(samples)}

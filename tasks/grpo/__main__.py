@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tasks import paths
+from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.digests import code_digests, file_digest, folder_digest
@@ -25,7 +25,6 @@ from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.grpo.ledger import ledger
-from tasks.params import Params, ParamsError, load
 
 if TYPE_CHECKING:
     from tasks.grpo.data import Prompt
@@ -46,11 +45,11 @@ SKIPPED = "skipped.jsonl"
 
 def main() -> int:
     """Train, then write model, rollouts, metrics and curve."""
-    params = load()
+    config = params.load()
     rows = read_table(paths.RL_RECORDS, RECORD_SCHEMA)
     processor = load_processor(paths.SFT_MODEL)
     # The trainer moves it to the device of its own process.
-    model = load_model(paths.SFT_MODEL, params.grpo.weights_dtype, "cpu")
+    model = load_model(paths.SFT_MODEL, config.grpo.weights_dtype, "cpu")
     if not rows:
         raise StageError(f"{paths.RL_RECORDS}: no rows to train on")
 
@@ -58,13 +57,13 @@ def main() -> int:
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
     from tasks.grpo.train import train
 
-    settings = params.grpo
-    prompts = render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
-    opening = params.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
-    store = open_store(opening, settings.frame_cache_gb, params.video.decode_workers)
+    settings = config.grpo
+    prompts = render([record_from_row(row) for row in rows], processor, **config.prompt.model_dump())
+    opening = config.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
+    store = open_store(opening, settings.frame_cache_gb, config.video.decode_workers)
     with StopRequest() as stop, store as clips:
-        reasons = refused(prompts, processor, clips, params)
-        work = begin_training(work_of(params, [prompts[index].record.problem_id for index in reasons]))
+        reasons = refused(prompts, processor, clips, config)
+        work = begin_training(work_of(config, [prompts[index].record.problem_id for index in reasons]))
         skip = partial(note_skipped, work / SKIPPED)
         for index, reason in reasons.items():
             skip(prompts[index].record, reason)
@@ -75,7 +74,7 @@ def main() -> int:
                 [prompt for index, prompt in enumerate(prompts) if index not in reasons],
                 clips=clips,
                 settings=settings,
-                seed=params.seed,
+                seed=config.seed,
                 work=work,
                 curve=paths.curve("grpo"),
                 on_skip=skip,
@@ -91,7 +90,7 @@ def main() -> int:
     return 0
 
 
-def refused(prompts: Sequence[Prompt], processor: Processor, clips: ClipStore, params: Params) -> dict[int, str]:
+def refused(prompts: Sequence[Prompt], processor: Processor, clips: ClipStore, config: params.Params) -> dict[int, str]:
     """Index -> reason, for each prompt that is too long for the rollout engine.
 
     Raises:
@@ -99,16 +98,16 @@ def refused(prompts: Sequence[Prompt], processor: Processor, clips: ClipStore, p
     """
     from tasks.grpo.admit import too_long
 
-    if params.grpo.rollout_engine != "vllm":
+    if config.grpo.rollout_engine != "vllm":
         return {}
     reasons = too_long(
         prompts,
         processor,
         clips,
-        max_len=params.grpo.rollout_max_len,
-        max_tokens=params.grpo.sampling.max_tokens,
-        frames=params.video.frames,
-        max_pixels=params.video.max_pixels,
+        max_len=config.grpo.rollout_max_len,
+        max_tokens=config.grpo.sampling.max_tokens,
+        frames=config.video.frames,
+        max_pixels=config.video.max_pixels,
     )
     if len(reasons) == len(prompts):
         raise StageError(f"{paths.RL_RECORDS}: no prompt is short enough; the first: {reasons[0]}")
@@ -138,18 +137,18 @@ def write_reports(result: Result, work: Path, steps: int) -> None:
     tell_cache("grpo")
 
 
-def work_of(params: Params, left_out: Sequence[int]) -> Work:
+def work_of(config: params.Params, left_out: Sequence[int]) -> Work:
     """The work in progress; its key holds everything that can change the weights.
 
     Args:
-        params: the whole file.
+        config: the whole file.
         left_out: problem ids of prompts that are too long.
     """
-    settings = params.grpo
+    settings = config.grpo
     inputs = {
-        **params.model_dump(include={"seed", "prompt"}),
+        **config.model_dump(include={"seed", "prompt"}),
         "grpo": settings.deciding(),
-        "video": params.video.sampling(),
+        "video": config.video.sampling(),
         "left_out": list(left_out),
         ROWS_PER_STEP: settings.prompts_per_step * processes() / settings.group_ranks,
         "files": {
@@ -163,4 +162,4 @@ def work_of(params: Params, left_out: Sequence[int]) -> Work:
 
 
 if __name__ == "__main__":
-    run_stage(main, ParamsError, ModelError)
+    run_stage(main, params.ParamsError, ModelError)

@@ -22,14 +22,14 @@ from tasks.report.tables import main_table
 def main() -> None:
     """Build the report, or only show it; both print the benchmark tables and the paths of the report."""
     arguments = parse_arguments()
-    p = params.load()
-    models = list(p.models)
+    config = params.load()
+    models = list(config.models)
     if arguments.command is None:
-        build(p)
+        build(config)
     elif not paths.REPORT_PAGE.exists():
         raise StageError(f"{paths.REPORT_PAGE}: no report yet; run `dvc repro report` first")
     numbers = read_numbers(paths.REPORTS / "benchmark")
-    cap = main_cap(numbers, p.video.frames)
+    cap = main_cap(numbers, config.video.frames)
     controls = page.split_controls_table(page.model_controls(numbers, models, cap))
     print(terminal(main_table(numbers, models, cap), controls))
     print(f"\nreport: {paths.REPORT_PAGE}\ntables: {paths.REPORT_TABLES}")
@@ -43,12 +43,12 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build(p: params.Params) -> None:
+def build(config: params.Params) -> None:
     """Read every input, decode the clips that are shown, write page, tables, headline numbers and cards."""
-    models = list(p.models)
-    inputs = read_inputs(models, p.video.frames)
-    chosen = plan(inputs, models, p.report.examples)
-    context = page.context(inputs, models, chosen, pictures_of(chosen, p))
+    models = list(config.models)
+    inputs = read_inputs(models, config.video.frames)
+    chosen = plan(inputs, models, config.report.examples)
+    context = page.context(inputs, models, chosen, pictures_of(chosen, config))
     tables = context["tables"]
     sections = {
         "Results": [tables["main"], tables["types"], tables["skills"]],
@@ -61,7 +61,7 @@ def build(p: params.Params) -> None:
     for model, numbers in inputs.numbers.items():
         write_json(paths.metrics("report", model), headline(numbers, inputs.cap))
     cards = cards_of(
-        p.models,
+        config.models,
         numbers=inputs.numbers,
         lock=inputs.lock,
         params_text=inputs.params_text,
@@ -69,23 +69,23 @@ def build(p: params.Params) -> None:
     )
     for model, text in cards.items():
         write_text(paths.model_card(model), text)
-        if links := chain(p.models[model], inputs.lock):
+        if links := chain(config.models[model], inputs.lock):
             reports = {link.stage: report for link in links if (report := stage_report(paths.REPORTS, link.stage))}
-            write_json(paths.lineage(model), as_json(p.models[model], links, inputs.commit, reports))
+            write_json(paths.lineage(model), as_json(config.models[model], links, inputs.commit, reports))
 
 
-def pictures_of(chosen: Plan, p: params.Params) -> dict[int, Pictures]:
+def pictures_of(chosen: Plan, config: params.Params) -> dict[int, Pictures]:
     """Frame strips of every record that is shown, by problem id."""
     shuffled = chosen.shuffled["problem_id"] if chosen.shuffled else None
     shown = {record["problem_id"]: record for record in [*chosen.shown, chosen.shuffled] if record}
     return {
         problem_id: open_pictures(
             record,
-            p.report.strip_frames,
-            frames=p.video.frames,
-            fps=p.video.fps,
-            min_frames=p.video.min_frames,
-            shuffle_seed=p.seed if problem_id == shuffled else None,
+            config.report.strip_frames,
+            frames=config.video.frames,
+            fps=config.video.fps,
+            min_frames=config.video.min_frames,
+            shuffle_seed=config.seed if problem_id == shuffled else None,
         )
         for problem_id, record in shown.items()
     }
