@@ -159,4 +159,4 @@ def report(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, params.ParamsError)
+    run_stage(main, params.ParamsError, about=__doc__)

@@ -162,4 +162,4 @@ def work_of(config: params.Params, left_out: Sequence[int]) -> Work:
 
 
 if __name__ == "__main__":
-    run_stage(main, params.ParamsError, ModelError)
+    run_stage(main, params.ParamsError, ModelError, about=__doc__)

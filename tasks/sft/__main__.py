@@ -125,4 +125,4 @@ def work_of(config: params.Params, base: Path) -> Work:
 
 
 if __name__ == "__main__":
-    run_stage(main, params.ParamsError, ModelError)
+    run_stage(main, params.ParamsError, ModelError, about=__doc__)
