@@ -1,4 +1,5 @@
 # make run: set-up and the whole pipeline.  make quick: set-up and the fast tests.  make test: set-up and all tests.
+# make verify: set-up and two runs of the smallest graph, whose outputs must be equal byte by byte.
 # Nothing here needs an activated environment.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 FLAVOUR ?= cpu
@@ -16,7 +17,7 @@ export DVC_NO_ANALYTICS     ?= 1
 export VLLM_NO_USAGE_STATS  ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
-.PHONY: setup check quick test run clean
+.PHONY: setup check quick test run verify clean
 .DEFAULT_GOAL := run
 
 setup: ## Make .venv with the pinned packages; ends at once when it is up to date
@@ -36,6 +37,9 @@ test: setup ## All tests
 
 run: setup ## The pipeline of params.yaml; only what changed runs
 	@start=$$(date +%s); dvc repro $(ARGS) && python -m tasks.report show && python -m tasks.seconds $$start
+
+verify: setup ## Run the smallest graph twice and compare every output byte by byte; ARGS="--folder kept" keeps both runs
+	python -m measure.verify $(ARGS)
 
 clean: ## Remove outputs, work in progress and tool caches; keeps .venv, raw data, shipped weights and DVC's cache
 	rm -rf data/ingest data/verdicts data/annotate data/filter data/grpo data/benchmark data/.work

@@ -6,10 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 
 from flows.repro import StageResult
+from tasks.core.io.progress import Progress
 
 STAGES_KEY = "video-r1-stages"
 BENCHMARK_KEY = "video-r1-benchmark"
@@ -47,6 +55,31 @@ def _columns(entry: Mapping[str, Any]) -> Row:
 
 def _figure(value: float | None) -> str | float:
     return "" if value is None else round(value, 4)
+
+
+class ProgressArtifact:
+    """A stage's bar in the Prefect UI, with time left and latest figures: rows of a table, or steps of a training."""
+
+    def __init__(self, stage: str) -> None:
+        self._key = f"video-r1-{stage.lower().replace('@', '-').replace('_', '-')}"
+        self._id: UUID | None = None
+        self._lost = False
+
+    def show(self, progress: Progress) -> None:
+        """Make or move the bar. Where the server does not take it, that is said once, and the stage runs on."""
+        if self._lost:
+            return
+        percent = 100 * progress.done / max(1, progress.total)
+        try:
+            if self._id is None:
+                made = create_progress_artifact(progress=percent, key=self._key, description=progress.told())
+                assert isinstance(made, UUID)  # not awaited: a task of this flow runs in a thread
+                self._id = made
+            else:
+                update_progress_artifact(artifact_id=self._id, progress=percent, description=progress.told())
+        except Exception as error:  # a run of hours is not lost for a picture of it
+            self._lost = True
+            get_run_logger().warning(f"no progress is shown any more: {' '.join(str(error).split())}")
 
 
 def publish(stages: list[Row], reports: Path) -> None:

@@ -35,7 +35,7 @@ def repro(stage: str, policy: Policy, force: bool, unchanged: bool) -> State[Sta
         done = StageResult(stage, "unchanged", 0.0)
     else:
         try:
-            done = repro_stage(stage, policy, force, get_run_logger().info)
+            done = repro_stage(stage, policy, force, get_run_logger().info, artifacts.ProgressArtifact(stage).show)
         except StoppedError as error:
             return Cancelled(message=str(error))
     return Completed(name=done.result.capitalize(), message=f"{done.result} in {done.seconds:.1f} s", data=done)
@@ -105,5 +105,8 @@ def conclude(nodes: list[Node], futures: dict[str, PrefectFuture[StageResult]]) 
     artifacts.publish(rows, Path("reports"))
     if failed:
         reasons = "; ".join(f"{stage}: {reason}" for stage, reason in failed.items())
-        raise RunFailedError(f"{reasons}. Not run: {', '.join(skipped) or 'nothing else'}")
+        raise RunFailedError(
+            f"{reasons}. Not run: {', '.join(skipped) or 'nothing else'}. With the cause mended the same command goes "
+            f"on; `dvc repro {' '.join(failed)}` does too"
+        )
     return rows

@@ -22,12 +22,11 @@ from typing import Literal, NamedTuple
 import psutil
 
 from flows.plan import Policy
+from tasks.core.io.lifeline import grace_seconds
+from tasks.core.io.progress import Progress, forget_progress, read_progress
 
 Result = Literal["ran", "restored", "unchanged"]
 CHILD = Path(__file__).with_name("child.py")
-GRACE_SECONDS = 10.0
-"""Between the request to end and the kill."""
-
 # What DVC says about a stage; the last match of a run counts.
 _SAYINGS: dict[str, Result] = {
     "Running stage '": "ran",
@@ -35,6 +34,16 @@ _SAYINGS: dict[str, Result] = {
     "didn't change, skipping": "unchanged",
     "Verifying outputs in frozen stage": "unchanged",
 }
+
+
+_ERROR = "error: "
+"""Begins the line in which a stage says what is wrong (`tasks.core.io.cli`)."""
+_DVC_ERROR = "ERROR: "
+_DVC_WORDS = ("Running stage '", "> ")
+_RAN_IT = "failed to run: "
+"""In DVC's error when the stage's command ran and failed."""
+LOOK_SECONDS = 5.0
+"""Between two looks at a stage's progress."""
 
 
 class ReproError(RuntimeError):
@@ -118,8 +127,8 @@ def slot_size() -> int:
     return int(os.environ.get("VIDEO_R1_SLOT_SIZE", "1"))
 
 
-def end_tree(pid: int, grace_seconds: float = GRACE_SECONDS) -> None:
-    """Ask a process and all its descendants to end; kill what is left after the grace time."""
+def end_tree(pid: int) -> None:
+    """Ask a process and all its descendants to end; kill what is left after VIDEO_R1_GRACE_SECONDS."""
     try:
         root = psutil.Process(pid)
         tree = [root, *root.children(recursive=True)]
@@ -128,13 +137,19 @@ def end_tree(pid: int, grace_seconds: float = GRACE_SECONDS) -> None:
     for process in tree:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(tree, timeout=grace_seconds)
+    _, alive = psutil.wait_procs(tree, timeout=grace_seconds())
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 
 
-def repro_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], None]) -> StageResult:
+def repro_stage(
+    stage: str,
+    policy: Policy,
+    force: bool,
+    log: Callable[[str], None],
+    show: Callable[[Progress], None] = lambda progress: None,
+) -> StageResult:
     """Run one stage whose upstream is up to date.
 
     Args:
@@ -142,6 +157,7 @@ def repro_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], No
         policy: its time limit and slot; retries are the caller's.
         force: run it even if nothing changed.
         log: receives each line that DVC and the stage print.
+        show: receives the stage's progress, every few seconds while it prints.
 
     Raises:
         StoppedError: the run is being stopped.
@@ -151,6 +167,7 @@ def repro_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], No
     command = [sys.executable, str(CHILD), "--wait-for-lock", "repro", "--single-item", *force_flag, stage]
     with _slots[policy.slot] if policy.slot else contextlib.nullcontext():
         started = time.monotonic()
+        forget_progress(stage)
         child = CHILDREN.start(command, child_environment())
         out_of_time = threading.Event()
 
@@ -163,7 +180,7 @@ def repro_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], No
         if policy.timeout_seconds is not None:
             timer.start()
         try:
-            result, last = follow(child, log)
+            result, cause = follow(child, log, lambda: read_progress(stage), show)
             code = child.wait()
         finally:
             timer.cancel()
@@ -174,25 +191,47 @@ def repro_stage(stage: str, policy: Policy, force: bool, log: Callable[[str], No
     if code != 0 and CHILDREN.stopping:
         raise StoppedError(f"{stage}: stopped with the run")
     if code != 0:
-        raise ReproError(f"{stage}: failed with exit code {code}: {last}")
+        raise ReproError(f"{stage}: failed with exit code {code}: {cause}")
     return StageResult(stage, result, seconds)
 
 
-def follow(child: subprocess.Popen[str], log: Callable[[str], None]) -> tuple[Result, str]:
-    """Pass on a child's lines until it closes its output; returns the stage's result, and the last line."""
+def follow(
+    child: subprocess.Popen[str],
+    log: Callable[[str], None],
+    read: Callable[[], Progress | None],
+    show: Callable[[Progress], None],
+) -> tuple[Result, str]:
+    """Pass on a child's lines and progress until it closes its output.
+
+    Returns:
+        What DVC said became of the stage, and why it failed if it did: the stage's own last error line, else the last
+        line before DVC's, which only repeats the command, else DVC's.
+    """
     result: Result = "unchanged"
-    last = ""
+    error = last = dvc = ""
+    shown: Progress | None = None
+    looked = time.monotonic()
     assert child.stdout is not None
     for line in child.stdout:
         text = line.rstrip()
         if not text:
             continue
-        last = text
         log(text)
+        if text.startswith(_ERROR):
+            error = text.removeprefix(_ERROR)
+        elif text.startswith(_DVC_ERROR):
+            dvc = text
+        elif not text.startswith(_DVC_WORDS):
+            last = text
         for saying, meaning in _SAYINGS.items():
             if saying in text:
                 result = meaning
-    return result, last
+        if time.monotonic() - looked >= LOOK_SECONDS:
+            looked = time.monotonic()
+            if (progress := read()) is not None and progress != shown:
+                shown = progress
+                show(progress)
+    return result, error or (_RAN_IT in dvc and last) or dvc or last
 
 
 def child_environment() -> dict[str, str]:

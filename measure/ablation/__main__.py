@@ -15,35 +15,29 @@ Several commands share the runs: each takes one that no other has in hand, and t
 from __future__ import annotations
 
 import argparse
-import csv
-import dataclasses
-import fcntl
-import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from measure.ablation.arms import METHODS, arm
 from measure.ablation.evaluate import Scores, evaluate
 from measure.ablation.table import FIELDS, SKILL_FIELDS, markdown
+from measure.runs import append, lock, read_runs, rounded, split
 from tasks import grpo, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.digests import folder_digest, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import ModelError, checkpoint_digest, frame_shape_in, load_model, load_processor
-from tasks.core.schemas.records import Record, parse_record
 from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import clear
-from tasks.core.world.scene import SHORTCUTS
-from tasks.core.world.split import make_split
 from tasks.params import Grpo, Params, ParamsError, load
 
 TRAINER = Path(grpo.__file__).parent
+KEY = ("method", "seed")
 BASELINES = ("grpo_equal_compute", "grpo")
 RL_SEED, TEST_SEED = 1000, 2000
 """World seeds of a run's splits start here; the pipeline's own are below."""
@@ -69,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if not ours or (method, seed) in {(row["method"], int(row["seed"])) for row in read_runs(runs)}:
                     continue
                 row, scores = run(params, chosen, method, seed)
-                append(chosen.out / "skills.csv", SKILL_FIELDS, skill_rows(row, scores))
-                append(runs, FIELDS, [row])
+                append(chosen.out / "skills.csv", SKILL_FIELDS, skill_rows(row, scores), KEY)
+                append(runs, FIELDS, [row], KEY)
             print(
                 f"ablation: {method}, seed {seed}: temporal {row['temporal_accuracy']:.3f}, "
                 f"shuffled {row['temporal_accuracy_shuffled']:.3f}, static {row['static_accuracy']:.3f}"
@@ -129,60 +123,10 @@ def pin_settings(path: Path, settings: dict[str, Any]) -> None:
     write_json(path, settings | ({"methods": asked | known} if asked or known else {}))
 
 
-def read_runs(path: Path) -> list[dict[str, str]]:
-    """Rows of runs.csv; none when there is no file."""
-    return list(csv.DictReader(io.StringIO(path.read_text()))) if path.exists() else []
-
-
-def append(
-    path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]], key: Sequence[str] = ("method", "seed")
-) -> None:
-    """Add a run's rows to a CSV file, all or none, in place of any with its `key` that an interrupted command left."""
-    with lock(path.parent / ".locks" / path.name, wait=True):
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        ours = {tuple(str(row[name]) for name in key) for row in rows}
-        others = [row for row in read_runs(path) if tuple(row[name] for name in key) not in ours]
-        writer.writerows([*others, *rows])
-        write_text(path, text.getvalue())
-
-
 def skill_rows(row: dict[str, Any], scores: Scores) -> list[dict[str, Any]]:
     """Rows of skills.csv of one run."""
     run_of = {name: row[name] for name in ("method", "seed")}
-    return [run_of | {"skill": skill} | _rounded(score._asdict()) for skill, score in scores.skills.items()]
-
-
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
-
-
-@contextmanager
-def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold a lock between processes, freed even by a killed one; yields whether it was got, at once unless `wait`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
-def split(
-    name: str, rows: int, seed: int, bias: float, workers: int, shortcuts: Sequence[str] = SHORTCUTS
-) -> list[Record]:
-    """Records of a rendered split of the mini world; rendered once. `name` tells splits of other shortcuts apart."""
-    folder = paths.WORK_DATA / "ablation" / f"{name}-{rows}-{seed}-{bias}"
-    marker = folder / "records.json"
-    with lock(folder.parent / f"{folder.name}.lock", wait=True):
-        if not marker.exists():
-            write_json(marker, make_split(folder, rows, seed, bias, workers, f"{name} {seed}", shortcuts))
-    raw = json.loads(marker.read_text())
-    records = [parse_record(row, f"{marker} row {number}") for number, row in enumerate(raw)]
-    return [dataclasses.replace(record, path=str(folder / record.path)) for record in records]
+    return [run_of | {"skill": skill} | rounded(score._asdict()) for skill, score in scores.skills.items()]
 
 
 def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> tuple[dict[str, Any], Scores]:
@@ -190,7 +134,7 @@ def run(params: Params, chosen: argparse.Namespace, method: str, seed: int) -> t
     from tasks.grpo.data import render
 
     start = time.monotonic()
-    test = split("test", chosen.test_rows, TEST_SEED + seed, 0.0, params.ingest.workers)
+    test = split("ablation-test", chosen.test_rows, TEST_SEED + seed, 0.0, params.ingest.workers)
     processor, model = load_processor(chosen.model), load_model(chosen.model, "float32", "cpu")
     settings, rollouts = arm(method, params.grpo), 0
     opening = params.video.opening() | frame_shape_in(chosen.model)._asdict()
@@ -233,7 +177,7 @@ def trained(
     from tasks.grpo.log import RolloutLog
     from tasks.grpo.train import train
 
-    learn = split("rl", chosen.rl_rows, RL_SEED + seed, chosen.bias, params.ingest.workers)
+    learn = split("ablation-rl", chosen.rl_rows, RL_SEED + seed, chosen.bias, params.ingest.workers)
     video, prompt = params.video.sampling(), params.prompt.model_dump()
     used = {**settings.model_dump(), "seed": seed, "prompt": prompt, "video": video}
     key = work_key(**used, model=folder_digest(chosen.model), code=folder_digest(TRAINER))

@@ -1,217 +1,178 @@
 """Which temporal objective should a user take at equal operations? `python -m measure.contest`.
 
-    starts      python -m measure.contest.starts     start models whose shortcut arose by itself
+    starts      start models whose shortcut arose by itself, made and scored: reports/contest/starts.csv
     tune        every method's values, on validation splits of the tuning starts, with one number of trials
     run         every start, method and seed; a row of reports/contest/runs.csv as each run ends, then the table
 
 A run trains on a biased RL split until its budget of operations is used, and is tested on counterfactual quadruples and
 an unbiased mixed split. Operations are counted from the calls that it makes (`flops.py`). Stopped and started again,
-the command goes on; several of one thread share the runs. What is measured, and how it is judged, was fixed in
-reports/contest/protocol.md before the first run.
+the command goes on; several of one thread share the runs. All methods run from a start on a seed before the next start
+is taken, and all starts before the next seed: whatever has ended compares methods on the same starts and seeds. What is
+measured, and how it is judged, was fixed in reports/contest/protocol.md before the first run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from transformers import TrainerCallback
-
-from measure.ablation.__main__ import append, lock, read_runs, split
-from measure.contest.evaluate import Policy, answers, evaluate, pair_scores
-from measure.contest.flops import Operations, counted
-from measure.contest.methods import METHODS, TRIALS, Trial, read_chosen, settings
-from measure.contest.quadruples import STATIC, Asked, quadruples
-from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, Start, make
+from measure.contest.methods import METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
+from measure.contest.start_scores import START_MEASURES, score_start
+from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, Start, is_made, make
 from measure.contest.table import CURVE_FIELDS, FIELDS, KEY, markdown
+from measure.contest.training import TEST_SEED, VALIDATION_SEED, WHOLE, Size, run
+from measure.runs import append, lock, read_runs, rounded
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
-from tasks.core.models.load import ModelError, load_model, load_processor
-from tasks.core.train.clips import ClipStore, open_store
-from tasks.core.train.runs import clear
+from tasks.core.io.errors import StageError
+from tasks.core.models.load import ModelError
 from tasks.params import Params, ParamsError, load
 
 OUT = paths.REPORTS / "contest"
-RL_SEED, TEST_SEED, VALIDATION_SEED, QUICK_SEED = 11_000, 12_000, 13_000, 14_000
-"""World seeds of splits; the pipeline's own are below. Validation is never tested on, nor the test tuned on."""
-LEADING = ("grpo", "taro", "arrow", "exchange", "permuted")
-"""Methods with 16 seeds; the others have 8."""
-
-
-class Size(NamedTuple):
-    """How large a run is."""
-
-    budget: float
-    """Operations that training may take."""
-    most_steps: int
-    """Optimizer steps after which it ends even so."""
-    every: int
-    """Steps between the points of a curve."""
-    rl_rows: int
-    scenes: int
-    """Quadruples of the test."""
-    quick_scenes: int
-    """Quadruples of a curve's point."""
-    mixed_rows: int
-
-
-WHOLE = Size(budget=5e12, most_steps=200, every=10, rl_rows=1200, scenes=150, quick_scenes=24, mixed_rows=200)
+TUNED_SHARE = 0.5
+"""Operations of a run of tuning, as a share of the contest's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tune, or run what is missing and write the table."""
-    chosen = parse(arguments)
-    params = load()
-    if chosen.command == "tune":
-        tune(params, chosen)
-        return 0
-    trials = read_chosen(chosen.out / "chosen.json", chosen.methods)
-    starts = [s for s in (*STARTS_OF_THE_CONTEST, UNBIASED) if chosen.starts is None or s.name in chosen.starts]
-    for seed in range(max(chosen.seeds, chosen.leading_seeds)):
-        for start in starts:
-            for method in chosen.methods:
-                if seed < (chosen.leading_seeds if method in LEADING else chosen.seeds):
-                    _once(params, chosen, start, method, seed, trials[method])
-    write_text(chosen.out / "table.md", markdown(read_runs(chosen.out / "runs.csv"), list(METHODS)))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = parse(given)
+    helpers = [_helper(given) for _ in range(chosen.processes - 1)]
+    size = Size(**{name: getattr(chosen, name) for name in Size._fields})
+    until = time.monotonic() + 60 * chosen.minutes
+    if chosen.command == "starts":
+        make_starts(load(), size, chosen.starts, chosen.out, until)
+    elif chosen.command == "tune":
+        tune(load(), size, chosen.methods, chosen.out, until)
+    else:
+        contest(load(), size, chosen, until)
+    if any(helper.wait() for helper in helpers):
+        raise StageError("a process beside this one failed; its error is above")
+    if chosen.command == "run":
+        write_text(chosen.out / "table.md", markdown(read_runs(chosen.out / "runs.csv"), list(METHODS)))
     return 0
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m measure.contest", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", nargs="?", choices=("run", "tune"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "tune", "starts"), default="run")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--starts", nargs="+", default=None, metavar="NAME", help="names of starts; all if left out")
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--leading-seeds", type=int, default=16, help=f"seeds of {', '.join(LEADING)}")
-    parser.add_argument("--rl-bias", type=float, default=0.8, help="share of moving figures given away in the RL split")
+    parser.add_argument("--starts", nargs="+", default=None, metavar="NAME", help="all that are made if left out")
+    parser.add_argument(
+        "--seeds", type=int, default=4, help="seeds a start; methods that do not lead take half of them"
+    )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many, no further run begins")
+    parser.add_argument("--processes", type=int, default=1, help="of one thread each, that share the runs")
     parser.add_argument("--out", type=Path, default=OUT)
     for name, value in WHOLE._asdict().items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     return parser.parse_args(arguments)
 
 
-def tune(params: Params, chosen: argparse.Namespace) -> None:
-    """Choose each method's values by pair accuracy on validation quadruples, in the mean over the tuning starts."""
-    rows = chosen.out / "tuning.csv"
-    for method in chosen.methods:
-        for number, trial in enumerate(TRIALS):
-            for start in TUNING:
-                with lock(chosen.out / ".locks" / f"tune-{method}-{number}-{start.name}") as ours:
-                    key = {"start": start.name, "method": method, "seed": str(number)}
-                    if ours and not any(all(row[k] == v for k, v in key.items()) for row in read_runs(rows)):
-                        row, _ = run(params, chosen, start, method, number, trial, VALIDATION_SEED)
-                        append(rows, FIELDS, [row], KEY)
-    write_json(chosen.out / "chosen.json", best_of(read_runs(rows)))
+def _helper(given: Sequence[str]) -> subprocess.Popen[bytes]:
+    """The same command in a process of its own."""
+    return subprocess.Popen([sys.executable, "-m", "measure.contest", *given, "--processes", "1"])
 
 
-def best_of(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Method -> the trial with the largest mean pair accuracy, the earlier one of equals."""
-    chosen: dict[str, dict[str, Any]] = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
-        scores: dict[int, list[float]] = {}
-        for row in rows:
-            if row["method"] == method:
-                scores.setdefault(int(row["seed"]), []).append(float(row["pair_accuracy"]))
-        means = {number: sum(values) / len(values) for number, values in sorted(scores.items())}
-        best = max(means, key=lambda number: means[number])
-        chosen[method] = {"values": TRIALS[best]._asdict(), "pair_accuracy": means[best], "trials": len(means)}
-    return chosen
-
-
-def _once(params: Params, chosen: argparse.Namespace, start: Start, method: str, seed: int, trial: Trial) -> None:
-    """A run that is missing and that no other command has in hand."""
-    name = f"{start.name}-{method}-{seed}"
-    with lock(chosen.out / ".locks" / name) as ours:
-        done = {tuple(row[key] for key in KEY) for row in read_runs(chosen.out / "runs.csv")}
-        if not ours or (start.name, method, str(seed)) in done:
+def make_starts(params: Params, size: Size, names: Sequence[str] | None, out: Path, until: float) -> None:
+    """Make starts that are missing, score those without a row."""
+    for start in named(names):
+        if time.monotonic() > until:
             return
-        row, points = run(params, chosen, start, method, seed, trial, TEST_SEED)
-        append(chosen.out / "curves.csv", CURVE_FIELDS, points, KEY)
-        append(chosen.out / "runs.csv", FIELDS, [row], KEY)
+        with lock(out / ".locks" / f"start-{start.name}") as ours:
+            if ours and not any(row["start"] == start.name for row in read_runs(out / "starts.csv")):
+                make(start, params)
+                row = {"start": start.name, **start._asdict(), **score_start(start, size, params)}
+                append(out / "starts.csv", ("start", *Start._fields, *START_MEASURES), [rounded(row)], ("start",))
+                print(f"start: {start.name}: pairs {row['pair_accuracy']:.3f}", flush=True)
+
+
+def tune(params: Params, size: Size, methods: Sequence[str], out: Path, until: float) -> None:
+    """Choose each method's values by pair accuracy on validation quadruples, in the mean over the tuning starts."""
+    rows = out / "tuning.csv"
+    size = size._replace(budget=TUNED_SHARE * size.budget)
+    for number, trial in enumerate(TRIALS):
+        for method in methods:
+            for start in TUNING:
+                if time.monotonic() > until:
+                    break
+                with lock(out / ".locks" / f"tune-{method}-{number}-{start.name}") as ours:
+                    if ours and not _has(rows, start.name, method, number):
+                        row, _ = run(params, size, start, method, number, trial, VALIDATION_SEED)
+                        append(rows, FIELDS, [row], KEY)
+                        print(f"tune: {method} {trial}: pairs {row['pair_accuracy']:.3f}", flush=True)
+    write_json(out / "chosen.json", best_of(read_runs(rows), len(TRIALS), len(TUNING)))
+
+
+def contest(params: Params, size: Size, chosen: argparse.Namespace, until: float) -> None:
+    """Every run that is missing and that no other command has in hand."""
+    trials = read_chosen(chosen.out / "chosen.json", chosen.methods)
+    for seed, start, method in order(ready(chosen.starts), chosen.methods, chosen.seeds):
+        if time.monotonic() > until:
+            return
+        _once(params, size, chosen.out, start, method, seed, trials[method])
+
+
+def named(names: Sequence[str] | None) -> list[Start]:
+    """Starts of these names, all where None.
+
+    Raises:
+        StageError: lists the starts there are.
+    """
+    known = {start.name: start for start in (*TUNING, *STARTS_OF_THE_CONTEST, UNBIASED)}
+    if unknown := [name for name in names or () if name not in known]:
+        raise StageError(f"no start {', '.join(unknown)}; starts: {', '.join(known)}")
+    return list(known.values()) if names is None else [known[name] for name in names]
+
+
+def ready(names: Sequence[str] | None) -> list[Start]:
+    """Starts of the contest that are made, or those named.
+
+    Raises:
+        StageError: a named one serves tuning, one is not made, or none is; names the command that makes them.
+    """
+    chosen = [start for start in named(names) if start not in TUNING]
+    if names is not None and len(chosen) < len(names):
+        raise StageError(f"{', '.join(start.name for start in TUNING)}: values are chosen on it; it is not contested")
+    made = [start for start in chosen if is_made(start)]
+    if not made or (names is not None and len(made) < len(chosen)):
+        missing = ", ".join(start.name for start in chosen if start not in made)
+        raise StageError(f"not made: {missing}; `python -m measure.contest starts` makes them")
+    return made
+
+
+def order(made: Sequence[Start], methods: Sequence[str], seeds: int) -> list[tuple[int, Start, str]]:
+    """Runs as they are taken: all methods on a start and seed, the next start, and then the next seed."""
+    return [
+        (seed, start, method)
+        for seed in range(seeds)
+        for start in made
+        for method in methods
+        if seed < runs_asked(method, seeds)
+    ]
+
+
+def _once(params: Params, size: Size, out: Path, start: Start, method: str, seed: int, trial: Trial) -> None:
+    name = f"{start.name}-{method}-{seed}"
+    with lock(out / ".locks" / name) as ours:
+        if not ours or _has(out / "runs.csv", start.name, method, seed):
+            return
+        row, points = run(params, size, start, method, seed, trial, TEST_SEED)
+        append(out / "curves.csv", CURVE_FIELDS, points, KEY)
+        append(out / "runs.csv", FIELDS, [row], KEY)
+    write_text(out / "table.md", markdown(read_runs(out / "runs.csv"), list(METHODS)))
     print(f"contest: {name}: pairs {row['pair_accuracy']:.3f} (before {row['pair_accuracy_before']:.3f})", flush=True)
 
 
-class Watch(TrainerCallback):
-    """Counts operations as training goes, tests it every few steps, and ends it when the budget is used."""
-
-    def __init__(self, size: Size, policy: Policy, asked: Sequence[Asked], spent: Operations) -> None:
-        self.size, self.policy, self.asked, self.spent = size, policy, asked, spent
-        self.points: list[dict[str, Any]] = []
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After every optimizer step."""
-        over = self.spent.total >= self.size.budget
-        if state.global_step % self.size.every == 0 or over:
-            with self.spent.paused():
-                self.policy.model.eval()
-                scores = pair_scores(self.asked, answers(self.policy, [question.record for question in self.asked]))
-                self.policy.model.train()
-            self.points.append({"steps": state.global_step, "flops": self.spent.total, **scores})
-        control.should_training_stop |= over
-
-
-def run(
-    params: Params, chosen: argparse.Namespace, start: Start, method: str, seed: int, trial: Trial, test_seed: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Train and test once: a row of runs.csv and the rows of its curve."""
-    from tasks.grpo.data import render
-    from tasks.grpo.train import train
-
-    began = time.monotonic()
-    size = Size(**{name: getattr(chosen, name) for name in Size._fields})
-    key = {"start": start.name, "method": method, "seed": seed}
-    folder, workers, data = make(start, params), params.ingest.workers, paths.WORK_DATA / "contest"
-    tests = quadruples(data / f"test-{test_seed + seed}-{size.scenes}", size.scenes, test_seed + seed, workers)
-    quick = quadruples(data / f"quick-{QUICK_SEED}-{size.quick_scenes}", size.quick_scenes, QUICK_SEED, workers)
-    mixed = split("contest-test", size.mixed_rows, test_seed + seed, 0.0, workers)
-    by = start.shortcut
-    learn = split(f"contest-rl-{by}", size.rl_rows, RL_SEED + seed, chosen.rl_bias, workers, shortcuts=(by,))
-    grpo = settings(method, params.grpo, trial, size.most_steps)
-    processor, model = load_processor(folder), load_model(folder, "float32", "cpu")
-    work = paths.WORK_MODELS / "contest" / f"{start.name}-{method}-{seed}-{test_seed}"
-    clear(work)  # operations are counted from the first step on: a stopped run begins anew
-    with open_store(params.video.opening(), grpo.frame_cache_gb, params.video.decode_workers) as clips:
-        policy = _policy(model, processor, clips, params)
-        before = evaluate(policy, tests, mixed)
-        with counted() as spent:
-            watch = Watch(size, policy, [question for question in quick if question.variant != STATIC], spent)
-            result = train(
-                model,
-                processor,
-                render(learn, processor, **params.prompt.model_dump()),
-                clips=clips,
-                settings=grpo,
-                seed=seed,
-                work=work,
-                curve=work / "curve.csv",
-                on_skip=lambda record, reason: print(f"contest: {record.path}: {reason}", file=sys.stderr),
-                callbacks=[watch],
-            )
-        trained = result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
-        scores = evaluate(policy._replace(model=trained), tests, mixed)
-    clear(work)
-    row = {
-        **key,
-        **trial._asdict(),
-        "steps": result.trainer.state.global_step,
-        "flops": spent.total,
-        "seconds": round(time.monotonic() - began, 1),
-        **{name: round(value, 6) for name, value in scores.items()},
-        **{f"{name}_before": round(before[name], 6) for name in ("pair_accuracy", "temporal", "static")},
-    }
-    return row, [{**key, **{name: round(value, 6) for name, value in point.items()}} for point in watch.points]
-
-
-def _policy(model: Any, processor: Any, clips: ClipStore, params: Params) -> Policy:
-    grpo = params.grpo
-    return Policy(model, processor, clips, params.prompt.model_dump(), grpo.sampling.max_tokens, grpo.reward_variant)
+def _has(rows: Path, start: str, method: str, seed: int) -> bool:
+    return any((row["start"], row["method"], row["seed"]) == (start, method, str(seed)) for row in read_runs(rows))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from measure.contest.methods import LEADING, RUNS_ASKED, STARTS_ASKED
 from tasks.core.stats import holm, sign_flip
 
 KEY = ("start", "method", "seed")
@@ -100,8 +101,12 @@ def markdown(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
     present = [method for method in methods if any(row["method"] == method for row in rows)]
     if not present:
         return "No run has ended yet.\n"
+    lacking = missing(rows, methods)
     head = ("pair_accuracy", "invariance", "static_on_moving", "temporal", "static")
     lines = [
+        f"{len(rows)} runs on {len({row['start'] for row in rows})} starts. "
+        + ("The protocol's counts are reached." if not lacking else f"Incomplete; the protocol asks for {lacking}."),
+        "",
         "Percent, means over runs; operations of training in 10^12, counted from its calls. `escaped`: runs whose "
         f"pair accuracy ended at {100 * ESCAPED:.0f} or more.",
         "",
@@ -117,6 +122,20 @@ def markdown(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
             f"{_mean(own, 'steps'):.0f} | {escaped} | {' | '.join(cells)} |"
         )
     return "\n".join([*lines, *_against(rows, present), *_placebo(rows)]) + "\n"
+
+
+def missing(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
+    """What the protocol's counts want beyond these runs, in words; "" where they are reached."""
+    wants: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for method in methods:
+        own = [row for row in rows if row["method"] == method]
+        runs = RUNS_ASKED[method in LEADING] - len(own)
+        starts = STARTS_ASKED - len({row["start"] for row in own})
+        if runs > 0 or starts > 0:
+            wants[max(runs, 0), max(starts, 0)].append(method)
+    return "; ".join(
+        f"{runs} more runs and {starts} more starts of {', '.join(names)}" for (runs, starts), names in wants.items()
+    )
 
 
 def _against(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[str]:

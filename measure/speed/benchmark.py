@@ -145,7 +145,7 @@ def recorded(sets: list[QuestionSet], draw: random.Random) -> list[dict[str, Any
             wording = questions.protocol.word(questions.suite, sample, SETTINGS)
             key = f"{questions.protocol.name}/{sample.sample_id}"
             job = Job(questions, sample, 16, "ordered", None, wording, key)
-            rows.append(row_of(job, None, None, completion(draw), "", 0.1) | {"model": "m"})
+            rows.append(row_of(job, None, None, completion(draw), "") | {"model": "m"})
     return rows
 
 

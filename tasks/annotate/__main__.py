@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
 from tasks.annotate.given import given_metrics, given_rows
@@ -20,6 +18,7 @@ from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import run_stage
 from tasks.core.io.digests import file_digest
 from tasks.core.io.jsonl import JsonlWriter, read_jsonl
+from tasks.core.io.progress import tracked
 from tasks.core.io.tables import read_table, write_table
 from tasks.core.io.work import ROWS, Work, begin_work, find_work
 from tasks.core.models.load import checkpoint_digest, frame_shape_in, is_endpoint
@@ -117,7 +116,7 @@ def generate(
     with (
         open_engine(model_path=teacher, **config.engine.model_dump()) as engine,
         JsonlWriter(log) as writer,
-        tqdm(total=total, desc="annotate", unit="completion", mininterval=1.0) as progress,
+        tracked(total=total, desc="annotate", unit="completion", mininterval=1.0) as progress,
     ):
         for rows in answer_all(
             engine,

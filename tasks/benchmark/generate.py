@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -44,14 +43,12 @@ def answer_jobs(
         ]
         requests = [None if shown.error else _request(engine, job, shown.clip, settings) for job, shown in pairs]
         asked = [request for request in requests if request is not None]
-        begun = time.monotonic()
         results = iter(engine.generate(asked, **decoding._asdict()))
-        seconds = (time.monotonic() - begun) / max(1, len(asked))
         rows = []
         for (job, shown), request in zip(pairs, requests, strict=True):
             completion = failed(shown.error) if request is None else next(results)[0]
             error_class = shown.error_class or (REFUSED if completion.finish_reason == "error" else "")
-            rows.append(row_of(job, shown.clip, request, completion, error_class, seconds))
+            rows.append(row_of(job, shown.clip, request, completion, error_class))
         yield rows
 
 
@@ -101,7 +98,7 @@ def _names(job: Job, protocol: tuple[str, ...]) -> tuple[int | str, ...]:
 
 
 def row_of(
-    job: Job, clip: Clip | None, request: Request | None, completion: Completion, error_class: str, seconds: float
+    job: Job, clip: Clip | None, request: Request | None, completion: Completion, error_class: str
 ) -> dict[str, Any]:
     """Log row of one answer, without model and scores; it holds all that scoring needs."""
     sample = job.sample
@@ -139,7 +136,6 @@ def row_of(
         "frame_indices": [] if clip is None else list(clip.indices),
         "width": None if clip is None else int(clip.frames.shape[2]),
         "height": None if clip is None else int(clip.frames.shape[1]),
-        "seconds": round(seconds, 4),
         "judge_model": "",
         "judge_reply": "",
     }

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from tasks.benchmark import log, totals
 from tasks.benchmark.base import SuiteError
 from tasks.benchmark.exports import write_exports
@@ -19,6 +17,7 @@ from tasks.benchmark.provenance import describe
 from tasks.benchmark.settings import Settings
 from tasks.core.engine.types import Engine
 from tasks.core.io.atomic import write_json
+from tasks.core.io.progress import tracked
 from tasks.core.schemas.answers import Numbers
 
 INDEX = "index.json"
@@ -101,7 +100,7 @@ def update(
     if total:
         if have:
             print(f"{answerer.name} {path.stem}: {total} answers to get, the others are in the log")
-        with tqdm(total=total, desc=f"{answerer.name} {path.stem}", unit="answer", mininterval=1.0) as progress:
+        with tracked(total=total, desc=f"{answerer.name} {path.stem}", unit="answer", mininterval=1.0) as progress:
             for groups in filter(None, left):
                 answers = answer_jobs(answerer.open(), groups, settings, answerer.batch_size)
                 marked = ([_marked(row, answerer.name, settings) for row in batch] for batch in answers)

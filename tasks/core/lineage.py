@@ -87,7 +87,7 @@ def as_json(folder: str, links: list[Link], commit: str, counts: Mapping[str, An
 
 
 def stage_report(reports: Path, stage: str) -> dict[str, Any]:
-    """The metrics of a stage or of its item, without times; empty where there are none.
+    """The metrics of a stage or of its item; empty where there are none.
 
     Args:
         reports: the project's reports folder.
@@ -95,8 +95,8 @@ def stage_report(reports: Path, stage: str) -> dict[str, Any]:
     """
     name, _, item = stage.partition("@")
     path = reports / name / f"{item or 'metrics'}.json"
-    metrics = json.loads(path.read_text()) if path.exists() else {}
-    return {key: value for key, value in metrics.items() if key != "seconds"}
+    metrics: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return metrics
 
 
 def covers(outer: str, inner: str) -> bool:

@@ -72,9 +72,10 @@ COLUMNS = {
     "clip_ratio/region_mean": "clip_share",
     "learning_rate": "learning_rate",
     "grad_norm": "grad_norm",
-    "step_time": "seconds",
 }
 """Log key -> column of the curve."""
+STEP_TIME = "step_time"
+"""Log key of a step's seconds: on screen and in TensorBoard alone, for two runs of one thing leave equal files."""
 MULTIPLE_CHOICE = "multiple choice"
 
 
@@ -222,12 +223,12 @@ class RolloutLog:
 
 
 def steps_jsonl(log: Iterable[Mapping[str, Any]]) -> str:
-    """One JSON object per logged step with every metric, the closing summary left out; not-a-number is left out."""
+    """One JSON object per logged step with every metric but its time; not-a-number and the closing summary left out."""
 
-    def kept(value: Any) -> bool:
-        return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    def kept(name: str, value: Any) -> bool:
+        return name != STEP_TIME and value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
-    lines = [json.dumps({k: v for k, v in entry.items() if kept(v)}) for entry in log if "loss" in entry]
+    lines = [json.dumps({k: v for k, v in entry.items() if kept(k, v)}) for entry in log if "loss" in entry]
     return "".join(f"{line}\n" for line in lines)
 
 

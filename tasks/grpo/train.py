@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from tasks.core.train.guards import Guards, Limits
 from tasks.core.train.prepare import name_layers
 from tasks.grpo.checks import check_sharding
 from tasks.grpo.data import OnSkip, Prompt, schedule
-from tasks.grpo.log import COLUMNS, EventWriter, RolloutLog, StepsWriter
+from tasks.grpo.log import COLUMNS, STEP_TIME, EventWriter, RolloutLog, StepsWriter
 from tasks.grpo.settings import TENSORBOARD, adapter, arguments, draws, options_of, rollouts
 from tasks.grpo.stop import StoppedError, StopRequest, StopWhenAsked
 from tasks.grpo.trainer import VideoGRPOTrainer
@@ -101,13 +100,13 @@ def train(
         on_skip=on_skip,
         callbacks=[*writers, guards, asked, *callbacks, Sealing()],
     )
-    seconds = run(trainer, work)
+    run(trainer, work)
     if asked.stopped:
         raise StoppedError(f"stopped after step {trainer.state.global_step} of {settings.steps}; a checkpoint is kept")
     if settings.lora.rank:
         trainer.model = trainer.model_wrapped = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
     counts = {"steps": trainer.state.global_step, "prompts": draws(settings, trainer.args.world_size)}
-    return result_of(trainer, counts, seconds)
+    return result_of(trainer, counts)
 
 
 def writers_of(settings: Grpo, work: Path, curve: Path, events: Path | None) -> list[Any]:
@@ -118,11 +117,11 @@ def writers_of(settings: Grpo, work: Path, curve: Path, events: Path | None) -> 
     return writers
 
 
-def result_of(trainer: VideoGRPOTrainer, counts: dict[str, int], seconds: float) -> Result:
+def result_of(trainer: VideoGRPOTrainer, counts: dict[str, int]) -> Result:
     """Metrics of a finished run, as means of its last steps, and its curve."""
     history = trainer.state.log_history
     means = {name: mean_of_last(history, name) for name in SUMMARY}
-    return Result(trainer, means | counts | {"seconds": round(seconds, 1)}, curve_csv(history, COLUMNS))
+    return Result(trainer, means | counts, curve_csv(history, COLUMNS))
 
 
 def trainer_of(
@@ -165,17 +164,11 @@ def trainer_of(
     return trainer
 
 
-def run(trainer: VideoGRPOTrainer, work: Path) -> float:
-    """Train from the newest complete checkpoint in `work`; the rollout engine is freed even after an error.
-
-    Returns:
-        Seconds.
-    """
-    start = time.monotonic()
-    show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", "step_time"))
+def run(trainer: VideoGRPOTrainer, work: Path) -> None:
+    """Train from the newest complete checkpoint in `work`; the rollout engine is freed even after an error."""
+    show_progress(trainer, ("reward", "accuracy", "accuracy_shuffled", "length", STEP_TIME))
     checkpoint = resume_point(work, "grpo", trainer.args.max_steps).checkpoint
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         trainer.close_rollouts()
-    return time.monotonic() - start

@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
+from tasks.core.io.progress import tracked
 from tasks.core.video import LIMIT_SECONDS, MediaInfo, ReaderError, VideoError, file_sha256, guarded, probe
 from tasks.ingest.facts import KnownMedia, Stat
 
@@ -118,7 +117,7 @@ def check_media(media: Iterable[Medium], workers: int, checker: Checker) -> dict
     """Check every distinct medium, `workers` at a time; order follows `media`."""
     distinct = list(dict.fromkeys(media))
     rows = _in_threads(distinct, workers, checker)
-    return dict(zip(distinct, tqdm(rows, total=len(distinct), desc="check media", unit="file"), strict=True))
+    return dict(zip(distinct, tracked(rows, total=len(distinct), desc="check media", unit="file"), strict=True))
 
 
 def _in_threads(media: Sequence[Medium], workers: int, checker: Checker) -> Iterator[MediaRow]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -146,7 +145,6 @@ def train(
     for callback in (CurveWriter(curve, COLUMNS), Guards("sft", Limits(**settings.guards.model_dump())), Sealing()):
         trainer.add_callback(callback)
     show_progress(trainer, ("loss", "mean_token_accuracy"))
-    start = time.monotonic()
     checkpoint = resume_point(work, "sft", steps_of(settings, len(rows), trainer.args.world_size)).checkpoint
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     log = trainer.state.log_history
@@ -155,7 +153,6 @@ def train(
         "token_accuracy": mean_of_last(log, "mean_token_accuracy"),
         "steps": trainer.state.global_step,
         "rows": len(rows),
-        "seconds": round(time.monotonic() - start, 1),
     }
     return Result(trainer, metrics, curve_csv(log, COLUMNS))
 

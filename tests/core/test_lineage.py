@@ -62,7 +62,7 @@ def test_inputs_follow_params_and_dependencies():
 
 def test_the_json_holds_hashes_params_counts_and_no_machine(tmp_path):
     (tmp_path / "filter").mkdir()
-    (tmp_path / "filter" / "metrics.json").write_text('{"rejected": {"reward": 2}, "seconds": 3.5}')
+    (tmp_path / "filter" / "metrics.json").write_text('{"rejected": {"reward": 2}}')
     counts = {"sft": stage_report(tmp_path, "filter"), "grpo": stage_report(tmp_path, "absent@x")}
     written = as_json("models/sft", chain("models/sft", LOCK), "abc", counts)
     assert written["commit"] == "abc" and written["sources"]["models/world/base"]

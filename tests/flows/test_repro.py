@@ -14,6 +14,7 @@ import yaml
 
 from flows.plan import Policy, plan
 from flows.repro import CHILDREN, ReproError, WorkspaceBusyError, repro_stage, sole_driver
+from tasks.core.io.progress import Progress
 from tests.support.toy_project import ran
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,50 @@ def test_a_failing_stage_is_an_error_with_its_name_and_exit_code(toy):
     set_stage("rows", cmd="python -c 'raise SystemExit(3)'")
     with pytest.raises(ReproError, match=r"^rows: failed with exit code \d+: .*rows"):
         repro_stage("rows", Policy(), False, lambda line: None)
+
+
+TRACEBACK = """python -c 'raise ValueError("7 is odd")'"""
+SAID = """python -c 'import sys; sys.exit("error: raw.txt: row 3: no answer")'"""
+
+
+@pytest.mark.parametrize(
+    ("command", "cause"),
+    [
+        pytest.param(SAID, "raw.txt: row 3: no answer", id="what the stage said"),
+        pytest.param(f"({SAID} || (echo bye && exit 2))", "raw.txt: row 3: no answer", id="though it said more"),
+        pytest.param(TRACEBACK, "ValueError: 7 is odd", id="end of a traceback"),
+        pytest.param("exit 3", "ERROR: failed to reproduce 'rows': failed to run: exit 3, exited with 3", id="silent"),
+    ],
+)
+def test_a_failure_tells_its_cause(toy, command, cause):
+    set_stage("rows", cmd=command)
+    with pytest.raises(ReproError, match=r"^rows: failed with exit code \d+: ") as raised:
+        repro_stage("rows", Policy(), False, lambda line: None)
+    assert str(raised.value).partition(": failed with exit code ")[2].partition(": ")[2] == cause
+
+
+def test_a_missing_input_is_told_in_dvcs_words(toy):
+    Path("raw.txt").unlink()
+    with pytest.raises(ReproError, match=r"ERROR: failed to reproduce 'rows': .*raw.txt"):
+        repro_stage("rows", Policy(), False, lambda line: None)
+
+
+PROGRESS = """
+from tasks.core.io.progress import tracked
+
+list(tracked(range(3), unit="row", mininterval=0))
+open("data/rows.txt", "w").close()
+"""
+
+
+def test_a_stage_shows_how_far_it_is(toy, monkeypatch):
+    monkeypatch.setattr("flows.repro.LOOK_SECONDS", 0.0)
+    Path("data").mkdir()
+    Path("progress.py").write_text(PROGRESS)
+    set_stage("rows", cmd=f"PYTHONPATH={ROOT} python progress.py")
+    seen: list[Progress] = []
+    repro_stage("rows", Policy(), False, lambda line: None, seen.append)
+    assert (seen[-1].done, seen[-1].total, seen[-1].unit) == (3, 3, "rows")
 
 
 def test_the_time_limit_ends_the_stage_and_its_children(toy):

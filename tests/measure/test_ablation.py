@@ -6,10 +6,11 @@ import json
 import pytest
 import yaml
 
-from measure.ablation.__main__ import SPEED, append, common, lock, main, parse, pin_settings, read_runs, skill_rows
+from measure.ablation.__main__ import SPEED, common, main, parse, pin_settings, skill_rows
 from measure.ablation.arms import METHODS, arm
 from measure.ablation.evaluate import summary
 from measure.ablation.table import FIELDS, SKILL_FIELDS, by_seed, interval, markdown, paired
+from measure.runs import lock
 from tasks.core.io.errors import StageError
 from tasks.core.stats import sign_flip
 from tasks.params import Grpo, load
@@ -114,12 +115,7 @@ def test_the_table_ends_with_its_answers_in_words(gain, seeds, words):
     assert text.endswith("\n") and not text.endswith("\n\n")
 
 
-def test_runs_are_appended_whole_and_other_settings_refused(tmp_path):
-    for seed in range(2):
-        append(tmp_path / "runs.csv", FIELDS, [row("sft", seed, 0.5)])
-    assert [found["seed"] for found in read_runs(tmp_path / "runs.csv")] == ["0", "1"]
-    append(tmp_path / "runs.csv", FIELDS, [row("sft", 0, 0.7)])
-    assert [found["temporal_accuracy"] for found in read_runs(tmp_path / "runs.csv")] == ["0.5", "0.7"], "not twice"
+def test_runs_of_other_settings_are_refused(tmp_path):
     pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 2}})
     pin_settings(tmp_path / "settings.json", {"bias": 0.8, "grpo": {"steps": 2}})
     with pytest.raises(StageError, match="runs of other settings .grpo.; choose another --out"):
@@ -173,13 +169,6 @@ def test_scores_are_means_by_kind_and_by_skill():
 def test_a_split_without_a_kind_of_question_is_refused(found, missing):
     with pytest.raises(ValueError, match=missing):
         summary(found)
-
-
-def test_a_lock_is_held_by_one_at_a_time_and_freed(tmp_path):
-    with lock(tmp_path / "locks/a") as first, lock(tmp_path / "locks/a") as second, lock(tmp_path / "locks/b") as other:
-        assert (first, second, other) == (True, False, True)
-    with lock(tmp_path / "locks/a") as again:
-        assert again
 
 
 @pytest.mark.slow

@@ -5,14 +5,17 @@ import json
 import pytest
 import torch
 
-from measure.contest.__main__ import best_of
+from measure.contest.__main__ import named, order, ready
 from measure.contest.evaluate import Result, pair_scores
-from measure.contest.flops import counted
-from measure.contest.methods import METHODS, TRIALS, Trial, read_chosen, settings
+from measure.contest.flops import counted, dispatcher_count
+from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
+from measure.contest.start_scores import group_shares
 from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, scenes_of
-from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown
+from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown, missing
 from tasks.core.io.errors import StageError
+from tasks.core.models.inputs import encode, prompt_text
+from tasks.core.models.load import load_model, load_processor
 from tasks.core.schemas.records import Record
 from tasks.core.stats import holm
 from tasks.core.world.split import draw_row
@@ -30,6 +33,41 @@ def test_products_and_attention_are_counted_forward_and_backward():
             torch.randn(64, 64) @ torch.randn(64, 64)
         torch.randn(3, 4) @ torch.randn(4, 5)
     assert spent.total == 7 * 2 * 4 * 8 * 8 * 16 + 2 * 3 * 4 * 5
+
+
+class Doubled(torch.autograd.Function):
+    """A product whose backward is written in Python."""
+
+    @staticmethod
+    def forward(ctx, value, weight):
+        ctx.save_for_backward(value, weight)
+        return value @ weight
+
+    @staticmethod
+    def backward(ctx, grad):
+        value, weight = ctx.saved_tensors
+        return grad @ weight.T, value.T.mm(grad)
+
+
+def test_the_count_is_that_of_the_dispatcher(tiny_model, make_clip, chat):
+    """Forward and backward of a video prompt, recomputed layers and a backward of Python among them."""
+    processor, model = load_processor(tiny_model), load_model(tiny_model, "float32", "cpu")
+    inputs = encode(processor, [prompt_text(processor, chat("video"))], [make_clip()], ["video"])
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    weight = torch.randn(model.config.get_text_config().hidden_size, 3, requires_grad=True)
+
+    def step():
+        model.train()
+        hidden = model.model(**inputs).last_hidden_state
+        (Doubled.apply(hidden[0], weight).sum() + model.lm_head(hidden).logsumexp(-1).sum()).backward()
+        with torch.no_grad():
+            model.eval()(**inputs)
+
+    with dispatcher_count() as whole:
+        step()
+    with counted() as spent:
+        step()
+    assert spent.total == pytest.approx(whole.get_total_flops(), rel=0.002), "but for positions' small products"
 
 
 # What is compared.
@@ -66,9 +104,46 @@ def test_tuning_takes_the_best_mean_over_starts(tmp_path):
         for start, values in (("a", (0.2, 0.5, 0.5)), ("b", (0.9, 0.4, 0.4)))
         for trial, value in enumerate(values)
     ]
-    (tmp_path / "chosen.json").write_text(json.dumps(best_of(rows)))
+    (tmp_path / "chosen.json").write_text(json.dumps(best_of(rows, 3, 2)))
     assert read_chosen(tmp_path / "chosen.json", ["taro"]) == {"taro": TRIALS[0]}
-    assert best_of(rows[1:3] + rows[4:])["taro"]["values"] == TRIALS[1]._asdict(), "the earlier one of equals"
+    assert best_of(rows[1:3] + rows[4:], 2, 2)["taro"]["values"] == TRIALS[1]._asdict(), "the earlier one of equals"
+
+
+@pytest.mark.parametrize(
+    ("trials", "starts"), [pytest.param(4, 2, id="a trial is missing"), pytest.param(3, 3, id="a start is missing")]
+)
+def test_a_method_that_was_not_tried_in_full_has_no_values(trials, starts):
+    rows = [{"method": "taro", "seed": str(trial), "pair_accuracy": 0.5} for trial in range(3) for _ in range(2)]
+    assert best_of(rows, trials, starts) == {}
+
+
+def test_whatever_has_ended_compares_methods_on_the_same_starts_and_seeds():
+    runs = order(STARTS_OF_THE_CONTEST[:2], ["grpo", "ktr"], 3)
+    told = [(seed, start.name.split("-")[0], method) for seed, start, method in runs]
+    first = [(0, "colour", "grpo"), (0, "colour", "ktr"), (0, "side", "grpo"), (0, "side", "ktr")]
+    assert told[:4] == first and len(told) == 6 + 4, "ktr does not lead: two seeds of three"
+    assert set(LEADING) <= set(METHODS)
+
+
+def test_starts_that_are_not_there_are_named_with_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr("measure.contest.starts.STARTS", tmp_path)
+    with pytest.raises(StageError, match="not made: colour-0.5-caption-0; `python -m measure.contest starts` makes"):
+        ready(["colour-0.5-caption-0"])
+    with pytest.raises(StageError, match="not made: colour-0.5-caption-0, side"):
+        ready(None)
+    with pytest.raises(StageError, match="no start red; starts: colour-0.7-caption-900, "):
+        named(["red"])
+    with pytest.raises(StageError, match="colour-0.7-caption-900: values are chosen on it; it is not contested"):
+        ready(["colour-0.7-caption-900"])
+    for start in (*TUNING, STARTS_OF_THE_CONTEST[1]):
+        (tmp_path / start.name).mkdir()
+        (tmp_path / start.name / "start.json").write_text("{}")
+    assert ready(None) == [STARTS_OF_THE_CONTEST[1]]
+
+
+def test_groups_of_a_start():
+    shares = group_shares([[0.0, 1.0], [0.0, 0.0], [1.0, 1.0], [1.0, 0.0]], [1.0, 1.0, 0.0, 1.0])
+    assert shares == {"mixed_groups": 0.5, "all_wrong_groups": 0.25, "well_formed": 0.75}
 
 
 def test_no_start_of_the_contest_serves_tuning():
@@ -79,7 +154,7 @@ def test_no_start_of_the_contest_serves_tuning():
 def test_scenes_are_biased_from_the_start_s_skill_on():
     late = next(start for start in STARTS_OF_THE_CONTEST if start.late == "reason")
     assert scenes_of(late, "caption") is draw_row
-    assert scenes_of(late, "reason-well").keywords == {"shortcut_bias": 0.9, "shortcuts": ("colour",)}
+    assert scenes_of(late, "reason").keywords == {"shortcut_bias": 0.9, "shortcuts": ("colour",)}
 
 
 # How it is tested.
@@ -176,5 +251,13 @@ def test_the_table_says_what_was_run_and_what_it_beat():
     assert "| exchange | 2 | 1 | 0.0 | 0 | 2 | 65.0 |" in table
     assert "| exchange | 2 | 1 | +55.0" in table
     assert "exchange minus its placebo permuted: +50.0" in table
-    assert "taro" not in table and markdown([], list(METHODS)) == "No run has ended yet.\n"
+    assert "| taro |" not in table and markdown([], list(METHODS)) == "No run has ended yet.\n"
     assert set(MEASURES) <= set(FIELDS)
+
+
+def test_a_table_without_the_protocols_counts_says_that_it_is_incomplete():
+    runs = [row for method in METHODS for row in rows(method, {name: [0.1] * 4 for name in "abcde"})]
+    assert missing(runs, list(METHODS)) == "" and "The protocol's counts are reached." in markdown(runs, list(METHODS))
+    few = [row for row in runs if (row["method"], row["start"]) != ("ktr", "e") and row["method"] != "taro"]
+    assert missing(few, list(METHODS)) == "16 more runs and 5 more starts of taro; 0 more runs and 1 more starts of ktr"
+    assert "Incomplete; the protocol asks for 16 more runs" in markdown(few, list(METHODS))

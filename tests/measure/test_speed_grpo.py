@@ -129,7 +129,7 @@ def test_a_step_without_levers_differs_in_nothing_else():
 
 def test_steps_of_a_run_are_timed(tiny_model):
     """The first is not among them."""
-    params = load(ROOT / "tests/fixtures/params.smoke.yaml")
+    params = load(ROOT / "measure/smallest/params.yaml")
     found = measure_steps(params, tiny_model, on=True, steps=1)
     assert len(found["wall"]) == len(found["processor"]) == 1
     assert found["wall"][0] > 0 and found["length"] > 0

@@ -1,11 +1,10 @@
 """The whole graph at its smallest, by the same code and dvc.yaml: it runs, rests, then reruns what an edit touches.
 
-The project is copied to a temporary folder with tests/fixtures/params.smoke.yaml over its params.yaml; two models of a
-few hundred thousand weights are made for it (tests/support/smoke_models.py).
+measure/smallest/project.py makes it: a copy of the project with the params.yaml of that folder and two models of a few
+hundred thousand weights.
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,23 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from measure.smallest.project import make_project, run
 from tests.support.graph import ROOT, stages
 
 pytestmark = pytest.mark.slow
 
 GATES = {name for name in stages() if name.startswith("validate@")}
 ALL = set(stages()) - {"world"}  # frozen
-
-
-def run(folder: Path, *command: str) -> str:
-    """Output of a command that must succeed, with this interpreter first on the path."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
 
 
 def repro(folder: Path) -> set[str]:
@@ -47,18 +36,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """The project's own files (tracked or not yet tracked, never ignored ones) as a small project of its own."""
-    folder = tmp_path_factory.mktemp("smoke") / "project"
-    listed = run(ROOT, "git", "ls-files", "-co", "--exclude-standard").splitlines()
-    for name in listed:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    (folder / "dvc.lock").unlink(missing_ok=True)
-    shutil.copy(ROOT / "tests/fixtures/params.smoke.yaml", folder / "params.yaml")
-    run(folder, "git", "init", "-q")
-    run(folder, sys.executable, "-m", "tests.support.smoke_models", "models/smoke")
-    return folder
+    return make_project(tmp_path_factory.mktemp("smoke") / "project")
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,6 @@ def answer_row(**fields: Any) -> dict[str, Any]:
         "completion": COMPLETION,
         "finish_reason": "stop",
         "tokens": 9,
-        "seconds": 0.1,
         "pipeline": 1.0,
         "pipeline_extracted": "B",
         "pipeline_rule": "letter",

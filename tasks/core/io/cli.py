@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from tasks.core.io.errors import StageError, full_disk
@@ -54,5 +55,12 @@ def _ended(main: Callable[[], int | None], expected: tuple[type[Exception], ...]
     except Exception as error:
         if (reason := full_disk(error)) is None:
             raise
-        print(f"error: {reason}; make room, then the same command goes on", file=sys.stderr)
+        print(f"error: {program()}: {reason}; make room, then the same command goes on", file=sys.stderr)
     return USAGE_EXIT
+
+
+def program() -> str:
+    """Name of the stage or command that this process runs."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    module = spec.name.removesuffix(".__main__").removeprefix("tasks.") if spec else Path(sys.argv[0]).stem
+    return os.environ.get("DVC_STAGE") or module

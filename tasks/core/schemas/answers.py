@@ -45,7 +45,6 @@ ANSWER_SCHEMA = pa.schema(
         pa.field("frame_indices", pa.list_(pa.int64()), nullable=False),
         pa.field("width", pa.int64()),
         pa.field("height", pa.int64()),
-        pa.field("seconds", pa.float64(), nullable=False),
         *map(_text, ("judge_model", "judge_reply")),
         *(field for protocol in PROTOCOLS for field in _score_fields(protocol)),
     ]

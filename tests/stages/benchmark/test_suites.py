@@ -290,7 +290,7 @@ def test_killed_five_times_at_random_equals_undisturbed(tree, undisturbed, tmp_p
     assert asked > 0 and len(engine.asked) < len(whole.asked)
     for name in SUITES:
         ours, theirs = (log.read(place / f"{name}.jsonl") for place in (tmp_path, folder))
-        assert [row | {"seconds": 0} for row in ours.values()] == [row | {"seconds": 0} for row in theirs.values()]
+        assert list(ours.values()) == list(theirs.values())
 
 
 def test_rescore_changes_scores_and_nothing_else(tree, undisturbed, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Two tiny models for the whole graph at its smallest: `python -m tests.support.smoke_models FOLDER`.
+"""Two tiny models for the whole graph at its smallest: `python -m measure.smallest.models FOLDER`.
 
 `FOLDER/base` is random. `FOLDER/teacher` is the same network taught to give one well-formed answer to everything: some
 questions have just that answer, so the filter keeps some rows and rejects the others.
@@ -62,7 +62,7 @@ def main(folder: Path) -> None:
         schedule.step()
         optimizer.zero_grad()
     save_model(model, processor, folder / "teacher")
-    print(f"smoke models: teacher loss {loss.item():.4f} -> {folder}")
+    print(f"models of the smallest graph: teacher loss {loss.item():.4f} -> {folder}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,166 @@
+"""One run of the contest: train a start by a method until its operations are used, and test it before and after."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from transformers import TrainerCallback
+
+from measure.contest.evaluate import Policy, answers, evaluate, pair_scores
+from measure.contest.flops import Operations, counted
+from measure.contest.methods import Trial, settings
+from measure.contest.quadruples import STATIC, Asked, quadruples
+from measure.contest.starts import Start, folder_of
+from measure.runs import lock, rounded, split
+from tasks import paths
+from tasks.core.io.atomic import write_json
+from tasks.core.models.load import load_model, load_processor
+from tasks.core.schemas.records import Record
+from tasks.core.train.clips import ClipStore, open_store
+from tasks.core.train.runs import clear
+from tasks.params import Params
+
+DATA = paths.WORK_DATA / "contest"
+RL_SEED, TEST_SEED, VALIDATION_SEED, QUICK_SEED = 11_000, 12_000, 13_000, 14_000
+"""World seeds of splits; the pipeline's own are below. Validation is never tested on, nor the test tuned on."""
+
+
+MOVING = "world/move"
+"""Data source of rows with a moving figure."""
+
+
+class Size(NamedTuple):
+    """How large a run is."""
+
+    budget: float
+    """Operations that training may take."""
+    most_steps: int
+    """Optimizer steps after which it ends even so."""
+    every: int
+    """Steps between the points of a curve."""
+    rl_rows: int
+    """Rows rendered; those without a moving figure beyond as many as have one are left out."""
+    rl_bias: float
+    """Share of moving figures of the RL split that are given away by the start's shortcut."""
+    scenes: int
+    """Quadruples of the test."""
+    quick_scenes: int
+    """Quadruples of a curve's point."""
+    mixed_rows: int
+
+
+WHOLE = Size(2.5e12, most_steps=120, every=15, rl_rows=800, rl_bias=0.8, scenes=80, quick_scenes=16, mixed_rows=160)
+
+
+class Watch(TrainerCallback):
+    """Counts operations as training goes, tests it every few steps, and ends it when the budget is used."""
+
+    def __init__(self, size: Size, policy: Policy, asked: Sequence[Asked], spent: Operations) -> None:
+        self.size, self.policy, self.asked, self.spent = size, policy, asked, spent
+        self.points: list[dict[str, Any]] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """After every optimizer step."""
+        over = self.spent.total >= self.size.budget
+        if state.global_step % self.size.every == 0 or over:
+            with self.spent.paused():
+                self.policy.model.eval()
+                scores = pair_scores(self.asked, answers(self.policy, [question.record for question in self.asked]))
+                self.policy.model.train()
+            self.points.append({"steps": state.global_step, "flops": self.spent.total, **scores})
+        control.should_training_stop |= over
+
+
+def run(
+    params: Params, size: Size, start: Start, method: str, seed: int, trial: Trial, test_seed: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Train and test once: a row of runs.csv and the rows of its curve.
+
+    Args:
+        params: of the project; `settings` says what of its grpo section counts.
+        size: how large the run is.
+        start: made already.
+        method: one of METHODS.
+        seed: of RL rows, prompts' order, rollouts and test scenes.
+        trial: values of the method.
+        test_seed: TEST_SEED, or VALIDATION_SEED to tune.
+    """
+    from tasks.grpo.data import render
+    from tasks.grpo.train import train
+
+    began = time.monotonic()
+    key = {"start": start.name, "method": method, "seed": seed}
+    folder, workers = folder_of(start), params.ingest.workers
+    tests, mixed = tests_of(size, test_seed + seed, workers)
+    quick = quadruples(DATA / f"quick-{QUICK_SEED}-{size.quick_scenes}", size.quick_scenes, QUICK_SEED, workers)
+    grpo = settings(method, params.grpo, trial, size.most_steps)
+    processor, model = load_processor(folder), load_model(folder, "float32", "cpu")
+    work = paths.WORK_MODELS / "contest" / f"{start.name}-{method}-{seed}-{test_seed}"
+    clear(work)  # operations are counted from the first step on: a stopped run begins anew
+    with open_store(params.video.opening(), grpo.frame_cache_gb, params.video.decode_workers) as clips:
+        policy = policy_of(model, processor, clips, params)
+        before = scores_before(start, size, test_seed + seed, policy, tests, mixed)
+        with counted() as spent:
+            watch = Watch(size, policy, [question for question in quick if question.variant != STATIC], spent)
+            result = train(
+                model,
+                processor,
+                render(learning(start, size, seed, workers), processor, **params.prompt.model_dump()),
+                clips=clips,
+                settings=grpo,
+                seed=seed,
+                work=work,
+                curve=work / "curve.csv",
+                on_skip=lambda record, reason: print(f"contest: {record.path}: {reason}", file=sys.stderr),
+                callbacks=[watch],
+            )
+        trained = result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
+        scores = evaluate(policy._replace(model=trained), tests, mixed)
+    clear(work)
+    row = {
+        **key,
+        **trial._asdict(),
+        "steps": result.trainer.state.global_step,
+        "flops": spent.total,
+        "seconds": round(time.monotonic() - began, 1),
+        **rounded(scores),
+        **rounded({f"{name}_before": before[name] for name in ("pair_accuracy", "temporal", "static")}),
+    }
+    return row, [{**key, **rounded(point)} for point in watch.points]
+
+
+def learning(start: Start, size: Size, seed: int, workers: int) -> list[Record]:
+    """RL rows, half of them of moving figures, given away in `size.rl_bias` of them by what the start reads."""
+    name, by = f"contest-rl-{start.shortcut}", (start.shortcut,)
+    rows = split(name, size.rl_rows, RL_SEED + seed, size.rl_bias, workers, shortcuts=by)
+    moving = [record for record in rows if record.data_source == MOVING]
+    others = [record for record in rows if record.data_source != MOVING]
+    return [*moving, *others[: len(moving)]]
+
+
+def tests_of(size: Size, seed: int, workers: int) -> tuple[list[Asked], list[Record]]:
+    """Test of a seed: quadruples and the unbiased mixed split."""
+    asked = quadruples(DATA / f"test-{seed}-{size.scenes}", size.scenes, seed, workers)
+    return asked, split("contest-test", size.mixed_rows, seed, 0.0, workers)
+
+
+def scores_before(
+    start: Start, size: Size, seed: int, policy: Policy, tests: Sequence[Asked], mixed: Sequence[Record]
+) -> dict[str, float]:
+    """All measures of the start, kept: methods share them."""
+    path = DATA / "starts" / f"{start.name}-{seed}-{size.scenes}-{size.mixed_rows}.json"
+    with lock(path.with_suffix(".lock"), wait=True):
+        if not path.exists():
+            write_json(path, evaluate(policy, tests, mixed))
+    scores: dict[str, float] = json.loads(path.read_text())
+    return scores
+
+
+def policy_of(model: Any, processor: Any, clips: ClipStore, params: Params) -> Policy:
+    """A model as `evaluate` asks it."""
+    grpo = params.grpo
+    return Policy(model, processor, clips, params.prompt.model_dump(), grpo.sampling.max_tokens, grpo.reward_variant)
