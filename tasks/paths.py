@@ -44,6 +44,8 @@ AUDIT = Path("data/audit")
 REPORTS = Path("reports")
 REPORT_PAGE = REPORTS / "index.html"
 REPORT_TABLES = REPORTS / "benchmark.md"
+DATA_PAGE = REPORTS / "data.html"
+DATA_CARD = REPORTS / "data.md"
 MODEL_CARDS = REPORTS / "cards"
 LEDGER = REPORTS / "grpo" / "ledger.json"
 

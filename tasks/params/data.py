@@ -38,6 +38,10 @@ class Source(Section):
     media_root: str | None = None
     """All but `world`: folder that record paths are relative to; nothing outside it is read. `held_out` may do
     without."""
+    licence: str = ""
+    """Under which its media and questions may be used; for the data card."""
+    homepage: str = ""
+    """Where it is published; for the data card."""
     rows: int | None = Field(None, ge=1)
     """`world`: how many rows to render. Others: at most this many rows, drawn by `seed`."""
     seed: int = 0

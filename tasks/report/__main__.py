@@ -1,8 +1,9 @@
-"""Build the report, or print its main tables again: `python -m tasks.report [show]`."""
+"""Build the report, or a part of it: `python -m tasks.report [show|data]`."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
@@ -11,18 +12,27 @@ from tasks.core.io.errors import StageError
 from tasks.core.lineage import as_json, chain, stage_report
 from tasks.report import page
 from tasks.report.cards import cards_of
+from tasks.report.data_card import data_card
+from tasks.report.data_page import page_context, read_dataset, read_shown
 from tasks.report.examples import Plan, plan
-from tasks.report.inputs import read_inputs
+from tasks.report.files import read_json, read_yaml
+from tasks.report.inputs import commit, read_inputs
 from tasks.report.numbers import headline, main_cap, read_numbers
 from tasks.report.pictures import Pictures, open_pictures
 from tasks.report.render import html_page, markdown, terminal
 from tasks.report.tables import main_table
+
+DATA_STRIPS = 3
+"""Rows of each source that the data page shows."""
 
 
 def main() -> None:
     """Build the report, or only show it; both print the benchmark tables and the paths of the report."""
     arguments = parse_arguments()
     config = params.load()
+    if arguments.command == "data":
+        build_data(config)
+        return
     models = list(config.models)
     if arguments.command is None:
         build(config)
@@ -40,11 +50,14 @@ def parse_arguments() -> argparse.Namespace:
     parser = OneLineParser(prog="python -m tasks.report", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("show", help="print the main tables of the report that was built")
+    commands.add_parser("data", help="build the data page and the data card alone, which need no more than ingest")
     return parser.parse_args()
 
 
 def build(config: params.Params) -> None:
     """Read every input, decode the clips that are shown, write page, tables, headline numbers and cards."""
+    if paths.metrics("ingest").exists():
+        build_data(config)
     models = list(config.models)
     inputs = read_inputs(models, config.video.frames)
     chosen = plan(inputs, models, config.report.examples)
@@ -72,6 +85,22 @@ def build(config: params.Params) -> None:
         if links := chain(config.models[model], inputs.lock):
             reports = {link.stage: report for link in links if (report := stage_report(paths.REPORTS, link.stage))}
             write_json(paths.lineage(model), as_json(config.models[model], links, inputs.commit, reports))
+
+
+def build_data(config: params.Params) -> None:
+    """Write the data page and the data card."""
+    data = read_dataset()
+    shown = read_shown(data, DATA_STRIPS)
+    frames, fps, least = config.video.frames, config.video.fps, config.video.min_frames
+    pictures = [
+        open_pictures(row, config.report.strip_frames, frames=frames, fps=fps, min_frames=least) for row in shown
+    ]
+    code = commit()
+    write_text(paths.DATA_PAGE, html_page(page_context(data, shown, pictures, code), "data.html.j2"))
+    reports = {stage: paths.metrics(stage) for stage in ("annotate", "filter")}
+    metrics = {stage: read_json(path) for stage, path in reports.items() if path.exists()}
+    write_text(paths.DATA_CARD, data_card(data, metrics=metrics, lock=read_yaml(Path("dvc.lock")), commit=code))
+    print(f"data: {paths.DATA_PAGE}\ncard: {paths.DATA_CARD}")
 
 
 def pictures_of(chosen: Plan, config: params.Params) -> dict[int, Pictures]:
