@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.audit.evidence import DIFFICULTY, EVIDENCE, FORWARD, TEXT, VIEWS, agreement, chance, difficulty, evidence
+from tasks.core.io.seeds import derive_seed
 from tasks.core.schemas.records import Record
 from tasks.core.stats import estimate
 
@@ -67,7 +68,20 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "by_guessing": sum(row["chance"] for row in asked) / len(asked) if asked else None,
         "order_tag": _agreement(asked),
+        "examples": [_example(row) for row in examples(asked)],
     }
+
+
+def examples(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One question of every tag, on a video where there is one; which it is a hash decides."""
+    ranked = sorted(rows, key=lambda row: (row["data_type"] != "video", derive_seed(row["problem_id"], "example")))
+    first = {tag: next((row for row in ranked if row["evidence"] == tag), None) for tag in EVIDENCE}
+    return [row for row in first.values() if row is not None]
+
+
+def _example(row: Mapping[str, Any]) -> dict[str, Any]:
+    right = {view: row[f"right_{view}"] for view in VIEWS if row[f"right_{view}"] is not None}
+    return {name: row[name] for name in ("problem_id", "path", "data_type", "problem", "evidence")} | {"right": right}
 
 
 def _estimated(values: Sequence[float], clusters: Sequence[str]) -> dict[str, Any]:

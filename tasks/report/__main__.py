@@ -11,6 +11,7 @@ from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.lineage import as_json, chain, stage_report
 from tasks.report import page
+from tasks.report.audits import Audits
 from tasks.report.cards import cards_of
 from tasks.report.data_card import data_card
 from tasks.report.data_page import page_context, read_dataset, read_shown
@@ -59,14 +60,16 @@ def build(config: params.Params) -> None:
     if paths.metrics("ingest").exists():
         build_data(config)
     models = list(config.models)
-    inputs = read_inputs(models, config.video.frames)
+    inputs = read_inputs(models, config.video.frames, config.world.name)
     chosen = plan(inputs, models, config.report.examples)
-    context = page.context(inputs, models, chosen, pictures_of(chosen, config))
+    context = page.context(inputs, models, chosen, pictures_of(chosen, config), strips_of(inputs.audits, config))
     tables = context["tables"]
     sections = {
         "Results": [tables["main"], tables["types"], tables["skills"]],
         "Controls": [tables["controls"]],
         "Public benchmarks": context["public_tables"] or ["None was run."],
+        "Payments": context["payment_tables"] or ["grpo: no ledger"],
+        "Audit": context["audit_tables"] or ["None was made."],
         "Data": [*context["data_missing"], *context["data_tables"]],
     }
     write_text(paths.REPORT_TABLES, markdown(context["title"], context["subtitle"], context["findings"], sections))
@@ -117,6 +120,21 @@ def pictures_of(chosen: Plan, config: params.Params) -> dict[int, Pictures]:
             shuffle_seed=config.seed if problem_id == shuffled else None,
         )
         for problem_id, record in shown.items()
+    }
+
+
+def strips_of(audits: Audits, config: params.Params) -> dict[str, Pictures]:
+    """Frame strips of the audits' examples, by path."""
+    examples = [example for numbers in audits.values() for example in numbers.get("examples", [])]
+    return {
+        example["path"]: open_pictures(
+            example,
+            config.report.strip_frames,
+            frames=config.video.frames,
+            fps=config.video.fps,
+            min_frames=config.video.min_frames,
+        )
+        for example in examples
     }
 
 

@@ -156,9 +156,14 @@ def weights(stage):
     return {name: value.clone() for name, value in stage.model.state_dict().items()}
 
 
-@torch.no_grad()
 def logp_alone(model, encoded, ids):
     """Log-probability of an answer by a plain forward of its row."""
+    return float(tokens_alone(model, encoded, ids).sum())
+
+
+@torch.no_grad()
+def tokens_alone(model, encoded, ids):
+    """Log-probabilities of its tokens."""
     logits = model(
         input_ids=torch.cat([encoded.ids, ids])[None],
         mm_token_type_ids=torch.cat([encoded.kinds, torch.zeros_like(ids)])[None],
@@ -166,4 +171,4 @@ def logp_alone(model, encoded, ids):
         pixel_values_videos=encoded.pixels,
         video_grid_thw=encoded.grid,
     ).logits[0]
-    return float(logits[len(encoded.ids) - 1 : -1].log_softmax(-1).gather(-1, ids[:, None]).sum())
+    return logits[len(encoded.ids) - 1 : -1].log_softmax(-1).gather(-1, ids[:, None])[:, 0]

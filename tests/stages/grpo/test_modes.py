@@ -11,6 +11,7 @@ from tasks.core.engine.sampler import RowSampler
 from tasks.core.io.errors import StageError
 from tasks.core.train.features import encode_media
 from tasks.grpo import collect
+from tasks.grpo.batch import view_divergence
 from tasks.grpo.checks import check_trackers
 from tasks.grpo.data import substitute
 from tasks.grpo.groups import Group, Part, PartResult, assemble, own_parts
@@ -29,6 +30,7 @@ from tests.support.grpo_stage import (
     settings,
     shown,
     some_views,
+    tokens_alone,
 )
 
 LOSSES = {
@@ -70,6 +72,10 @@ WAYS = {
     "permuted": (
         {"objective": {"kind": "permuted"}},
         [(0.0, 6.08824), (0.0, 7.30785), (0.0, 6.42657)],
+    ),
+    "papo": (
+        {"objective": {"kind": "papo", "gamma": 0.5}},
+        [(-0.0490932, 7.21623), (-0.0677491, 10.67671), (-0.0476377, 6.1379)],
     ),
     "views that are no order of the frames": (
         {"objective": {"kind": "exchange", "perturbations": [{"kind": "one_frame"}, {"kind": "mirror"}]}},
@@ -142,6 +148,45 @@ def test_drops_equal_each_answer_asked_alone(stage, tmp_path):
             logp_alone(trainer.model, view.encoded, ids) for view in shown(stage.views(row["problem_id"]))
         )
         assert row["order_nats"] == pytest.approx(ordered - shuffled, abs=2e-3)
+
+
+# Kind papo.
+
+
+def test_the_divergence_of_the_views_is_that_of_rows_alone(stage, tmp_path):
+    """In the loss and in the log: of a video's completions asked one by one under each view, of an image's nothing."""
+    trainer, batch = opened(stage, tmp_path, objective={"kind": "papo", "gamma": 1.0}, prompts_per_step=3)
+    batch["advantages"] = torch.zeros_like(batch["advantages"])
+    told = [kind != "image" for kind in kinds(batch)]
+    assert batch["contrasted"].tolist() == told and 0 < sum(told) < len(told)
+    expected = []
+    for row in torch.tensor(told).nonzero().squeeze(1).tolist():
+        ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+        own, other = (tokens_alone(trainer.model, batch[name][row], ids) for name in ("prompt", "other_prompt"))
+        expected.append(float(((other - own).exp() - (other - own) - 1).clamp(max=10.0).mean()))
+    loss = float(trainer._compute_loss(trainer.model, batch))
+    assert loss == pytest.approx(-sum(expected) / len(expected), rel=1e-3) and loss < 0
+    assert trainer._metrics["train"]["view_divergence"] == [pytest.approx(-loss)]
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "value", "moves"),
+    [
+        pytest.param(-1.0, -1.0, 0.0, False, id="alike"),
+        pytest.param(-1.0, -3.0, math.exp(-2) + 2 - 1, True, id="less likely elsewhere"),
+        pytest.param(-3.0, -1.0, math.exp(2) - 2 - 1, True, id="likelier elsewhere"),
+        pytest.param(-0.1, -300.0, 10.0, False, id="beyond the bound nothing pulls"),
+        pytest.param(-300.0, -0.1, 10.0, False, id="nor where the exponential overflows"),
+    ],
+)
+def test_a_tokens_divergence_pulls_at_both_views(own, other, value, moves):
+    sides = [torch.tensor([[each, 0.0]], requires_grad=True) for each in (own, other)]
+    divergence = view_divergence(*sides, torch.tensor([[1, 0]]), 10.0)
+    divergence.sum().backward()
+    assert float(divergence) == pytest.approx(value, rel=1e-5)
+    gradients = [side.grad[0].tolist() for side in sides]
+    assert all((abs(first) > 0) == moves and second == 0 for first, second in gradients)
+    assert gradients[0][0] == -gradients[1][0]
 
 
 @pytest.mark.parametrize("way", WAYS)
