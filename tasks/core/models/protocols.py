@@ -95,6 +95,10 @@ class Model(Protocol):
         """Evaluation mode."""
         ...
 
+    def to(self, *arguments: Any, **options: Any) -> Any:
+        """Move to a device or change the type of weights, in place."""
+        ...
+
     def requires_grad_(self, requires_grad: bool = True) -> Any:
         """Let all weights train, or freeze them."""
         ...
