@@ -493,8 +493,10 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
 
     rows = [record(0, path="clip.mp4"), record(1, "image", "still.png"), record(2, path="torn.mp4")]
     monkeypatch.chdir(tmp_path)
-    make_project(tmp_path, tiny_model, rl=[*rows, record(3, path="never opened.mp4")])
-    audited = {"problem_id": [0, 3], "problem": [rows[0].problem] * 2, "evidence": ["order", "text"], "difficulty": ""}
+    rows.append(record(3, path="never opened.mp4"))
+    make_project(tmp_path, tiny_model, rl=rows)
+    problems = [rows[number].problem for number in (0, 3)]
+    audited = {"problem_id": [0, 3], "problem": problems, "evidence": ["order", "text"], "difficulty": ""}
     pd.DataFrame(audited).to_parquet("tags.parquet")
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["grpo"]["rows"] = {"tags": "tags.parquet", "digest": file_digest(Path("tags.parquet"))[:12]}
