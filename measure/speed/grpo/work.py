@@ -68,7 +68,7 @@ def noise(job: Job) -> Clip:
 def measure(job: Job) -> dict[str, Any]:
     """Seconds by part (wall and processor), peak memory in MiB and sizes of a job."""
     processor = build_processor(job.family, CORPUS * 4)
-    make = build if job.family == FAMILY else build_other
+    make = build if job.family == FAMILY else partial(build_other, job.family)
     model = make(SHAPES[job.shape], processor, job.dtype, job.device)
     clock = Clock(job.device)
     with tempfile.TemporaryDirectory() as folder:
