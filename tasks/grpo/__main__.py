@@ -25,6 +25,7 @@ from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.grpo.ledger import ledger
+from tasks.grpo.rows import Chosen, choose
 
 if TYPE_CHECKING:
     from tasks.grpo.data import Prompt
@@ -52,13 +53,17 @@ def main() -> int:
     model = load_model(paths.SFT_MODEL, config.grpo.weights_dtype, "cpu")
     if not rows:
         raise StageError(f"{paths.RL_RECORDS}: no rows to train on")
+    settings = config.grpo
+    chosen = Chosen(rows, {"rows": len(rows), "kept": len(rows)})
+    if settings.rows.tags is not None:
+        chosen = choose(rows, Path(settings.rows.tags), settings.rows.digest, settings.rows.drop)
+        print(f"grpo: {chosen.counts['kept']} of {len(rows)} rows kept; dropped: {chosen.counts['dropped']}")
 
     from tasks.grpo.data import render
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
     from tasks.grpo.train import train
 
-    settings = config.grpo
-    prompts = render([record_from_row(row) for row in rows], processor, **config.prompt.model_dump())
+    prompts = render([record_from_row(row) for row in chosen.rows], processor, **config.prompt.model_dump())
     opening = config.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
     store = open_store(opening, settings.frame_cache_gb, config.video.decode_workers)
     with StopRequest() as stop, store as clips:
@@ -86,7 +91,7 @@ def main() -> int:
             return EXIT_CODE
     publish(result.trainer, work, paths.GRPO_MODEL, settings.dtype)
     if result.trainer.is_world_process_zero():
-        write_reports(result, work, settings.steps)
+        write_reports(result, work, settings.steps, chosen.counts)
     return 0
 
 
@@ -121,7 +126,7 @@ def note_skipped(log: Path, record: Record, reason: str) -> None:
     print(f"grpo: prompt left out: {row}: {reason}", file=sys.stderr)
 
 
-def write_reports(result: Result, work: Path, steps: int) -> None:
+def write_reports(result: Result, work: Path, steps: int, rows: dict[str, Any]) -> None:
     """Rollouts, ledger, curve and metrics of a finished run; then its work folder is removed."""
     from tasks.grpo.log import RolloutLog
     from tasks.grpo.train import STEPS
@@ -131,7 +136,8 @@ def write_reports(result: Result, work: Path, steps: int) -> None:
     write_text(paths.curve("grpo"), result.curve)
     write_json(paths.LEDGER, ledger(pd.read_parquet(paths.ROLLOUTS)))
     write_text(paths.GRPO_STEPS, (work / STEPS).read_text())
-    write_json(paths.metrics("grpo"), {**result.metrics, "rollouts": rollouts, "skipped_prompts": skipped})
+    counts = {"rollouts": rollouts, "skipped_prompts": skipped, "rl_rows": rows}
+    write_json(paths.metrics("grpo"), {**result.metrics, **counts})
     clear(work)
     print(f"grpo: {steps} steps, {rollouts} rollouts, reward {result.metrics['reward']} -> {paths.GRPO_MODEL}")
     tell_cache("grpo")

@@ -3,11 +3,15 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
+from tasks.core.io.digests import file_digest
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.grpo.log import RolloutLog
@@ -95,15 +99,23 @@ def test_a_frozen_encoder_stays(stage, tmp_path, scored_by_parity):
 
 
 def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys):
-    """`python -m tasks.grpo` with one video, one image and one clip that does not decode."""
+    """`python -m tasks.grpo` with one video, one image and one clip that does not decode; an audit dropped a fourth."""
     from tasks.grpo.__main__ import main
 
     rows = [record(0, path="clip.mp4"), record(1, "image", "still.png"), record(2, path="torn.mp4")]
     monkeypatch.chdir(tmp_path)
+    rows.append(record(3, path="never opened.mp4"))
     make_project(tmp_path, tiny_model, rl=rows)
+    problems = [rows[number].problem for number in (0, 3)]
+    audited = {"problem_id": [0, 3], "problem": problems, "evidence": ["order", "text"], "difficulty": ""}
+    pd.DataFrame(audited).to_parquet("tags.parquet")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["grpo"]["rows"] = {"tags": "tags.parquet", "digest": file_digest(Path("tags.parquet"))[:12]}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
     assert main() == 0
     metrics = json.loads((tmp_path / "reports/grpo/metrics.json").read_text())
     assert (metrics["steps"], metrics["skipped_prompts"]) == (2, 1)
+    assert metrics["rl_rows"] == {"rows": 4, "kept": 3, "not_audited": 2, "dropped": {"text": 1}}
     assert (tmp_path / "reports/grpo/curve.csv").read_text().count("\n") == 3
     assert pq.read_table(tmp_path / "data/grpo/rollouts.parquet").num_rows == metrics["rollouts"]
     assert load_model(tmp_path / "models/grpo").config.model_type == "qwen2_5_vl"
