@@ -1,5 +1,7 @@
 """Who reads a checkpoint where weights are sharded, and what the others hold instead."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "tru
 
 
 def test_a_model_without_weights_is_otherwise_the_loaded_one(tiny_model):
-    loaded, empty = load_model(tiny_model, "float32", "cpu"), empty_model(tiny_model)
+    loaded: Any = load_model(tiny_model, "float32", "cpu")
+    empty: Any = empty_model(tiny_model)
     shapes = [
         {name: (value.shape, value.dtype) for name, value in each.state_dict().items()} for each in (loaded, empty)
     ]
@@ -48,8 +51,8 @@ def test_one_process_reads_for_all_that_share_weights(tiny_model, monkeypatch, e
 
 
 def test_a_copy_without_weights_allocates_nothing_and_shares_nothing(tiny_model):
-    policy = empty_model(tiny_model)
-    empty = policy_copy(policy, with_weights=False)
+    policy: Any = empty_model(tiny_model)
+    empty: Any = policy_copy(policy, with_weights=False)
     assert {value.device.type for value in empty.parameters()} == {"meta"}
     assert [name for name, _ in empty.named_parameters()] == [name for name, _ in policy.named_parameters()]
     assert empty.get_input_embeddings() is not policy.get_input_embeddings()
