@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tasks.core.engine.sampler import RowSampler, generation_settings
+from tasks.core.models.protocols import Model, Processor, Tokenizer
 from tasks.core.text import opened_by
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
@@ -39,7 +40,7 @@ class RolloutRequest(NamedTuple):
 class Policy(NamedTuple):
     """The policy as an engine gets it for one round of requests."""
 
-    model: Any
+    model: Model
     """Unwrapped, in evaluation mode; its weights are those of `version`."""
     version: int
     """Optimizer steps that its weights have behind them."""
@@ -68,7 +69,7 @@ class TransformersRollouts:
     """`Rollouts` by the policy itself: vision features once per view, keys and values of a prompt once."""
 
     def __init__(
-        self, sampling: Any, processor: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
+        self, sampling: Any, processor: Processor, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
     ) -> None:
         """Set up.
 
@@ -115,7 +116,7 @@ class TransformersRollouts:
 
 
 def completion_of_ids(
-    ids: list[int], tokenizer: Any, ends: Sequence[int], log_probs: list[float] | None = None, opening: str = ""
+    ids: list[int], tokenizer: Tokenizer, ends: Sequence[int], log_probs: list[float] | None = None, opening: str = ""
 ) -> Completion:
     """Sampled tokens as a completion, read behind what the prompt opened (`text.opened_by`)."""
     text = opening + tokenizer.decode(ids, skip_special_tokens=True)

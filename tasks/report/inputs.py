@@ -1,4 +1,4 @@
-"""Reads what the other stages left. Everything but the benchmark numbers may be missing: the page then says so."""
+"""Reads the outputs of the other stages. All but the benchmark numbers may be missing: the page then says so."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tasks.report.files import read_json, read_yaml, rows_of
 from tasks.report.numbers import main_cap, read_numbers
 
 CODE = ("tasks", "flows", "dvc.yaml", "params.yaml")
-"""What makes a working tree differ from its commit, for the page's first line."""
+"""Paths whose edits make the code differ from its commit, for the page's first line."""
 
 
 class Inputs(NamedTuple):
-    """Everything the page is made of. An absent file is an absent key or an empty list."""
+    """Contents of the page. A missing file is a missing key or an empty list."""
 
     numbers: dict[str, Numbers]
     """Model -> its benchmark numbers; a model that was not run is absent."""
