@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from accelerate.utils import gather_object
 
 from tasks.core.io.seeds import derive_seed
+from tasks.core.models.protocols import Processor
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt
 from tasks.grpo.batch import LOST, comparisons, padded_rows, rollout_scores, scored_rows
@@ -38,7 +39,7 @@ class Collector:
         self,
         prompts: Sequence[Prompt],
         clips: ClipStore,
-        processor: Any,
+        processor: Processor,
         rewards: Rewards,
         *,
         complete: Callable[[Sequence[RolloutRequest]], list[list[Completion]]],

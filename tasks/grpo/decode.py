@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tasks.core.backbones import of_model
+from tasks.core.models.protocols import Model
 from tasks.core.train.completion_cache import CompletionCache
 from tasks.core.train.features import encoder_outputs
 from tasks.core.train.packing import PositionedPrompt, one_row
@@ -22,7 +23,7 @@ Choose = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
 
 
 def decode(
-    model: Any,
+    model: Model,
     prompts: Sequence[EncodedPrompt],
     features: Sequence[torch.Tensor | None],
     copies: Sequence[int],
@@ -75,7 +76,7 @@ def decode(
 
 
 def _read(
-    model: Any, prompts: Sequence[PositionedPrompt], media: dict[str, Any], cache: CompletionCache
+    model: Model, prompts: Sequence[PositionedPrompt], media: dict[str, Any], cache: CompletionCache
 ) -> torch.Tensor:
     """Scores (P, V) of the token that follows each prompt."""
     lengths = torch.tensor([len(prompt.ids) for prompt in prompts])
@@ -91,7 +92,7 @@ def _read(
     return outputs.logits[0].float()
 
 
-def _next(model: Any, tokens: torch.Tensor, places: torch.Tensor, axes: int, cache: CompletionCache) -> torch.Tensor:
+def _next(model: Model, tokens: torch.Tensor, places: torch.Tensor, axes: int, cache: CompletionCache) -> torch.Tensor:
     """Scores (B, V) after one more token of each completion, which has the same position on all axes."""
     output = of_model(model).decoder(model)(
         input_ids=tokens.unsqueeze(0),

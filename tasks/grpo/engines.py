@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tasks.core.engine.sampler import RowSampler, generation_settings
+from tasks.core.models.protocols import Model, Processor, Tokenizer
 from tasks.core.text import opened_by
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
@@ -39,7 +40,7 @@ class RolloutRequest(NamedTuple):
 class Policy(NamedTuple):
     """The policy as an engine gets it for one round of requests."""
 
-    model: Any
+    model: Model
     """Unwrapped, in evaluation mode; its weights are those of `version`."""
     version: int
     """Optimizer steps that its weights have behind them."""
@@ -70,7 +71,7 @@ class TransformersRollouts:
     def __init__(
         self,
         sampling: Any,
-        processor: Any,
+        processor: Processor,
         ends: Sequence[int],
         share_prefix: bool,
         drop_ended: bool = False,
@@ -128,7 +129,7 @@ class TransformersRollouts:
 
 
 def completion_of_ids(
-    ids: list[int], tokenizer: Any, ends: Sequence[int], log_probs: list[float] | None = None, opening: str = ""
+    ids: list[int], tokenizer: Tokenizer, ends: Sequence[int], log_probs: list[float] | None = None, opening: str = ""
 ) -> Completion:
     """Sampled tokens as a completion, read behind what the prompt opened (`text.opened_by`)."""
     text = opening + tokenizer.decode(ids, skip_special_tokens=True)

@@ -11,6 +11,7 @@ from transformers import DynamicCache, LogitsProcessorList
 from tasks.core.backbones import of_model
 from tasks.core.engine.sampler import RowSampler, likeliest, without_checkpoint_settings
 from tasks.core.models.inputs import padded
+from tasks.core.models.protocols import Model
 from tasks.core.train.features import encoder_outputs
 from tasks.core.train.rows import EncodedPrompt
 from tasks.grpo.decode import decode
@@ -32,7 +33,7 @@ class Completion(NamedTuple):
 
 
 def sample(
-    model: Any,
+    model: Model,
     prompts: Sequence[EncodedPrompt],
     features: Sequence[torch.Tensor | None],
     copies: Sequence[int],
@@ -90,7 +91,7 @@ def sample(
 
 
 def _read_prompts(
-    model: Any, inputs: dict[str, torch.Tensor], positions: torch.Tensor, media: dict[str, Any]
+    model: Model, inputs: dict[str, torch.Tensor], positions: torch.Tensor, media: dict[str, Any]
 ) -> DynamicCache:
     """Keys and values of the prompts without their last token, which generation reads."""
     cache = DynamicCache(config=model.config.get_text_config())

@@ -20,6 +20,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from tasks.core.models.protocols import Model, Processor
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.guards import FiniteSteps
 from tasks.core.train.resume import ResumesWeights
@@ -73,8 +74,8 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
     def __init__(
         self,
         *,
-        model: Any,
-        processor: Any,
+        model: Model,
+        processor: Processor,
         prompts: Sequence[Prompt],
         order: Sequence[int],
         clips: ClipStore,
@@ -232,7 +233,7 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
 
     # Loss.
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    def _compute_loss(self, model: Model, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's loss over the rows that have a gradient, scaled to what it is over all valid rows."""
         contrast = self._asks.contrast
         skip_zero = self.beta == 0.0 and self.options.skip_zero_advantage and contrast is None
@@ -265,7 +266,7 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
 
     def _get_per_token_logps_and_entropies(
         self,
-        model: Any,
+        model: Model,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         logits_to_keep: int,

@@ -1,4 +1,4 @@
-"""What the page says: one context of plain values for the template, and the same tables for the markdown file."""
+"""Contents of the page: plain values for the template, and the same tables for the markdown file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def context(
     """Everything the template prints.
 
     Args:
-        inputs: what the stages left.
+        inputs: outputs of the stages.
         models: model names in the order of the tables.
         chosen: records to show.
         pictures: problem id -> frames, for every record of `chosen`.

@@ -16,8 +16,14 @@ from tasks.grpo.decode import decode
 from tasks.grpo.engines import TransformersRollouts
 from tasks.grpo.rollout import sample
 from tasks.grpo.trainer import VideoGRPOTrainer
-from tests.stages.grpo.test_training import generation, some_views
-from tests.support.grpo_stage import LOGPROB, Stage, parity_score, settings
+from tests.support.grpo_stage import (
+    LOGPROB,
+    Stage,
+    generation,
+    parity_score,
+    settings,
+    some_views,
+)
 
 LOGPS = 1e-5
 ENDS = list(range(0, 360, 6))

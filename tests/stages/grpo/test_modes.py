@@ -19,8 +19,19 @@ from tasks.grpo.log import letter_shares, step_metrics
 from tasks.grpo.rollout import Completion, sample
 from tasks.grpo.scoring import Comparison, advantages, score_group
 from tasks.grpo.settings import arguments, rewards_of
-from tests.stages.grpo.test_training import generation, opened, shown, some_views
-from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
+from tests.support.grpo_stage import (
+    LOGPROB,
+    RECORDS,
+    Stage,
+    generation,
+    logp_alone,
+    opened,
+    parity_score,
+    settings,
+    shown,
+    some_views,
+    tokens_alone,
+)
 
 LOSSES = {
     "grpo": [(0.0, 6.11687), (0.0, 8.6611)],
@@ -76,16 +87,6 @@ WAYS = {
 """Settings, and loss and gradient norm of three steps."""
 
 
-@pytest.fixture
-def stage(tiny_model, make_clip):
-    return Stage(tiny_model, make_clip)
-
-
-@pytest.fixture
-def scored_by_parity(monkeypatch):
-    monkeypatch.setattr(collect, "score_group", parity_score)
-
-
 def seen(result):
     return [(entry["loss"], entry["grad_norm"]) for entry in result.trainer.state.log_history if "loss" in entry]
 
@@ -116,7 +117,7 @@ def lost(*drops):
 
 
 def test_binary_rewards_do_not_hide_the_logprob_term():
-    """Where the published bonus changes no advantage (test_training.py), answers of one group get different terms."""
+    """Where the published bonus changes no advantage (test_scoring.py), answers of one group get different terms."""
     group = [Completion([1] * 3, f"<think>so</think><answer>{letter}</answer>", False) for letter in "BBBAAAAA"]
     values = settings(objective={**LOGPROB, "centred": False})
     plain = score_group(RECORDS[0], group, [], rewards_of(settings()))
@@ -147,24 +148,6 @@ def test_drops_equal_each_answer_asked_alone(stage, tmp_path):
             logp_alone(trainer.model, view.encoded, ids) for view in shown(stage.views(row["problem_id"]))
         )
         assert row["order_nats"] == pytest.approx(ordered - shuffled, abs=2e-3)
-
-
-def logp_alone(model, encoded, ids):
-    """Log-probability of an answer by a plain forward of its row."""
-    return float(tokens_alone(model, encoded, ids).sum())
-
-
-@torch.no_grad()
-def tokens_alone(model, encoded, ids):
-    """Log-probabilities of its tokens."""
-    logits = model(
-        input_ids=torch.cat([encoded.ids, ids])[None],
-        mm_token_type_ids=torch.cat([encoded.kinds, torch.zeros_like(ids)])[None],
-        second_per_grid_ts=encoded.seconds_per_grid,
-        pixel_values_videos=encoded.pixels,
-        video_grid_thw=encoded.grid,
-    ).logits[0]
-    return logits[len(encoded.ids) - 1 : -1].log_softmax(-1).gather(-1, ids[:, None])[:, 0]
 
 
 # Kind papo.
