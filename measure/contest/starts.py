@@ -46,8 +46,8 @@ class Skill(NamedTuple):
 
 
 CURRICULUM = (
-    Skill("caption", 280, {"caption": 1.0}, False),
-    Skill("reason", 110, {"reason": 0.8, "caption": 0.2}, True),
+    Skill("caption", 200, {"caption": 1.0}, False),
+    Skill("reason", 190, {"reason": 0.8, "caption": 0.2}, True),
 )
 """A third of what `world.curriculum` takes, so that a shortcut has not yet been worn off by the scenes that contradict
 it.

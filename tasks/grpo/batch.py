@@ -137,10 +137,21 @@ def view_divergence(log_probs: torch.Tensor, others: torch.Tensor, mask: torch.T
     return tokens.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
-def scored_rows(compared: Sequence[LocalPart], pad: int) -> Rows:
-    """Completions of parts under every view: all of them under the ordered one, then all under the first other, ..."""
+def rollout_scores(compared: Sequence[LocalPart]) -> torch.Tensor | None:
+    """Log-probabilities (rows, C) under the ordered view that sampling left; None where it left some out."""
+    rows = [completion.policy_log_probs for part in compared for completion in part.completions]
+    told = [torch.tensor(row) for row in rows if row is not None]
+    return pad_sequence(told, batch_first=True) if len(told) == len(rows) else None
+
+
+def scored_rows(compared: Sequence[LocalPart], pad: int, ordered: bool = True) -> Rows:
+    """Completions of parts under every view: all of them under the ordered one, then all under the first other, ...
+
+    Without `ordered`, under the others alone.
+    """
     completions = [completion for part in compared for completion in part.completions]
-    sides = zip(*([part.views.ordered, *part.views.perturbed] for part in compared if part.views), strict=True)
+    shown = ([*[part.views.ordered] * ordered, *part.views.perturbed] for part in compared if part.views)
+    sides = zip(*shown, strict=True)
     views: list[View] = [
         view for side in sides for view, part in zip(side, compared, strict=True) for _ in part.completions
     ]

@@ -122,7 +122,10 @@ def rollouts(processor: Processor, ends: Sequence[int], *, folder: str, settings
     Raises:
         StageError: vLLM with an adapter; or it does not start.
     """
-    ours = partial(TransformersRollouts, settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
+    # What an adapter drops at random when completions are scored, it keeps when they are sampled.
+    scored = settings.objective.asks().scored and not settings.lora.dropout
+    ways = settings.share_prefix, settings.drop_ended, scored
+    ours = partial(TransformersRollouts, settings.sampling, processor, ends, *ways)
     if settings.rollout_engine == "transformers":
         return ours()
     if settings.lora.rank:

@@ -101,7 +101,8 @@ class Grpo(Section):
     share_prefix: bool = True
     """Rollouts read each prompt once and copy its keys and values; false reads it for every completion."""
     drop_ended: bool = True
-    """Rollouts on a CPU take completions out of the batch as they end and copy no prompt; needs `share_prefix` and
+    """Rollouts on a CPU take completions out of the batch as they end, copy no prompt, and leave log-probabilities, so
+    that an objective that scores completions need not read them under the true order again; needs `share_prefix` and
     weights that are not sharded. Otherwise, and if false: transformers' `generate`, until the longest one ends."""
     share_prefix_update: bool = True
     """Loss and reference read each prompt once for all its completions in a micro-batch; false reads it for each."""

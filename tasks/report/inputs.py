@@ -62,10 +62,10 @@ def read_inputs(models: Iterable[str], frames: int, world: str) -> Inputs:
         numbers=numbers,
         cap=main_cap(numbers, frames),
         logs={model: read_jsonl(paths.answers(model) / f"{TEST_SPLIT}.jsonl") for model in models},
-        metrics={stage: read_json(path) for stage, path in _by_stage("metrics.json", world)},
+        metrics={stage: read_json(path) for stage, path in reports_by_stage("metrics.json", world)},
         ledger=read_json(paths.LEDGER) if paths.LEDGER.exists() else {},
         audits={path.stem: read_json(path) for path in sorted((paths.REPORTS / "audit").glob("*.json"))},
-        curves={stage: path.read_text() for stage, path in _by_stage("curve.csv", world)},
+        curves={stage: path.read_text() for stage, path in reports_by_stage("curve.csv", world)},
         verdicts={path.stem: read_json(path) for path in sorted((paths.REPORTS / "validate").glob("*.json"))},
         test=rows_of(paths.TEST_RECORDS, RECORD_SCHEMA),
         quarantine=rows_of(paths.QUARANTINE, QUARANTINE_SCHEMA),
@@ -75,7 +75,7 @@ def read_inputs(models: Iterable[str], frames: int, world: str) -> Inputs:
     )
 
 
-def _by_stage(name: str, world: str) -> list[tuple[str, Path]]:
+def reports_by_stage(name: str, world: str) -> list[tuple[str, Path]]:
     """Each stage's report of a file name; of the stage world, which reports under several, that under `world`."""
     by_folder = {path.parent.name: path for path in sorted(paths.REPORTS.glob(f"*/{name}"))}
     return [

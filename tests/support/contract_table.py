@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "internvl", "llava_onevision", "smolvlm")
+from tasks.core.backbones import backbones
+
+FAMILIES = tuple(backbone.model_types[0] for backbone in backbones())
 POINTS = {
     "tokens counted before encoding": "test_expansion_counts_the_processors_tokens",
     "features computed once": "test_injected_features_equal_pixels",
