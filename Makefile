@@ -17,7 +17,7 @@ export DVC_NO_ANALYTICS     ?= 1
 export VLLM_NO_USAGE_STATS  ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
-.PHONY: setup check quick test run verify clean
+.PHONY: setup check quick test run verify rehearse clean
 .DEFAULT_GOAL := run
 
 setup: ## Make .venv with the pinned packages; ends at once when it is up to date
@@ -40,6 +40,9 @@ run: setup ## The pipeline of params.yaml; only what changed runs
 
 verify: setup ## Run the smallest graph twice and compare every output byte by byte; ARGS="--folder kept" keeps both runs
 	python -m measure.verify $(ARGS)
+
+rehearse: setup ## The 7B profile through every stage on a processor: real widths and pixels, few layers and rows
+	python -m measure.rehearsal $(ARGS)
 
 clean: ## Remove outputs, work in progress and tool caches; keeps .venv, raw data, shipped weights and DVC's cache
 	rm -rf data/ingest data/verdicts data/annotate data/filter data/grpo data/benchmark data/.work

@@ -23,7 +23,7 @@ def test_the_picture_shows_no_other_stage():
     assert drawn == {name for name in stages() if "@" in name}
 
 
-@pytest.mark.parametrize("target", ["setup", "check", "quick", "test", "run", "clean"])
+@pytest.mark.parametrize("target", ["setup", "check", "quick", "test", "run", "rehearse", "clean"])
 def test_make_has_the_target_and_readme_tells_it(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert f"make {target}" in README

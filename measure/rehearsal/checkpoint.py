@@ -1,0 +1,58 @@
+"""A checkpoint as the released ones are: published key names, several shards, generation settings; random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tasks.core.sizing.shapes import SHAPES, Shape
+
+CORPUS = (
+    "What moves to the right? Read the text, count the discs. <think> It is B. </think> <answer>B</answer> 0123456789"
+)
+GENERATION = {
+    "do_sample": True,
+    "repetition_penalty": 1.05,
+    "temperature": 1e-06,
+    "top_k": 1,
+    "top_p": 0.001,
+}
+"""What the released Qwen2.5-VL ships; no stage may sample by it."""
+
+
+class Size(NamedTuple):
+    """Widths to rehearse at, and the largest shard."""
+
+    shape: Shape
+    shard: str
+
+
+SIZES = {
+    "tiny": Size(SHAPES["mini"]._replace(layers=2, vision_layers=2, vocabulary=1000), "1MB"),
+    "3b": Size(SHAPES["3b"]._replace(layers=2, vision_layers=2), "400MB"),
+    "7b": Size(SHAPES["7b"]._replace(layers=2, vision_layers=4), "1GB"),
+}
+
+
+def make_checkpoint(folder: Path, size: Size) -> int:
+    """Write it in bfloat16, as released; returns its parameters.
+
+    The tokenizer is trained here and small; the embedding has the released vocabulary's rows.
+    """
+    from measure.speed.grpo.shapes import build
+    from tasks.core.world.model import build_processor
+
+    processor = build_processor("qwen2_5_vl", [CORPUS] * 8)
+    model = build(size.shape, processor, "bfloat16", "cpu")
+    model.save_pretrained(folder, max_shard_size=size.shard)
+    processor.save_pretrained(folder)
+    settings = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(settings | GENERATION, indent=2))
+    return sum(value.numel() for value in model.parameters())
+
+
+def keys_of(folder: Path) -> dict[str, Any]:
+    """Weight -> shard, of the index that several shards have."""
+    weights: dict[str, Any] = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    return weights

@@ -1,0 +1,99 @@
+"""The rehearsal of the 7B run: what it builds is as published; its smallest size goes the whole road."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from PIL import Image
+
+from measure.rehearsal import __main__ as rehearsal
+from measure.rehearsal.checkpoint import GENERATION, SIZES, keys_of, make_checkpoint
+from measure.rehearsal.data import EVALUATIONS, IMAGES, write_data
+from tasks import params
+from tasks.core.io.errors import StageError
+from tasks.core.models.load import load_model
+from tasks.core.sizing.shapes import model_in
+from tests.support.graph import ROOT
+
+
+def test_a_checkpoint_has_the_published_names_in_several_shards(tmp_path):
+    folder = tmp_path / "model"
+    count = make_checkpoint(folder, SIZES["tiny"])
+    names = keys_of(folder)
+    assert {name.partition(".")[0] for name in names} == {"model", "visual"} and len(set(names.values())) > 1
+    assert {
+        "visual.blocks.0.attn.qkv.weight",
+        "model.layers.1.mlp.gate_proj.weight",
+        "model.embed_tokens.weight",
+    } <= set(names)
+    settings = json.loads((folder / "generation_config.json").read_text())
+    assert {name: settings[name] for name in GENERATION} == GENERATION
+    model, known = load_model(folder, "auto", "cpu"), model_in(folder)
+    assert known is not None and known.parameters == count == sum(value.numel() for value in model.parameters())
+    assert model.get_input_embeddings().weight.shape[0] == 1000 > model.config.text_config.eos_token_id
+
+
+def test_data_lie_as_published(tmp_path):
+    clips = [ROOT / "tests/fixtures/clips" / name for name in rehearsal.CLIPS]
+    write_data(tmp_path, clips)
+    train = json.loads((tmp_path / "raw/Video-R1-260k.json").read_text())
+    assert {row["problem_type"] for row in train} == {"multiple choice", "numerical", "OCR", "free-form", "regression"}
+    for row in train:
+        assert (tmp_path / "media/Video-R1-data" / row["path"]).is_file(), row
+    for name in EVALUATIONS:
+        [row] = json.loads((tmp_path / f"raw/eval_{name}.json").read_text())
+        assert row["problem_id"] == 0 and (tmp_path / "media" / row["path"]).is_file()
+    modes = {Image.open(path).mode for path in (tmp_path / "media/Video-R1-data/rehearsal").glob("*.[pj][np]g")}
+    assert modes == set(IMAGES)
+
+
+@pytest.mark.parametrize("start", ["teacher", "cot"])
+def test_the_profile_stays_but_for_what_a_processor_needs(tmp_path, start):
+    rehearsal.write_params(tmp_path, start, None)
+    ours = params.load(tmp_path / "params.yaml")
+    theirs = params.Params.model_validate(yaml.safe_load((ROOT / "profiles/video_r1_7b.yaml").read_text()))
+    assert (ours.video.max_pixels, ours.video.frames) == (theirs.video.max_pixels, theirs.video.frames)
+    assert (ours.sft.dtype, ours.grpo.dtype, ours.engine.dtype) == ("bfloat16",) * 3
+    changed = set(rehearsal.changes(start, "x", None))
+    assert {name for name in changed if name.startswith("grpo.")} == {
+        f"grpo.{name}" for name in ("steps", "group", "objective", "sampling", "frame_cache_gb")
+    }
+    assert ours.grpo.beta == theirs.grpo.beta > 0 and ours.ingest.sources == theirs.ingest.sources
+
+
+def test_a_stage_that_fails_ends_the_rehearsal_with_what_it_said(tmp_path):
+    with pytest.raises(StageError, match=r"(?s)ingest: ended with 2:.*params.yaml: no such file"):
+        rehearsal.run(tmp_path, "ingest")
+
+
+def test_a_stage_that_hangs_is_ended(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    rehearsal.wait(child, 0.0)
+    assert child.returncode == -9
+
+
+@pytest.mark.slow
+def test_the_smallest_rehearsal_goes_the_whole_road(tmp_path):
+    """Without the two processes at its end, which `tests/stages/launch` takes through the same settings."""
+    command = [sys.executable, "-m", "measure.rehearsal", "--size", "tiny", "--max-pixels", "12544", "--processes", "1"]
+    done = subprocess.run(
+        [*command, "--folder", str(tmp_path / "rehearsal")],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    *told, last = done.stdout.splitlines()
+    names = [line[:22].strip() for line in told]
+    assert names == [
+        "checkpoint, data",
+        *rehearsal.TEACHER,
+        *rehearsal.REASONING,
+        *rehearsal.ANSWERS,
+    ]
+    assert last == "the rehearsal is through" and sum("gradient norm" in line for line in told) == 2
