@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.benchmark.base import Sample
 from tasks.benchmark.settings import FrameSampling
-from tasks.core.video import LIMIT_SECONDS, Clip, open_clip, shuffle_clip, shuffle_order
+from tasks.core.video import LIMIT_SECONDS, Clip, archive, open_clip, shuffle_clip, shuffle_order
 
 SUFFIXES = (".mp4", ".MP4", ".webm", ".mkv", ".avi", ".mov", ".gif")
 _EDGE_BYTES = 1 << 16
@@ -25,10 +25,10 @@ def locate(sample: Sample, root: Path | None) -> Path | None:
         if root is not None and (Path(place).is_absolute() or ".." in Path(place).parts):
             continue
         path = Path(place) if root is None else root / place
-        if path.exists():
+        if path.exists() or archive.is_media(path):
             return path
         for suffix in SUFFIXES:
-            if (other := path.with_suffix(suffix)).is_file():
+            if archive.is_media(other := path.with_suffix(suffix)):
                 return other
     return None
 
@@ -45,8 +45,8 @@ def stamp(path: Path | None) -> str:
         for file in sorted(path.iterdir()):
             digest.update(f"{file.name}\0{file.stat().st_size}\n".encode())
         return digest.hexdigest()[:16]
-    size = path.stat().st_size
-    with path.open("rb") as stream:
+    size = archive.state_of(path).size_bytes
+    with archive.open_media_file(path) as stream:
         digest.update(f"{size}\0".encode() + stream.read(_EDGE_BYTES))
         if size > _EDGE_BYTES:
             stream.seek(max(_EDGE_BYTES, size - _EDGE_BYTES))

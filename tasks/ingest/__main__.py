@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -28,6 +29,8 @@ from tasks.ingest.pool import Pool, Refusal, media_of, numbered, repeated_ids, w
 
 TABLES = {"train": paths.TRAIN_RECORDS, "rl": paths.RL_RECORDS, "test": paths.TEST_RECORDS}
 MIXED = ("train", "rl")
+DESCRIBED = {"name", "format", "split", "annotations", "licence", "homepage"}
+"""What reports/ingest/metrics.json tells of a source."""
 
 
 def main() -> None:
@@ -38,6 +41,9 @@ def main() -> None:
     check_names([source.name for source in sources])
     shutil.rmtree(paths.MEDIA, ignore_errors=True)
     tables, quarantined = _collect(sources, section.workers)
+    read = Counter(row.source for row in quarantined) + Counter(
+        source for table in tables.values() for source in table.column("source").to_pylist()
+    )
     media = _check(chain(*map(media_of, tables.values())), section.workers, section.read_limit_seconds)
     names = {split: [source.name for source in sources if source.split == split] for split in tables}
 
@@ -59,7 +65,9 @@ def main() -> None:
     order = {source.name: place for place, source in enumerate(sources)}
     quarantined.sort(key=lambda row: (order[row.source], row.row))
     only_held = set(media_of(held)) - set(chain(*map(media_of, asked.values())))
-    _write(written, [row for medium, row in media.items() if medium not in only_held], quarantined, told, overlap)
+    kept = [row for medium, row in media.items() if medium not in only_held]
+    described = [source.model_dump(include=DESCRIBED) | {"read": read[source.name]} for source in sources]
+    _write(written, kept, quarantined, told, overlap, described)
 
 
 def _mixed(table: pa.Table, split: str, video_share: float | None, seed: int) -> pa.Table:
@@ -130,6 +138,7 @@ def _write(
     quarantined: Sequence[Quarantined],
     told: Sequence[Told],
     overlap: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
 ) -> None:
     paths.MEDIA.mkdir(parents=True, exist_ok=True)
     for split, table in tables.items():
@@ -137,7 +146,7 @@ def _write(
     write_table(paths.MANIFEST, map(dataclasses.asdict, media), MANIFEST_SCHEMA)
     write_table(paths.QUARANTINE, (row._asdict() for row in quarantined), QUARANTINE_SCHEMA)
     write_table(paths.OVERLAP, (item.values() for item in told), OVERLAP_SCHEMA)
-    write_json(paths.metrics("ingest"), summarise(tables, media, quarantined, overlap))
+    write_json(paths.metrics("ingest"), summarise(tables, media, quarantined, overlap, sources))
     counts = ", ".join(f"{split} {len(table)}" for split, table in tables.items())
     print(f"ingest: rows {counts}; {len(media)} media files; {len(quarantined)} rows quarantined -> {paths.INGEST}")
     for row in quarantined[:5]:
@@ -146,4 +155,4 @@ def _write(
 
 
 if __name__ == "__main__":
-    run_stage(main, params.ParamsError)
+    run_stage(main, params.ParamsError, about=__doc__)

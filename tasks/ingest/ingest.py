@@ -82,6 +82,7 @@ def summarise(
     media: Iterable[MediaRow],
     quarantined: Sequence[Quarantined],
     overlap: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Counts for reports/ingest/metrics.json."""
     statuses = [row.status for row in media]
@@ -91,4 +92,5 @@ def summarise(
         "media": {"files": len(statuses), "undecodable": sum(status != OK for status in statuses)},
         "quarantined": {"rows": len(quarantined), "by_kind": dict(sorted(by_kind.items()))},
         "overlap": overlap,
+        "sources": list(sources),
     }

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from tasks.core.io.progress import tracked
 from tasks.core.video import LIMIT_SECONDS, MediaInfo, ReaderError, VideoError, file_sha256, guarded, probe
+from tasks.core.video.archive import state_of
 from tasks.ingest.facts import KnownMedia, Stat
 
 OK = "ok"
@@ -75,23 +76,25 @@ class Checker:
         """Facts of one file; why it does not decode is in `status`."""
         path = Path(medium.path)
         try:
-            state = path.stat()
+            state = state_of(path)
         except OSError as error:
             return MediaRow(medium.path, medium.data_type, "", 0, status=f"cannot be opened: {error.strerror}")
-        stat = Stat(medium.path, medium.data_type, state.st_size, state.st_mtime_ns)
+        except VideoError as error:
+            return MediaRow(medium.path, medium.data_type, "", 0, status=error.reason)
+        stat = Stat(medium.path, medium.data_type, state.size_bytes, state.mtime_ns)
         unchanged = self._known.by_stat(stat)
         if unchanged is not None:
             return MediaRow(**unchanged)
         try:
             digest = guarded(file_sha256, path, limit_seconds=self._limit_seconds)
         except VideoError as error:
-            return MediaRow(medium.path, medium.data_type, "", state.st_size, status=error.reason)
+            return MediaRow(medium.path, medium.data_type, "", state.size_bytes, status=error.reason)
         self._count(hashed=1)
         facts = self._known.by_content(digest, stat)
         if facts is not None:
             row = MediaRow(**{**facts, "path": medium.path})
         else:
-            row, is_lasting = self._probe(medium, digest, state.st_size)
+            row, is_lasting = self._probe(medium, digest, state.size_bytes)
             if not is_lasting:
                 return row
         self._known.add(stat, dataclasses.asdict(row))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from tasks.core.schemas.records import RecordError
+from tasks.core.video import VideoError, archive
 from tasks.ingest.sources import SourceError
 
 
@@ -67,6 +68,12 @@ class MediaRoot:
             raise RecordError(where, "path", f"{path!r} is not a path: {error}") from error
         if not inside:
             raise RecordError(where, "path", f"{path!r} leads out of the media root")
+        if (member := archive.split(joined)) is not None:
+            try:
+                archive.member(*member)
+            except VideoError as error:
+                raise RecordError(where, "path", error.reason) from error
+            return str(joined)
         if not is_file:
             raise RecordError(where, "path", f"{path!r} is not a file under the media root")
         return str(joined)

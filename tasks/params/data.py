@@ -26,10 +26,10 @@ class Source(Section):
     """One source of records."""
 
     name: str
-    format: Literal["world", "video_r1", "video_r1_cot", "table", "llava", "next_qa", "clevrer"]
+    format: Literal["world", "video_r1", "video_r1_cot", "table", "llava", "next_qa", "clevrer", "webdataset"]
     """`world`: rendered here. `video_r1`: a JSON array, JSONL or parquet file in Video-R1's record format.
     `video_r1_cot`: the same with reasoning in `process`. `table`: a CSV or TSV file beside a folder of clips. `llava`:
-    conversations. `next_qa`, `clevrer`: the published files of these."""
+    conversations. `next_qa`, `clevrer`: the published files of these. `webdataset`: tar shards, or a folder of them."""
     split: Literal["train", "rl", "test", "held_out"]
     """Which table the records go to: annotated by the teacher, used for RL, or the test split. `held_out`: to none;
     train and rl are held against it (benchmark files), and a row needs no more than a question or a file."""
@@ -38,6 +38,10 @@ class Source(Section):
     media_root: str | None = None
     """All but `world`: folder that record paths are relative to; nothing outside it is read. `held_out` may do
     without."""
+    licence: str = ""
+    """Under which its media and questions may be used; for the data card."""
+    homepage: str = ""
+    """Where it is published; for the data card."""
     rows: int | None = Field(None, ge=1)
     """`world`: how many rows to render. Others: at most this many rows, drawn by `seed`."""
     seed: int = 0

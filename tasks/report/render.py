@@ -14,8 +14,8 @@ from tasks.report.tables import Table, as_markdown, as_text, percent
 FOLDER = Path(__file__).parent
 
 
-def html_page(context: Mapping[str, Any]) -> str:
-    """The page. Every value is escaped by the template engine but SVG drawings, which escape their own text.
+def html_page(context: Mapping[str, Any], template: str = "page.html.j2") -> str:
+    """A page. The template engine escapes every value except SVG drawings, which escape their own text.
 
     Raises:
         jinja2.UndefinedError: the context lacks a name the template uses.
@@ -28,7 +28,7 @@ def html_page(context: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"drawn": Markup, "percent": percent}
-    return environment.get_template("page.html.j2").render(context) + "\n"
+    return environment.get_template(template).render(context) + "\n"
 
 
 def markdown(title: str, subtitle: str, findings: list[str], sections: Mapping[str, list[Table | str]]) -> str:

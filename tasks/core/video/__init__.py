@@ -1,5 +1,6 @@
 """Clips: which frames, decoding, resizing, shuffling, keeping decoded ones, decoding ahead."""
 
+from tasks.core.video import archive
 from tasks.core.video.ahead import Ahead, in_batches, in_turn
 from tasks.core.video.cache import VERSION, file_sha256
 from tasks.core.video.clip import Clip, VideoError
@@ -21,6 +22,7 @@ __all__ = [
     "ReadClip",
     "ReaderError",
     "VideoError",
+    "archive",
     "data_type_of",
     "file_sha256",
     "frame_count",

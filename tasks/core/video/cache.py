@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tasks.core.io.atomic import naming
-from tasks.core.video.clip import Clip
+from tasks.core.video.archive import is_media, open_media_file, state_of
+from tasks.core.video.clip import Clip, VideoError
 
 VERSION = 2
 """Changes with the code that decodes and resizes: entries, and facts of media, of another version are never read."""
@@ -80,10 +81,10 @@ class FrameCache:
             read: decodes; what it raises passes through and is not kept.
         """
         try:
-            if not Path(path).is_file():
+            if not is_media(path):
                 return read()
             entry = self._entry(path, settings)
-        except OSError:
+        except (OSError, VideoError):
             return read()  # which says what is wrong with the file
         damaged = False
         try:
@@ -111,8 +112,7 @@ class FrameCache:
 
     def _content(self, path: Path) -> str:
         """SHA-256 of a file; read again only when its size or time of change is another."""
-        state = path.stat()
-        identity = json.dumps([str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino])
+        identity = json.dumps([str(path.resolve()), *state_of(path)])
         seen = _sharded(self._folder / "seen", hashlib.sha256(identity.encode()).hexdigest())
         with contextlib.suppress(FileNotFoundError):
             if len(known := seen.read_text()) == hashlib.sha256().digest_size * 2:
@@ -132,8 +132,8 @@ class FrameCache:
 
 
 def file_sha256(path: Path | str) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
+    """SHA-256 of a file, or of a member of an archive."""
+    with open_media_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

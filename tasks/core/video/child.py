@@ -19,6 +19,7 @@ import time
 from typing import IO, Any, NamedTuple
 
 from tasks.core.io.orphan import end_with
+from tasks.core.video.archive import as_file
 from tasks.core.video.clip import VideoError
 
 LENGTH = struct.Struct("<Q")
@@ -56,8 +57,9 @@ def answer(request: bytes) -> Reply:
     """Call what a request names; whatever it raises is a reason."""
     start, value, reason = time.process_time(), None, ""
     try:
-        function, arguments, keywords = pickle.loads(request)
-        value = function(*arguments, **keywords)
+        function, (path, *arguments), keywords = pickle.loads(request)
+        with as_file(path) as file:
+            value = function(str(file), *arguments, **keywords)
     except VideoError as error:
         reason = error.reason
     except MemoryError:

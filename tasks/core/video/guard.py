@@ -15,6 +15,7 @@ import atexit
 import os
 import pickle
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tasks.core.video.archive import folder_of, state_of
 from tasks.core.video.child import LENGTH, Reply
 from tasks.core.video.clip import VideoError
 
@@ -84,7 +86,9 @@ class _Reader:
     def kill(self) -> int:
         """End it; its exit status."""
         self._process.kill()
-        return self._process.wait()
+        status = self._process.wait()
+        shutil.rmtree(folder_of(self._process.pid), ignore_errors=True)
+        return status
 
     def close(self) -> None:
         """Let it end by itself."""
@@ -197,8 +201,8 @@ def processor_seconds() -> float:
 def _mebibytes(path: Path) -> float:
     try:
         files = path.iterdir() if path.is_dir() else [path]
-        return sum(file.stat().st_size for file in files) / 2**20
-    except OSError:
+        return sum(state_of(file).size_bytes for file in files) / 2**20
+    except (OSError, VideoError):
         return 0.0
 
 

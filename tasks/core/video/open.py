@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.core.video.archive import is_media
 from tasks.core.video.cache import Counts, FrameCache
 from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.decode import read_media
@@ -118,7 +119,7 @@ def data_type_of(path: Path | str, read_limit_seconds: float = LIMIT_SECONDS) ->
     Raises:
         VideoError: no such file.
     """
-    if not Path(path).is_file():
+    if not is_media(path):
         raise VideoError(path, "no such file")
     try:
         return "video" if guarded(is_animation, path, limit_seconds=read_limit_seconds) else "image"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tasks.ingest.sources import clevrer, llava, next_qa, table, video_r1, video_r1_cot
+from tasks.ingest.sources import clevrer, llava, next_qa, table, video_r1, video_r1_cot, webdataset
 from tasks.ingest.sources.base import Read, SourceError, draw_rows
 
 FORMATS: Mapping[str, Read] = {
@@ -12,6 +12,7 @@ FORMATS: Mapping[str, Read] = {
     "llava": llava.read,
     "next_qa": next_qa.read,
     "clevrer": clevrer.read,
+    "webdataset": webdataset.read,
 }
 """`format` of an entry of `ingest.sources` -> how it is read; the rendered mini world stands beside them."""
 

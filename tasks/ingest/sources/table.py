@@ -34,7 +34,7 @@ _NAMES = {
     "skill": ("skill",),
 }
 _OPTION_COLUMN = re.compile(r"(?:option[_ ]?)?([a-z])|a(\d)", re.IGNORECASE)
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".heic", ".avif")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".heic", ".avif")
 _ANSWER = re.compile(r"<answer>.*</answer>", re.DOTALL)
 
 
@@ -83,7 +83,7 @@ def _record(number: int, line: Mapping[str, str]) -> dict[str, Any]:
     return {
         "problem_id": int(value["problem_id"]) if value["problem_id"].isdecimal() else number,
         "problem": value["problem"],
-        "data_type": value["data_type"] or ("image" if value["path"].lower().endswith(_IMAGES) else "video"),
+        "data_type": value["data_type"] or ("image" if value["path"].lower().endswith(IMAGES) else "video"),
         "problem_type": value["problem_type"] or ("multiple choice" if options else "free-form"),
         "options": options,
         "solution": solution_of(value["answer"], options),
@@ -114,5 +114,5 @@ def _options(text: str) -> list[str]:
 
 
 def _option_columns(line: Mapping[str, str]) -> list[str]:
-    found = [(name, value) for name, value in line.items() if value and _OPTION_COLUMN.fullmatch(name)]
-    return [value for _, value in sorted(found)]
+    filled = [(name, value) for name, value in line.items() if value and _OPTION_COLUMN.fullmatch(name)]
+    return [value for _, value in sorted(filled)]

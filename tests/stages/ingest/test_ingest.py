@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -447,3 +448,22 @@ class TestReasoning:
         (tmp_path / "a.json").write_text(json.dumps({"results": [{**ROW, "process": process}, ROW, 3]}))
         rows = list(FORMATS["video_r1_cot"](tmp_path / "a.json", tmp_path))
         assert [bool(row.fault) for row in rows] == [True, True, False]
+
+
+def test_clips_in_archives_are_probed_once_and_bad_members_cost_their_rows(project, capsys):
+    with zipfile.ZipFile("media/clips.zip", "w") as file:
+        file.write(CLIPS / "turn.mp4", "turn.mp4")
+        file.writestr("empty.mp4", b"")
+    names = ["turn.mp4", "empty.mp4", "gone.mp4", "../../secret.mp4"]
+    rows = [{**ROW, "problem_id": number, "path": f"./clips.zip/{name}"} for number, name in enumerate(names)]
+    refused = project(source(write_rows(rows)))
+    assert [(row["row"], row["kind"], row["reason"]) for row in refused] == [
+        (1, "media", "empty file"),
+        (2, "path", "clips.zip holds no file 'gone.mp4'"),
+        (3, "path", "'./clips.zip/../../secret.mp4' leads out of the media root"),
+    ]
+    [record] = read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)
+    assert record["path"] == "media/clips.zip/turn.mp4"
+    assert "2 hashed, 2 probed" in capsys.readouterr().out
+    project(source("rows.json"))
+    assert "0 hashed, 0 probed" in capsys.readouterr().out

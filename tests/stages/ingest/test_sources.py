@@ -1,13 +1,15 @@
 """Files of every format to rows in the record format; the reason is in the id."""
 
+import io
 import json
+import tarfile
 from typing import get_args
 
 import pytest
 
 from tasks.core.io.rows import RowsError
 from tasks.core.schemas.records import RecordError, parse_record
-from tasks.ingest.sources import FORMATS
+from tasks.ingest.sources import FORMATS, SourceError
 from tasks.ingest.sources.llava import split_options
 from tasks.params import Source
 
@@ -177,3 +179,73 @@ def test_a_row_that_a_source_makes_badly_is_refused_by_the_parser(tmp_path):
     [row] = rows_of("table", tmp_path / "a.csv", "path,question,answer,options\nk.mp4,Q?,C,x|y\n")
     with pytest.raises(RecordError, match="none of the 2 options"):
         parse_record(row.value, "here")
+
+
+def make_shard(path, samples):
+    with tarfile.open(path, "w") as file:
+        for name, data in samples.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+
+
+def test_webdataset(tmp_path):
+    asked = {"question": "Which way?", "answer": "B", "options": ["left", "right"]}
+    record = {"problem_id": 70, "problem": "How many?", "problem_type": "numerical", "solution": "<answer>4</answer>"}
+    root = tmp_path / "media"
+    (root / "shards").mkdir(parents=True)
+    make_shard(
+        root / "shards/a.tar",
+        {
+            "0.mp4": b"clip",
+            "0.json": json.dumps(asked).encode(),
+            "deep/1.png": b"picture",
+            "deep/1.json": json.dumps([record, 7]).encode(),
+            "2.mp4": b"clip without a record",
+            "3.json": b"{}",
+            "4.mp4": b"clip",
+            "4.json": b"{not json",
+        },
+    )
+    make_shard(root / "shards/b.tar", {"0.jpeg": b"x", "0.json": json.dumps(record).encode()})
+    (root / "shards/b.tar").write_bytes((root / "shards/b.tar").read_bytes()[:1800])
+    (root / "shards/c.tar").write_bytes(b"not a tar")
+    rows = list(FORMATS["webdataset"](root / "shards", root))
+    values = [row.value for row in rows if row.value]
+    assert [row.row for row in rows] == list(range(len(rows)))
+    assert values == [
+        {
+            "problem_id": 0,
+            "problem": "Which way?",
+            "problem_type": "multiple choice",
+            "data_type": "video",
+            "solution": "<answer>B</answer>",
+            "path": "shards/a.tar/0.mp4",
+            **asked,
+        },
+        {**record, "data_type": "image", "path": "shards/a.tar/deep/1.png"},
+        {**record, "data_type": "image", "path": "shards/b.tar/0.jpeg"},
+    ]
+    assert [row.fault.partition(".tar ")[2] or row.fault.partition(".tar: ")[2] for row in rows if row.fault] == [
+        "sample deep/1: not an object but int",
+        "sample 2: holds 2.mp4; one .json and one medium are wanted",
+        "sample 3: holds 3.json; one .json and one medium are wanted",
+        "sample 4: not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        "is damaged: unexpected end of data",
+        "not a readable tar archive: truncated header",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "words"),
+    [
+        pytest.param("media/gone.tar", "no such shard", id="no-shard"),
+        pytest.param("media/empty", "no folder of .tar files", id="empty-folder"),
+        pytest.param("elsewhere.tar", "not under the media root", id="outside-the-root"),
+    ],
+)
+def test_shards_that_are_none(tmp_path, annotations, words):
+    (tmp_path / "media/empty").mkdir(parents=True)
+    make_shard(tmp_path / "elsewhere.tar", {})
+    with pytest.raises(SourceError, match=words):
+        list(FORMATS["webdataset"](tmp_path / annotations, tmp_path / "media"))
