@@ -12,7 +12,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.sizing.speed import CARDS
 from tasks.plan import __main__ as command
 from tasks.plan.files import missing_all, source_rows, split_rows
-from tasks.plan.graph import GRAPH, LOCK, read, stages
+from tasks.plan.graph import GRAPH, read, stages
 from tasks.plan.machine import Machine, card_of, described, here, launched
 from tasks.plan.plan import make_plan
 from tests.support import scaling_page
@@ -189,7 +189,7 @@ def test_stages_say_what_start_spares_and_what_the_launcher_makes_of_them():
 
 
 def test_stages_say_which_parameters_differ_from_the_last_run():
-    lock = read(LOCK)
+    lock = {"stages": {"grpo": {"params": {"params.yaml": {"grpo": MINI["grpo"], "video.fps": MINI["video"]["fps"]}}}}}
     assert states(MINI, lock)["grpo"].state == "runs if its files changed"
     assert states(changed(MINI, {"grpo.steps": 7, "video.fps": 1.0}), lock)["grpo"].state == (
         "runs, changed are grpo, video.fps"
