@@ -98,6 +98,17 @@ def test_every_file_of_every_output_is_compared(toy, undisturbed):
     assert {"dvc.lock", "data/rows.txt", "data/verdict", "model.txt", "report.txt", "scores/tuned.txt"} < {*undisturbed}
 
 
+def test_the_order_of_entries_in_the_lock_is_no_difference(tmp_path, undisturbed):
+    lock = tmp_path / "undisturbed/dvc.lock"
+    entries = yaml.safe_load(lock.read_text())
+    stages = dict(reversed(entries["stages"].items()))
+    lock.write_text(yaml.safe_dump({"stages": stages, "schema": entries["schema"]}, sort_keys=False))
+    assert outputs(tmp_path / "undisturbed") == undisturbed
+    next(iter(stages.values()))["cmd"] = "another"
+    lock.write_text(yaml.safe_dump({"stages": stages, "schema": entries["schema"]}, sort_keys=False))
+    assert differing(undisturbed, outputs(tmp_path / "undisturbed")) == ["dvc.lock: differs"]
+
+
 def test_outputs_of_a_folder_that_did_not_run_or_lost_some_are_refused(toy, tmp_path, undisturbed):
     with pytest.raises(StageError, match="no stage has run"):
         outputs(toy)

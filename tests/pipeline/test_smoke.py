@@ -5,6 +5,7 @@ hundred thousand weights.
 """
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from measure.faults import disturbed, failures
 from measure.smallest.project import make_project, outputs, run
 from tests.support.graph import ROOT, stages
 
@@ -40,7 +42,13 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first_run(project) -> set[str]:
+def fresh(project, tmp_path_factory) -> Path:
+    """The same before anything ran."""
+    return shutil.copytree(project, tmp_path_factory.mktemp("fresh") / "project")
+
+
+@pytest.fixture(scope="module")
+def first_run(project, fresh) -> set[str]:
     return repro(project)
 
 
@@ -62,6 +70,14 @@ def test_the_first_run_runs_every_stage_and_leaves_its_report(project, first_run
         ]
     assert "<html" in (project / "reports/index.html").read_text()
     assert "teacher" in (project / "reports/benchmark.md").read_text()
+
+
+def test_a_run_that_is_killed_three_times_ends_as_an_undisturbed_one(fresh, finished, tmp_path):
+    """Byte by byte, weights included; `python -m measure.faults` is the long form, through the flow too."""
+    folder, draw = shutil.copytree(fresh, tmp_path / "project"), random.Random(0)
+    done = disturbed(folder, ["dvc"], 3, 90.0, draw, outputs(finished), tmp_path / "prefect")
+    assert done.kills
+    assert failures(done) == []
 
 
 def test_a_clone_pulls_a_finished_run_and_shows_its_report_without_computing_anything(finished, tmp_path):
