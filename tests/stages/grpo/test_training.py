@@ -8,13 +8,16 @@ import math
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from transformers import GenerationConfig
 from trl import GRPOTrainer
 
+from tasks import paths
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media
+from tasks.core.video import open as open_module
 from tasks.grpo import collect
 from tasks.grpo import forwards as forwards_module
 from tasks.grpo import trainer as trainer_module
@@ -25,6 +28,7 @@ from tasks.grpo.log import ROLLOUT_SCHEMA, RolloutLog
 from tasks.grpo.rollout import Completion, sample, up_to_end
 from tasks.grpo.scoring import advantages, score_group
 from tasks.grpo.settings import arguments, rewards_of
+from tests.support import bad_readers
 from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
 from tests.support.training_project import make_project
 
@@ -499,6 +503,25 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
     assert load_processor(tmp_path / "models/grpo").chat_template
     assert not list((tmp_path / "models/.work/grpo").iterdir()), "work in progress is removed when done"
     assert "models/grpo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("end", bad_readers.TORN)
+def test_a_clip_that_ends_its_reader_costs_its_prompt(tiny_model, tmp_path, monkeypatch, capsys, end):
+    from tasks.grpo.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model, rl=[record(0, path="clip.mp4"), record(1, path="torn.mp4")])
+    reader, says = bad_readers.TORN[end]
+    monkeypatch.setattr(open_module, "read_resized", reader)
+    params = yaml.safe_load(paths.PARAMS.read_text())
+    params["video"] |= {"read_limit_seconds": 3.0}
+    params["grpo"] |= {"steps": 1}
+    paths.PARAMS.write_text(yaml.safe_dump(params))
+    assert main() == 0
+    metrics = json.loads((tmp_path / "reports/grpo/metrics.json").read_text())
+    assert (metrics["steps"], metrics["skipped_prompts"]) == (1, 1)
+    [told] = [line for line in capsys.readouterr().err.splitlines() if "torn.mp4" in line]
+    assert says in told
 
 
 @pytest.mark.parametrize(
