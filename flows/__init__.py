@@ -1,4 +1,4 @@
-"""Prefect lives here and nowhere else: a thin flow over DVC's graph.
+"""The only package that uses Prefect: a thin flow over DVC's graph.
 
 `tasks` sets the offline defaults; Prefect reads them from the environment at its own import, so they come first.
 """

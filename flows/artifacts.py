@@ -1,4 +1,4 @@
-"""Files of reports/ and the run's results -> Prefect artifacts. An artifact never holds a fact that the files lack."""
+"""Files of reports/ and the run's results -> Prefect artifacts. An artifact holds nothing that is not in the files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Row = dict[str, str | int | float]
 
 
 def stage_rows(results: Sequence[StageResult], failed: Mapping[str, str], skipped: Sequence[str]) -> list[Row]:
-    """One row per stage of the plan: what became of it and its seconds."""
+    """One row per stage of the plan: its result and its seconds."""
     rows: list[Row] = [
         {"stage": done.stage, "result": done.result, "seconds": round(done.seconds, 1)} for done in results
     ]

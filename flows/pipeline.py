@@ -1,6 +1,6 @@
 """The flow `video-r1`: one task per stage of DVC's graph, siblings in parallel, Prefect's caching off.
 
-A task's state in Prefect tells what became of its stage: Ran, Restored (from DVC's cache), Unchanged, Failed or
+A task's state in Prefect is the result of its stage: Ran, Restored (from DVC's cache), Unchanged, Failed or
 Cancelled.
 """
 
@@ -89,7 +89,7 @@ def submit(nodes: list[Node], force: bool) -> dict[str, PrefectFuture[StageResul
 
 
 def conclude(nodes: list[Node], futures: dict[str, PrefectFuture[StageResult]]) -> list[dict[str, Any]]:
-    """Publish what became of each stage; RunFailedError if one failed."""
+    """Publish the result of each stage; RunFailedError if one failed."""
     done: list[StageResult] = []
     failed: dict[str, str] = {}
     skipped: list[str] = []

@@ -1,4 +1,4 @@
-"""What a run needs of Prefect, looked at before Prefect is imported: it would say the same in hundreds of lines."""
+"""What a run needs of Prefect, checked before Prefect is imported: its own message would have hundreds of lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_home(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def check_api(url: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Ask a Prefect server whether it lives.
+    """Ask a Prefect server whether it is up.
 
     Raises:
         PreflightError: no answer within ten seconds, or not that of a Prefect server.

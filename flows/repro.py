@@ -1,4 +1,4 @@
-"""One stage in a child process of its own: `dvc repro --single-item`, streamed, limited in time, and never left behind.
+"""One stage in its own child process: `dvc repro --single-item`, with its output, a time limit and a sure end.
 
 DVC runs in a process per stage because its path locks are keyed by process. `--single-item` is safe only because the
 flow walks the graph in topological order: by hand it would skip the look upstream. `--wait-for-lock` because siblings
@@ -59,7 +59,7 @@ class WorkspaceBusyError(RuntimeError):
 
 
 class StageResult(NamedTuple):
-    """What became of one stage."""
+    """Result of one stage."""
 
     stage: str
     result: Result
@@ -67,9 +67,9 @@ class StageResult(NamedTuple):
 
 
 class Children:
-    """The DVC processes that are alive now, so that a flow that ends can end them too.
+    """The running DVC processes, so that a flow that ends can end them too.
 
-    Only these are ever ended: other children of the process, such as Prefect's temporary server, are not ours.
+    No other process is ended: Prefect's temporary server, for example, is a child of the same process.
     """
 
     def __init__(self) -> None:

@@ -31,6 +31,7 @@ from tasks.core.engine.types import Engine
 from tasks.core.schemas.records import Record
 from tasks.core.video import ReadClip, open_clip
 from tasks.core.world.render import write_clip
+from tasks.params import World
 
 ROOT = Path(__file__).parents[1]
 CACHE_GB = 4.0
@@ -86,9 +87,10 @@ def make_model(folder: Path, options: argparse.Namespace) -> Path:
     from tasks.core.world.model import build_model, build_processor
 
     words = [f"word{number} asks which way does it move left or right answer think" for number in range(400)]
-    processor = build_processor("qwen2_5_vl", words, vocabulary=600)
+    processor = build_processor(options.family, words, vocabulary=600)
     model = build_model(
         processor,
+        architecture=options.family,
         hidden_size=options.hidden,
         layers=options.layers,
         heads=options.heads,
@@ -186,6 +188,7 @@ def question(number: int) -> Record:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m measure.annotate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", help="checkpoint folder, absolute; else a random one of the shape below")
+    parser.add_argument("--family", default=World().architecture, help="model_type of a random one")
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--heads", type=int, default=8)

@@ -101,9 +101,9 @@ def main() -> int:
         print(f"{stage}: {cost.processor_seconds:.1f} s, {cost.peak_mb:.0f} MB peak")
     seconds = sum(cost.processor_seconds for cost in costs.values())
     peak = max(cost.peak_mb for cost in costs.values())
-    found, false = len(faulty & refused), len(refused - faulty)
-    print(f"ingest: {seconds:.1f} s, {peak:.0f} MB peak, found {found} of {len(faulty)} faults, {false} false")
-    return int(found != len(faulty) or false > 0)
+    detected, false = len(faulty & refused), len(refused - faulty)
+    print(f"ingest: {seconds:.1f} s, {peak:.0f} MB peak, found {detected} of {len(faulty)} faults, {false} false")
+    return int(detected != len(faulty) or false > 0)
 
 
 def run(stage: Callable[..., int], *arguments: str) -> Cost:
@@ -145,8 +145,8 @@ def make_later_tables() -> None:
     think = "<think>" + " ".join(_WORDS * 5) + "</think>"
     with writing_table(paths.COT, COT_SCHEMA) as cot, writing_table(paths.SFT_ROWS, SFT_SCHEMA) as sft:
         for row in iter_table(paths.TRAIN_RECORDS, RECORD_SCHEMA):
-            said = f"{think}\n{row['solution']}"
-            answered = {"completion": said, "answer": truth_of(row["solution"]), "finish_reason": "stop"}
+            completion = f"{think}\n{row['solution']}"
+            answered = {"completion": completion, "answer": truth_of(row["solution"]), "finish_reason": "stop"}
             cot.add({**row, **answered, "reward": 1.0, "sample": 0, "error": ""})
             sft.add({**row, "process": think, "reward": 1.0})
 

@@ -30,8 +30,7 @@ GRPO_STEPS = Path("data/grpo/steps.jsonl")
 ANSWERS = Path("data/benchmark")
 
 # Models.
-WORLD_MODELS = Path("models/world")
-SHORTCUT_MODEL = WORLD_MODELS / "shortcut"
+SHORTCUT_MODEL = Path("models/world/shortcut")
 SFT_MODEL = Path("models/sft")
 GRPO_MODEL = Path("models/grpo")
 WORK_MODELS = Path("models/.work")
@@ -58,6 +57,11 @@ def verdict(gate: str) -> Path:
 def validation_report(gate: str) -> Path:
     """JSON report of a gate."""
     return REPORTS / "validate" / f"{gate}.json"
+
+
+def world_models(name: str) -> Path:
+    """Folder of the mini models that the stage world publishes under a name (`world.name`)."""
+    return Path("models") / name
 
 
 def answers(model: str) -> Path:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.texts import TEXT
 
+pytest_plugins = ["tests.support.contract_table"]
+
 
 def pytest_collection_modifyitems(items):
     """Files with slow tests come first: of several processes none is left alone with one at the end."""

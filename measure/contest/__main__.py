@@ -20,12 +20,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from measure.contest.methods import METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
 from measure.contest.start_scores import START_MEASURES, score_start
 from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, Start, is_made, make
 from measure.contest.table import CURVE_FIELDS, FIELDS, KEY, markdown
-from measure.contest.training import TEST_SEED, VALIDATION_SEED, WHOLE, Size, run
+from measure.contest.training import TEST_SEED, VALIDATION_SEED, WHOLE, Size, pairs_alone, run
 from measure.runs import append, lock, read_runs, rounded
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
@@ -35,6 +36,13 @@ from tasks.core.models.load import ModelError
 from tasks.params import Params, ParamsError, load
 
 OUT = paths.REPORTS / "contest"
+TUNING_KEY = ("start", "method", "trial")
+TUNING_FIELDS = (
+    *TUNING_KEY,
+    *("learning_rate", "strength", "steps", "flops", "seconds"),
+    *("pair_accuracy", "mirror_accuracy", "invariance", "forward_accuracy", "pair_accuracy_before"),
+)
+"""Columns of tuning.csv."""
 TUNED_SHARE = 0.5
 """Operations of a run of tuning, as a share of the contest's."""
 
@@ -97,16 +105,16 @@ def make_starts(params: Params, size: Size, names: Sequence[str] | None, out: Pa
 def tune(params: Params, size: Size, methods: Sequence[str], out: Path, until: float) -> None:
     """Choose each method's values by pair accuracy on validation quadruples, in the mean over the tuning starts."""
     rows = out / "tuning.csv"
-    size = size._replace(budget=TUNED_SHARE * size.budget)
+    size = size._replace(budget=TUNED_SHARE * size.budget, every=size.most_steps)
     for number, trial in enumerate(TRIALS):
         for method in methods:
             for start in TUNING:
                 if time.monotonic() > until:
                     break
                 with lock(out / ".locks" / f"tune-{method}-{number}-{start.name}") as ours:
-                    if ours and not _has(rows, start.name, method, number):
-                        row, _ = run(params, size, start, method, number, trial, VALIDATION_SEED)
-                        append(rows, FIELDS, [row], KEY)
+                    if ours and not _has(rows, TUNING_KEY, start.name, method, number):
+                        row, _ = run(params, size, start, method, 0, trial, VALIDATION_SEED, pairs_alone)
+                        append(rows, TUNING_FIELDS, [_only(TUNING_FIELDS, row) | {"trial": number}], TUNING_KEY)
                         print(f"tune: {method} {trial}: pairs {row['pair_accuracy']:.3f}", flush=True)
     write_json(out / "chosen.json", best_of(read_runs(rows), len(TRIALS), len(TUNING)))
 
@@ -162,7 +170,7 @@ def order(made: Sequence[Start], methods: Sequence[str], seeds: int) -> list[tup
 def _once(params: Params, size: Size, out: Path, start: Start, method: str, seed: int, trial: Trial) -> None:
     name = f"{start.name}-{method}-{seed}"
     with lock(out / ".locks" / name) as ours:
-        if not ours or _has(out / "runs.csv", start.name, method, seed):
+        if not ours or _has(out / "runs.csv", KEY, start.name, method, seed):
             return
         row, points = run(params, size, start, method, seed, trial, TEST_SEED)
         append(out / "curves.csv", CURVE_FIELDS, points, KEY)
@@ -171,8 +179,12 @@ def _once(params: Params, size: Size, out: Path, start: Start, method: str, seed
     print(f"contest: {name}: pairs {row['pair_accuracy']:.3f} (before {row['pair_accuracy_before']:.3f})", flush=True)
 
 
-def _has(rows: Path, start: str, method: str, seed: int) -> bool:
-    return any((row["start"], row["method"], row["seed"]) == (start, method, str(seed)) for row in read_runs(rows))
+def _only(names: Sequence[str], row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name in names}
+
+
+def _has(rows: Path, key: Sequence[str], *values: object) -> bool:
+    return any(tuple(row[name] for name in key) == tuple(map(str, values)) for row in read_runs(rows))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from tasks.grpo.objectives.exchange import Exchange
 from tasks.grpo.objectives.grpo import PlainGrpo
 from tasks.grpo.objectives.ktr import Ktr
 from tasks.grpo.objectives.logprob import LogProb
+from tasks.grpo.objectives.papo import Papo
 from tasks.grpo.objectives.permuted import Permuted
 from tasks.grpo.objectives.taro import Taro
 from tasks.grpo.objectives.tgrpo_reward import TgrpoReward
@@ -48,6 +49,7 @@ METHODS: dict[str, Method] = {
     "arrow": Method(Arrow(completions=4), 8, CLIP_HIGHER),
     "logprob": Method(LogProb(), changes=CLIP_HIGHER),
     "exchange": Method(Exchange(), changes=CLIP_HIGHER),
+    "papo": Method(Papo(), changes=CLIP_HIGHER),
     "permuted": Method(Permuted(), changes=CLIP_HIGHER),
     "unlikely": Method(Unlikely(), changes=CLIP_HIGHER),
     "grpo_hot": Method(PlainGrpo(), changes=CLIP_HIGHER | {"temperature": 1.3}),
@@ -57,15 +59,13 @@ LEADING = ("grpo", "taro", "arrow", "exchange", "permuted")
 """Methods with a run for every start and seed; the others take half of the seeds."""
 RUNS_ASKED, STARTS_ASKED = {True: 16, False: 8}, 5
 """Runs that the protocol asks of a method that leads (or does not), and over how many starts."""
-RATES = (0.0003, 0.0007)
-STRENGTHS = (1.0, 2.0)
-"""Times the default of the one number that says how strong a term is."""
 STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob": "alpha", "exchange": "alpha"} | {
     "permuted": "alpha",
     "unlikely": "beta",
     "ktr": "ratio",
+    "papo": "gamma",
 }
-"""The number, by method; methods without one spend its trials on seeds of the same values."""
+"""The one number that says how strong a method's term is; methods without one spend its trial on the learning rate."""
 
 
 class Trial(NamedTuple):
@@ -73,9 +73,10 @@ class Trial(NamedTuple):
 
     learning_rate: float
     strength: float
+    """Times the default of the method's number."""
 
 
-TRIALS = tuple(Trial(rate, strength) for rate in RATES for strength in STRENGTHS)
+TRIALS = (Trial(0.0003, 1.0), Trial(0.0007, 1.0), Trial(0.0005, 2.0))
 
 
 def runs_asked(method: str, seeds: int) -> int:
@@ -111,7 +112,7 @@ def _strong(method: str, objective: Choice, strength: float) -> Choice:
     if field is None:
         return objective
     value = getattr(objective, field) * strength
-    return objective.model_copy(update={field: value if field == "alpha" else min(1.0, value)})
+    return objective.model_copy(update={field: value if field in ("alpha", "gamma") else min(1.0, value)})
 
 
 def best_of(rows: Sequence[Mapping[str, Any]], trials: int, starts: int) -> dict[str, dict[str, Any]]:
@@ -121,7 +122,7 @@ def best_of(rows: Sequence[Mapping[str, Any]], trials: int, starts: int) -> dict
         scores: dict[int, list[float]] = {}
         for row in rows:
             if row["method"] == method:
-                scores.setdefault(int(row["seed"]), []).append(float(row["pair_accuracy"]))
+                scores.setdefault(int(row["trial"]), []).append(float(row["pair_accuracy"]))
         if len(scores) < trials or any(len(values) < starts for values in scores.values()):
             continue
         means = {number: sum(values) / len(values) for number, values in sorted(scores.items())}

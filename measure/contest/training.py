@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from transformers import TrainerCallback
@@ -76,7 +76,14 @@ class Watch(TrainerCallback):
 
 
 def run(
-    params: Params, size: Size, start: Start, method: str, seed: int, trial: Trial, test_seed: int
+    params: Params,
+    size: Size,
+    start: Start,
+    method: str,
+    seed: int,
+    trial: Trial,
+    test_seed: int,
+    measure: Callable[[Policy, Sequence[Asked], Sequence[Record]], dict[str, float]] = evaluate,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train and test once: a row of runs.csv and the rows of its curve.
 
@@ -88,6 +95,7 @@ def run(
         seed: of RL rows, prompts' order, rollouts and test scenes.
         trial: values of the method.
         test_seed: TEST_SEED, or VALIDATION_SEED to tune.
+        measure: takes the measures after training; before it, all are taken.
     """
     from tasks.grpo.data import render
     from tasks.grpo.train import train
@@ -119,7 +127,7 @@ def run(
                 callbacks=[watch],
             )
         trained = result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
-        scores = evaluate(policy._replace(model=trained), tests, mixed)
+        scores = measure(policy._replace(model=trained), tests, mixed)
     clear(work)
     row = {
         **key,
@@ -131,6 +139,12 @@ def run(
         **rounded({f"{name}_before": before[name] for name in ("pair_accuracy", "temporal", "static")}),
     }
     return row, [{**key, **rounded(point)} for point in watch.points]
+
+
+def pairs_alone(policy: Policy, asked: Sequence[Asked], _: Sequence[Record]) -> dict[str, float]:
+    """The measures that values are chosen by."""
+    quadruple = [question for question in asked if question.variant != STATIC]
+    return pair_scores(quadruple, answers(policy, [question.record for question in quadruple]))
 
 
 def learning(start: Start, size: Size, seed: int, workers: int) -> list[Record]:

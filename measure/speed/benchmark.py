@@ -7,6 +7,7 @@
 Prints wall and processor seconds of each step.
 """
 
+import argparse
 import json
 import random
 import tempfile
@@ -150,6 +151,11 @@ def recorded(sets: list[QuestionSet], draw: random.Random) -> list[dict[str, Any
 
 def main() -> None:
     """Measure both."""
+    argparse.ArgumentParser(
+        prog="python -m measure.speed.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     draw = random.Random(0)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)

@@ -32,7 +32,7 @@ NOTE = """Milliseconds are {clock} time of a step of the `sft` section of params
 tokens. Peak memory is what steps take above weights, gradients and optimizer state."""
 
 
-class Found(NamedTuple):
+class Cost(NamedTuple):
     """What one path took for all rows, the fastest of its turns."""
 
     steps: int
@@ -52,14 +52,14 @@ def main() -> int:
     if options.job:
         print(json.dumps(measure(**json.loads(options.job))))
         return 0
-    found: dict[str, Found] = {}
+    costs: dict[str, Cost] = {}
     with tempfile.TemporaryDirectory() as folder:
         render(Path(folder), options.rows)
         for name in PATHS:
             print(f"perf: {name}", file=sys.stderr)
             job = {"name": name, "folder": folder, "turns": options.turns, "device": options.device}
-            found[name] = _run(job, options.threads)
-    text = table(found, options)
+            costs[name] = _run(job, options.threads)
+    text = table(costs, options)
     write_text(Path(options.out), text)
     print(text)
     return 0
@@ -80,7 +80,7 @@ def render(folder: Path, rows: int) -> None:
     write_text(folder / "records.json", json.dumps(records))
 
 
-def measure(name: str, folder: str, turns: int, device: str) -> Found:
+def measure(name: str, folder: str, turns: int, device: str) -> Cost:
     """Time one path over the rows of a folder, after a warm pass."""
     import torch
 
@@ -123,7 +123,7 @@ def measure(name: str, folder: str, turns: int, device: str) -> Found:
         _epoch(trainer, optimizer, clock)
         passes.append({"wall": dict(clock.wall), "processor": dict(clock.processor)})
     best = {kind: min((part[kind] for part in passes), key=lambda part: sum(part.values())) for kind in passes[0]}
-    return Found(steps, tokens, padding, best, peak.above())
+    return Cost(steps, tokens, padding, best, peak.above())
 
 
 def _epoch(trainer: Any, optimizer: Any, clock: Any) -> tuple[int, int, int]:
@@ -149,7 +149,7 @@ def _no_skip(record: Any, reason: str) -> None:
     raise RuntimeError(f"{record.path}: {reason}")
 
 
-def table(found: dict[str, Found], options: argparse.Namespace) -> str:
+def table(costs: dict[str, Cost], options: argparse.Namespace) -> str:
     """Markdown: a line for each path, and the line that sums them up."""
     lines = [
         "# SFT step",
@@ -157,13 +157,13 @@ def table(found: dict[str, Found], options: argparse.Namespace) -> str:
         "| path | tokens a step | padding | collate ms | update ms | step ms | peak MiB | faster | memory |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    plain = next(iter(found.values()))
-    for name, one in found.items():
-        parts = {part: seconds / one.steps * 1000 for part, seconds in one.seconds[options.clock].items()}
+    plain = next(iter(costs.values()))
+    for name, cost in costs.items():
+        parts = {part: seconds / cost.steps * 1000 for part, seconds in cost.seconds[options.clock].items()}
         lines.append(
-            f"| {name} | {one.tokens / one.steps:.0f} | {one.padding / one.tokens:.1%} | {parts['collate']:.1f} "
-            f"| {parts['update']:.1f} | {sum(parts.values()):.1f} | {one.peak_mb:.0f} "
-            f"| {faster(plain, one, options.clock):.2f}x | {one.peak_mb / plain.peak_mb:.2f}x |"
+            f"| {name} | {cost.tokens / cost.steps:.0f} | {cost.padding / cost.tokens:.1%} | {parts['collate']:.1f} "
+            f"| {parts['update']:.1f} | {sum(parts.values()):.1f} | {cost.peak_mb:.0f} "
+            f"| {faster(plain, cost, options.clock):.2f}x | {cost.peak_mb / plain.peak_mb:.2f}x |"
         )
     return "\n".join(
         [
@@ -171,22 +171,22 @@ def table(found: dict[str, Found], options: argparse.Namespace) -> str:
             "",
             NOTE.format(**vars(options)),
             "",
-            f"sft step: {faster(plain, found['padding-free'], options.clock):.1f}x padded",
+            f"sft step: {faster(plain, costs['padding-free'], options.clock):.1f}x padded",
             "",
         ]
     )
 
 
-def faster(plain: Found, other: Found, clock: str) -> float:
+def faster(plain: Cost, other: Cost, clock: str) -> float:
     """How many times the rows of `plain` the other path takes in the same time."""
     return sum(plain.seconds[clock].values()) / sum(other.seconds[clock].values())
 
 
-def _run(job: dict[str, Any], threads: int) -> Found:
+def _run(job: dict[str, Any], threads: int) -> Cost:
     command = [sys.executable, "-m", "measure.speed.sft", "--job", json.dumps(job)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return Found(*json.loads(done.stdout.splitlines()[-1]))
+    return Cost(*json.loads(done.stdout.splitlines()[-1]))
 
 
 def _options() -> argparse.Namespace:

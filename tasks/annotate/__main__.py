@@ -1,4 +1,4 @@
-"""`python -m tasks.annotate`: train records in, the teacher's completions out. What it gave before is not asked for."""
+"""`python -m tasks.annotate`: train records to the teacher's completions; logged completions are used again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks.core.video import VERSION as CLIPS
 from tasks.core.video import open_clip, tell_cache
 
 ASKING = 1
-"""Changes with code that changes what a teacher is shown or how it samples: completions of another one are not used."""
+"""Number to raise when code changes what a teacher is shown or how it samples: older completions are then not used."""
 
 
 def main() -> int:
@@ -41,7 +41,7 @@ def main() -> int:
     log = begin_work(work_of(config, teacher)) / ROWS
     kept = kept_rows(read_jsonl(log))
     questions = missing(records, keys, kept, samples)
-    print(told(keys, kept, questions, samples, log))
+    print(counts_line(keys, kept, questions, samples, log))
     fresh = generate(config, teacher, questions, log) if questions else {}
     completions = {**kept, **fresh}
     rows = cot_rows(records, keys, completions, samples, config.annotate.keep)
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def take_given(at: str, path: str) -> int:
-    """Ask nobody: the reasoning came with the records, or a checkpoint is taken that needs none."""
+    """Without a teacher: the reasoning comes with the records, or a given checkpoint needs none."""
     records = read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA) if at == "cot" else []
     rows = given_rows(map(record_from_row, records))
     write_table(paths.COT, rows, COT_SCHEMA)
@@ -66,7 +66,7 @@ def take_given(at: str, path: str) -> int:
 
 
 def question_keys(records: Sequence[Record], *, template: str, system: str) -> list[str]:
-    """Key of each record's question; contents of media are those that ingest found."""
+    """Key of each record's question; digests of media are those of ingest."""
     media = {(row["path"], row["data_type"]): row["sha256"] for row in read_table(paths.MANIFEST, MANIFEST_SCHEMA)}
     return [
         question_key(
@@ -80,7 +80,7 @@ def question_keys(records: Sequence[Record], *, template: str, system: str) -> l
 
 
 def work_of(config: params.Params, teacher: Path) -> Work:
-    """The log of completions: one for all that the teacher gives under the same settings, whatever the questions."""
+    """The log of completions: one for all questions to a teacher under the same settings."""
     if is_endpoint(teacher):
         endpoint = read_endpoint(teacher)
         asked = {"endpoint": endpoint.base_url, "model": endpoint.model}
@@ -97,8 +97,8 @@ def work_of(config: params.Params, teacher: Path) -> Work:
     return find_work(paths.WORK_DATA / "annotate", "annotate", inputs)
 
 
-def told(keys: Sequence[str], kept: Kept, questions: Sequence[Question], samples: int, log: Path) -> str:
-    """One line: what is used again, what is asked."""
+def counts_line(keys: Sequence[str], kept: Kept, questions: Sequence[Question], samples: int, log: Path) -> str:
+    """One line: how many completions are used again, and how many are asked for."""
     wanted, asked = len(set(keys)) * samples, sum(question.samples for question in questions)
     used = {(key, sample) for key in keys for sample in range(samples)}
     idle = sum(name not in used for name in kept)
@@ -109,7 +109,7 @@ def told(keys: Sequence[str], kept: Kept, questions: Sequence[Question], samples
 def generate(
     config: params.Params, teacher: Path, questions: Sequence[Question], log: Path
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    """Ask what is missing, logging each completion as it comes; what failed is not logged and asked again next time."""
+    """Ask what is missing and log each completion as it comes; failed ones are not logged."""
     read = partial(open_clip, **config.video.opening(), **frame_shape_in(teacher)._asdict())
     total = sum(question.samples for question in questions)
     fresh: dict[tuple[str, int], dict[str, Any]] = {}
@@ -148,7 +148,7 @@ def price(teacher: Path, completions: Kept, keys: Sequence[str], samples: int) -
 
 
 def report(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-    """Print what came out, and the first few failures."""
+    """Print the counts, and the first few failures."""
     cost = f", {summary['usd']:.2f} USD" if "usd" in summary else ""
     print(f"annotate: {summary['rows']} rows, mean reward {summary['mean_reward']}, {summary['errors']} errors{cost}")
     failures = [row for row in rows if row["finish_reason"] == "error"]
@@ -158,4 +158,4 @@ def report(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, params.ParamsError)
+    run_stage(main, params.ParamsError, about=__doc__)

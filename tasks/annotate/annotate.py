@@ -1,4 +1,4 @@
-"""Completions of the teacher for questions, and the table made of them. Knows no path but those inside records."""
+"""Completions of the teacher, and the table of them. Reads no paths but those in records."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def answer_all(
     top_p: float,
     max_tokens: int,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Log rows of the questions' samples, a question's together, as soon as they are done.
+    """Log rows of the questions' samples, question by question, as soon as they are done.
 
     Rows: key, sample, completion, finish_reason, tokens, prompt_tokens, error. A clip that does not decode, or a prompt
     that does not fit, makes rows with finish_reason "error". Clips are decoded by `decode_workers` threads while the

@@ -15,12 +15,12 @@ REWARD_VARIANT = "robust"
 
 
 def given_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """Rows of COT_SCHEMA: what `process` holds is the completion, as if a teacher had just written it."""
+    """Rows of COT_SCHEMA with `process` as the completion, as if a teacher had written it."""
     return [_given_row(record) for record in records]
 
 
 def given_metrics(rows: Sequence[Mapping[str, Any]], path: str) -> dict[str, Any]:
-    """The stage's counts, as far as a given table has them; `taken_from` names the file or checkpoint."""
+    """The stage's counts that a given table has; `taken_from` names the file or checkpoint."""
     rewards = [row["reward"] for row in rows]
     return {
         "rows": len(rows),

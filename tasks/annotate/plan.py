@@ -1,4 +1,4 @@
-"""Which completions the teacher owes: those of the questions asked for, less those it gave before.
+"""Which completions are missing: those of all questions, without those in the log.
 
 A completion is kept by what it depends on besides the settings of its folder: the words of the question as the teacher
 reads them, the content of the medium, and the number of the sample. Ids, order and neighbours of the rows do not count.
@@ -19,15 +19,15 @@ Kept = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 class Question(NamedTuple):
-    """A question to be put to the teacher."""
+    """A question for the teacher."""
 
     key: str
     record: Record
-    """One that asks it; others may ask the same."""
+    """A record with this question; others may have the same."""
     first: int
     """Number of the first sample that is missing."""
     samples: int
-    """How many are to be asked for, from there on."""
+    """How many are missing, from there on."""
 
     def seed(self, seed: int) -> int:
         """Seed of the first sample asked for; sample i has that of sample 0, plus i."""
@@ -35,13 +35,13 @@ class Question(NamedTuple):
 
 
 def question_key(record: Record, media_sha256: str, *, template: str, system: str) -> str:
-    """Digest of the chat as the teacher gets it and of the medium's content."""
+    """Digest of the chat that the teacher reads and of the medium's content."""
     chat = messages(record, template=template, system=system, medium=True)
     return value_digest([chat, media_sha256])
 
 
 def kept_rows(log: Sequence[Mapping[str, Any]]) -> Kept:
-    """Rows of the log by question and sample; of rows written twice the first holds."""
+    """Rows of the log by question and sample; the first row of each counts."""
     kept: dict[tuple[str, int], Mapping[str, Any]] = {}
     for row in log:
         kept.setdefault((row["key"], row["sample"]), row)
@@ -49,7 +49,7 @@ def kept_rows(log: Sequence[Mapping[str, Any]]) -> Kept:
 
 
 def missing(records: Sequence[Record], keys: Sequence[str], kept: Kept, samples: int) -> list[Question]:
-    """What is still to be asked, in the order of the records; a question that several records ask, once."""
+    """The missing samples, in the order of the records; a question of several records is asked once."""
     askers: dict[str, Record] = {}
     for key, record in zip(keys, records, strict=True):
         askers.setdefault(key, record)

@@ -3,7 +3,8 @@
 Each question is asked on the clip as it is, reversed, shuffled, frozen, as one frame, and without it. Written:
 
     data/audit/<name>.parquet       a row a question: tag, difficulty, share right by view
-    reports/audit/<name>.json       shares with intervals clustered by clip; agreement where the truth is known
+    reports/audit/<name>.json       shares with intervals clustered by clip; agreement where the truth is known,
+                                    and a question of every tag, which the report page shows
 
 The first is a table to choose RL rows by, say all but those tagged `text`. A stopped run goes on where it was.
 """

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.audit.evidence import DIFFICULTY, EVIDENCE, FORWARD, TEXT, VIEWS, agreement, chance, difficulty, evidence
+from tasks.core.io.seeds import derive_seed
 from tasks.core.schemas.records import Record
 from tasks.core.stats import estimate
 
@@ -33,19 +34,19 @@ def tagged(records: Sequence[Record], rows: Iterable[Mapping[str, Any]], samples
 def _tagged(record: Record, rewards: Mapping[tuple[int, str], list[float]], error: str, samples: int) -> dict[str, Any]:
     present = {view: rewards[record.problem_id, view] for view in VIEWS if (record.problem_id, view) in rewards}
     right = {view: sum(values) / len(values) for view, values in present.items()}
-    told = not error and FORWARD in right and TEXT in right
+    known = not error and FORWARD in right and TEXT in right
     return {
         "problem_id": record.problem_id,
         "path": record.path,
         "problem": record.problem,
         "problem_type": record.problem_type,
         "data_type": record.data_type,
-        "evidence": evidence(right) if told else "error",
-        "difficulty": difficulty(right[FORWARD]) if told else "",
+        "evidence": evidence(right) if known else "error",
+        "difficulty": difficulty(right[FORWARD]) if known else "",
         **{f"right_{view}": right.get(view) for view in VIEWS},
         "chance": chance(len(record.options), samples),
         "temporal": record.temporal,
-        "error": error if not told else "",
+        "error": error if not known else "",
     }
 
 
@@ -67,20 +68,33 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "by_guessing": sum(row["chance"] for row in asked) / len(asked) if asked else None,
         "order_tag": _agreement(asked),
+        "examples": [_example(row) for row in examples(asked)],
     }
 
 
+def examples(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One question of every tag, on a video where there is one; which it is a hash decides."""
+    ranked = sorted(rows, key=lambda row: (row["data_type"] != "video", derive_seed(row["problem_id"], "example")))
+    first = {tag: next((row for row in ranked if row["evidence"] == tag), None) for tag in EVIDENCE}
+    return [row for row in first.values() if row is not None]
+
+
+def _example(row: Mapping[str, Any]) -> dict[str, Any]:
+    right = {view: row[f"right_{view}"] for view in VIEWS if row[f"right_{view}"] is not None}
+    return {name: row[name] for name in ("problem_id", "path", "data_type", "problem", "evidence")} | {"right": right}
+
+
 def _estimated(values: Sequence[float], clusters: Sequence[str]) -> dict[str, Any]:
-    told = estimate(values, clusters)
-    return {"n": told.n, "clips": told.clusters, "value": told.value, "low": told.low, "high": told.high}
+    share = estimate(values, clusters)
+    return {"n": share.n, "clips": share.clusters, "value": share.value, "low": share.low, "high": share.high}
 
 
 def _agreement(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """None where nothing is known of the questions."""
     if all(row["temporal"] is None for row in rows):
         return None
-    told = agreement([row["evidence"] for row in rows], [row["temporal"] for row in rows])
-    return {**told._asdict(), "precision": told.precision, "recall": told.recall}
+    matching = agreement([row["evidence"] for row in rows], [row["temporal"] for row in rows])
+    return {**matching._asdict(), "precision": matching.precision, "recall": matching.recall}
 
 
 def lines(name: str, numbers: Mapping[str, Any]) -> list[str]:
@@ -89,8 +103,10 @@ def lines(name: str, numbers: Mapping[str, Any]) -> list[str]:
     for title in ("accuracy", "evidence", "difficulty"):
         shares = {key: part for key, part in numbers[title].items() if part["value"] is not None}
         out += [f"  {title}", *(f"    {key:<10} {_percent(part)}" for key, part in shares.items())]
-    if (told := numbers["order_tag"]) is not None:
-        precision, recall = (f"{100 * v:.1f} %" if v is not None else "-" for v in (told["precision"], told["recall"]))
+    if (matching := numbers["order_tag"]) is not None:
+        precision, recall = (
+            f"{100 * v:.1f} %" if v is not None else "-" for v in (matching["precision"], matching["recall"])
+        )
         out.append(f"  tag `order` against the known truth: precision {precision}, recall {recall}")
     return out
 

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make pairs, or score predictions on them."""
     chosen = parse(arguments)
     if chosen.command == "score":
-        told = score(read_jsonl(chosen.file), chosen.out)
-        for relation, numbers in told.items():
+        scores = score(read_jsonl(chosen.file), chosen.out)
+        for relation, numbers in scores.items():
             value, low, high = (f"{100 * number:.1f}" for number in (numbers.value, numbers.low, numbers.high))
             print(f"{relation:<9} {value} % of {numbers.n} pairs ({low} to {high})")
         return 0
@@ -89,19 +89,19 @@ def make(
     refused: list[dict[str, Any]] = []
     for record in records:
         for kind in kinds:
-            told = mapped(record, kind)
-            if not isinstance(told, str):
+            changed = mapped(record, kind)
+            if not isinstance(changed, str):
                 try:
                     clip = read(record.path, record.data_type)
-                    members = _write(clip, record, told.record, kind, out, first=len(written))
+                    members = _write(clip, record, changed.record, kind, out, first=len(written))
                 except (VideoError, ValueError) as error:
-                    told = getattr(error, "reason", str(error))
+                    changed = getattr(error, "reason", str(error))
                 else:
                     written += members
                     ids = {"forward": members[0].problem_id, "changed": members[1].problem_id}
-                    pairs.append({**ids, "kind": kind, "relation": told.relation, "source": record.problem_id})
+                    pairs.append({**ids, "kind": kind, "relation": changed.relation, "source": record.problem_id})
                     continue
-            refused.append({"problem_id": record.problem_id, "kind": kind, "reason": told})
+            refused.append({"problem_id": record.problem_id, "kind": kind, "reason": changed})
     write_json(out / RECORDS, [_raw(record) for record in written])
     write_json(out / PAIRS, pairs)
     write_json(out / REFUSED, refused)
@@ -117,20 +117,20 @@ def score(predictions: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any]
     if not (folder / PAIRS).exists():
         raise StageError(f"{folder}: no {PAIRS}; make pairs first")
     records = {row["problem_id"]: row for row in json.loads((folder / RECORDS).read_text())}
-    said = {row["problem_id"]: row["completion"] for row in predictions}
-    if missing := sorted(records.keys() - said.keys()):
+    completions = {row["problem_id"]: row["completion"] for row in predictions}
+    if missing := sorted(records.keys() - completions.keys()):
         raise StageError(f"{len(missing)} predictions are missing, the first is of problem_id {missing[0]}")
     right = {
-        number: accuracy(row["problem_type"], said[number], row["solution"]).value > RIGHT_ABOVE
+        number: accuracy(row["problem_type"], completions[number], row["solution"]).value > RIGHT_ABOVE
         for number, row in records.items()
     }
     pairs = json.loads((folder / PAIRS).read_text())
-    told = {}
+    scores = {}
     for relation in ("all", *sorted({pair["relation"] for pair in pairs})):
         some = [pair for pair in pairs if relation in ("all", pair["relation"])]
         values = [float(right[pair["forward"]] and right[pair["changed"]]) for pair in some]
-        told[relation] = estimate(values, [str(pair["source"]) for pair in some])
-    return told
+        scores[relation] = estimate(values, [str(pair["source"]) for pair in some])
+    return scores
 
 
 def _write(clip: Clip, record: Record, changed: Record, kind: str, out: Path, *, first: int) -> list[Record]:

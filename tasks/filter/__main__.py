@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, params.ParamsError)
+    run_stage(main, params.ParamsError, about=__doc__)

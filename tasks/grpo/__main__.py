@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tasks import paths
+from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.digests import code_digests, file_digest, folder_digest
@@ -19,12 +19,13 @@ from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.io.work import Work, find_work
 from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
+from tasks.core.models.protocols import Processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.grpo.ledger import ledger
-from tasks.params import Params, ParamsError, load
+from tasks.grpo.rows import Chosen, choose
 
 if TYPE_CHECKING:
     from tasks.grpo.data import Prompt
@@ -45,25 +46,29 @@ SKIPPED = "skipped.jsonl"
 
 def main() -> int:
     """Train, then write model, rollouts, metrics and curve."""
-    params = load()
+    config = params.load()
     rows = read_table(paths.RL_RECORDS, RECORD_SCHEMA)
     processor = load_processor(paths.SFT_MODEL)
     # The trainer moves it to the device of its own process.
-    model = load_model(paths.SFT_MODEL, params.grpo.weights_dtype, "cpu")
+    model = load_model(paths.SFT_MODEL, config.grpo.weights_dtype, "cpu")
     if not rows:
         raise StageError(f"{paths.RL_RECORDS}: no rows to train on")
+    settings = config.grpo
+    chosen = Chosen(rows, {"rows": len(rows), "kept": len(rows)})
+    if settings.rows.tags is not None:
+        chosen = choose(rows, Path(settings.rows.tags), settings.rows.digest, settings.rows.drop)
+        print(f"grpo: {chosen.counts['kept']} of {len(rows)} rows kept; dropped: {chosen.counts['dropped']}")
 
     from tasks.grpo.data import render
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
     from tasks.grpo.train import train
 
-    settings = params.grpo
-    prompts = render([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
-    opening = params.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
-    store = open_store(opening, settings.frame_cache_gb, params.video.decode_workers)
+    prompts = render([record_from_row(row) for row in chosen.rows], processor, **config.prompt.model_dump())
+    opening = config.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
+    store = open_store(opening, settings.frame_cache_gb, config.video.decode_workers)
     with StopRequest() as stop, store as clips:
-        reasons = refused(prompts, processor, clips, params)
-        work = begin_training(work_of(params, [prompts[index].record.problem_id for index in reasons]))
+        reasons = refused(prompts, processor, clips, config)
+        work = begin_training(work_of(config, [prompts[index].record.problem_id for index in reasons]))
         skip = partial(note_skipped, work / SKIPPED)
         for index, reason in reasons.items():
             skip(prompts[index].record, reason)
@@ -74,7 +79,7 @@ def main() -> int:
                 [prompt for index, prompt in enumerate(prompts) if index not in reasons],
                 clips=clips,
                 settings=settings,
-                seed=params.seed,
+                seed=config.seed,
                 work=work,
                 curve=paths.curve("grpo"),
                 on_skip=skip,
@@ -86,11 +91,11 @@ def main() -> int:
             return EXIT_CODE
     publish(result.trainer, work, paths.GRPO_MODEL, settings.dtype)
     if result.trainer.is_world_process_zero():
-        write_reports(result, work, settings.steps)
+        write_reports(result, work, settings.steps, chosen.counts)
     return 0
 
 
-def refused(prompts: Sequence[Prompt], processor: Any, clips: ClipStore, params: Params) -> dict[int, str]:
+def refused(prompts: Sequence[Prompt], processor: Processor, clips: ClipStore, config: params.Params) -> dict[int, str]:
     """Index -> reason, for each prompt that is too long for the rollout engine.
 
     Raises:
@@ -98,16 +103,16 @@ def refused(prompts: Sequence[Prompt], processor: Any, clips: ClipStore, params:
     """
     from tasks.grpo.admit import too_long
 
-    if params.grpo.rollout_engine != "vllm":
+    if config.grpo.rollout_engine != "vllm":
         return {}
     reasons = too_long(
         prompts,
         processor,
         clips,
-        max_len=params.grpo.rollout_max_len,
-        max_tokens=params.grpo.sampling.max_tokens,
-        frames=params.video.frames,
-        max_pixels=params.video.max_pixels,
+        max_len=config.grpo.rollout_max_len,
+        max_tokens=config.grpo.sampling.max_tokens,
+        frames=config.video.frames,
+        max_pixels=config.video.max_pixels,
     )
     if len(reasons) == len(prompts):
         raise StageError(f"{paths.RL_RECORDS}: no prompt is short enough; the first: {reasons[0]}")
@@ -121,7 +126,7 @@ def note_skipped(log: Path, record: Record, reason: str) -> None:
     print(f"grpo: prompt left out: {row}: {reason}", file=sys.stderr)
 
 
-def write_reports(result: Result, work: Path, steps: int) -> None:
+def write_reports(result: Result, work: Path, steps: int, rows: dict[str, Any]) -> None:
     """Rollouts, ledger, curve and metrics of a finished run; then its work folder is removed."""
     from tasks.grpo.log import RolloutLog
     from tasks.grpo.train import STEPS
@@ -131,24 +136,25 @@ def write_reports(result: Result, work: Path, steps: int) -> None:
     write_text(paths.curve("grpo"), result.curve)
     write_json(paths.LEDGER, ledger(pd.read_parquet(paths.ROLLOUTS)))
     write_text(paths.GRPO_STEPS, (work / STEPS).read_text())
-    write_json(paths.metrics("grpo"), {**result.metrics, "rollouts": rollouts, "skipped_prompts": skipped})
+    counts = {"rollouts": rollouts, "skipped_prompts": skipped, "rl_rows": rows}
+    write_json(paths.metrics("grpo"), {**result.metrics, **counts})
     clear(work)
     print(f"grpo: {steps} steps, {rollouts} rollouts, reward {result.metrics['reward']} -> {paths.GRPO_MODEL}")
     tell_cache("grpo")
 
 
-def work_of(params: Params, left_out: Sequence[int]) -> Work:
+def work_of(config: params.Params, left_out: Sequence[int]) -> Work:
     """The work in progress; its key holds everything that can change the weights.
 
     Args:
-        params: the whole file.
+        config: the whole file.
         left_out: problem ids of prompts that are too long.
     """
-    settings = params.grpo
+    settings = config.grpo
     inputs = {
-        **params.model_dump(include={"seed", "prompt"}),
+        **config.model_dump(include={"seed", "prompt"}),
         "grpo": settings.deciding(),
-        "video": params.video.sampling(),
+        "video": config.video.sampling(),
         "left_out": list(left_out),
         ROWS_PER_STEP: settings.prompts_per_step * processes() / settings.group_ranks,
         "files": {
@@ -162,4 +168,4 @@ def work_of(params: Params, left_out: Sequence[int]) -> Work:
 
 
 if __name__ == "__main__":
-    run_stage(main, ParamsError, ModelError)
+    run_stage(main, params.ParamsError, ModelError, about=__doc__)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tasks.core.models.inputs import clip_tokens, prompt_tokens
+from tasks.core.models.protocols import Processor
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
 from tasks.grpo.data import Prompt
@@ -16,7 +16,7 @@ SHAPES = 1.5
 
 def too_long(
     prompts: Sequence[Prompt],
-    processor: Any,
+    processor: Processor,
     clips: ClipStore,
     *,
     max_len: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from tasks.core.train.rows import EncodedPrompt, pad_rows
+from tasks.core.train.shared_prefix import Scores
 from tasks.grpo.data import View
 from tasks.grpo.forwards import Rows
 from tasks.grpo.groups import Group, LocalPart
@@ -34,6 +36,7 @@ def training_batch(
     advantages: Mapping[int, Sequence[float]],
     lost: EncodedPrompt,
     pad: int,
+    contrast: bool = False,
 ) -> dict[str, Any]:
     """Completions on ordered frames as TRL's buffer, in the order of `local`; a lost prompt's rows have no loss.
 
@@ -43,11 +46,13 @@ def training_batch(
         advantages: G values by slot.
         lost: the prompt of rows whose own was lost.
         pad: padding token.
+        contrast: whether the update reads the first other view too.
 
     Returns:
         By row: prompt_ids, prompt_mask (B, L), completion_ids, completion_mask (B, C), advantages (B,) or by token
         (B, C), valid (B,), slot (B,), lists view (key), prompt (encoded) and problem_type ("" for a lost prompt), and
-        if the rollout engine gave log-probabilities rollout_log_probs (B, C), NaN where it gave none.
+        if the rollout engine gave log-probabilities rollout_log_probs (B, C), NaN where it gave none. With `contrast`
+        other_view, other_prompt and contrasted (B,): whether the row has another view; its own stands there if not.
     """
     keys: list[str] = []
     prompts: list[EncodedPrompt] = []
@@ -80,6 +85,12 @@ def training_batch(
     }
     if (weights := token_weights(local, groups, batch["completion_mask"])) is not None:
         batch["advantages"] = batch["advantages"].unsqueeze(1) * weights
+    if contrast:
+        other = [_other(part) for part in local for _ in part.part.ordered]
+        batch["contrasted"] = batch["valid"] & torch.tensor([view is not None for view in other])
+        both = list(zip(other, batch["contrasted"].tolist(), keys, prompts, strict=True))
+        batch["other_view"] = [view.key if view and told else key for view, told, key, _ in both]
+        batch["other_prompt"] = [view.encoded if view and told else own for view, told, _, own in both]
     if any(completion.log_probs is not None for completion in completions):
         batch["rollout_log_probs"] = rollout_log_probs(completions)
     return batch
@@ -91,15 +102,56 @@ def rollout_log_probs(completions: Sequence[Completion]) -> torch.Tensor:
     return pad_sequence(by_row, batch_first=True, padding_value=torch.nan)
 
 
+def _other(part: LocalPart) -> View | None:
+    return part.views.perturbed[0] if part.views is not None and part.views.perturbed else None
+
+
 def rows_of(batch: Mapping[str, Any]) -> Rows:
     """The part of TRL's buffer that a forward reads."""
     return Rows(batch["view"], batch["prompt"], batch["completion_ids"], batch["completion_mask"])
 
 
-def scored_rows(compared: Sequence[LocalPart], pad: int) -> Rows:
-    """Completions of parts under every view: all of them under the ordered one, then all under the first other, ..."""
+def rows_of_both_views(batch: Mapping[str, Any]) -> Rows:
+    """The rows of TRL's buffer, then the same completions under their other view."""
+    keys, prompts = batch["view"] + batch["other_view"], batch["prompt"] + batch["other_prompt"]
+    return Rows(keys, prompts, batch["completion_ids"].repeat(2, 1), batch["completion_mask"].repeat(2, 1))
+
+
+def halves(scores: Scores) -> tuple[Scores, Scores]:
+    """Scores of such rows under their own view, and under the other."""
+    log_probs, entropy = scores
+    size = len(log_probs) // 2
+    own, other = log_probs.split(size)
+    first, second = (None, None) if entropy is None else entropy.split(size)
+    return Scores(own, first), Scores(other, second)
+
+
+def view_divergence(log_probs: torch.Tensor, others: torch.Tensor, mask: torch.Tensor, most: float) -> torch.Tensor:
+    """Mean over each row's tokens (B,) of exp(d) - d - 1, d the log-probability (B, C) that the other view adds.
+
+    An estimate of the divergence of what the policy says under both views; a token's is at most `most` nats and has no
+    gradient there.
+    """
+    added = (others - log_probs).clamp(-most - 1, math.log1p(most) + 1)  # the exponential of more may be infinite
+    tokens = (added.exp() - added - 1).clamp(max=most) * mask
+    return tokens.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+def rollout_scores(compared: Sequence[LocalPart]) -> torch.Tensor | None:
+    """Log-probabilities (rows, C) under the ordered view that sampling left; None where it left some out."""
+    rows = [completion.policy_log_probs for part in compared for completion in part.completions]
+    told = [torch.tensor(row) for row in rows if row is not None]
+    return pad_sequence(told, batch_first=True) if len(told) == len(rows) else None
+
+
+def scored_rows(compared: Sequence[LocalPart], pad: int, ordered: bool = True) -> Rows:
+    """Completions of parts under every view: all of them under the ordered one, then all under the first other, ...
+
+    Without `ordered`, under the others alone.
+    """
     completions = [completion for part in compared for completion in part.completions]
-    sides = zip(*([part.views.ordered, *part.views.perturbed] for part in compared if part.views), strict=True)
+    shown = ([*[part.views.ordered] * ordered, *part.views.perturbed] for part in compared if part.views)
+    sides = zip(*shown, strict=True)
     views: list[View] = [
         view for side in sides for view, part in zip(side, compared, strict=True) for _ in part.completions
     ]

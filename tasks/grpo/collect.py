@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from accelerate.utils import gather_object
 
 from tasks.core.io.seeds import derive_seed
+from tasks.core.models.protocols import Processor
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt
-from tasks.grpo.batch import LOST, comparisons, padded_rows, scored_rows
+from tasks.grpo.batch import LOST, comparisons, padded_rows, rollout_scores, scored_rows
 from tasks.grpo.data import OnSkip, Prompt, View, Views, open_views, substitute
 from tasks.grpo.engines import RolloutRequest
 from tasks.grpo.forwards import Rows
@@ -38,7 +39,7 @@ class Collector:
         self,
         prompts: Sequence[Prompt],
         clips: ClipStore,
-        processor: Any,
+        processor: Processor,
         rewards: Rewards,
         *,
         complete: Callable[[Sequence[RolloutRequest]], list[list[Completion]]],
@@ -149,7 +150,10 @@ class Collector:
                 self._score_rows(padded_rows([LOST], [self._idle], [Completion([self._pad] * 2, "", False)], self._pad))
             return [None] * len(local)
         count = sum(len(each.completions) for each in compared)
-        sides = self._score_rows(scored_rows(compared, self._pad)).split(count)
+        ordered = rollout_scores(compared)
+        sides = list(self._score_rows(scored_rows(compared, self._pad, ordered is None)).split(count))
+        if ordered is not None:
+            sides.insert(0, ordered.to(sides[0]))
         by_part = iter(comparisons(sides, [[len(c.ids) for c in each.completions] for each in compared]))
         return [next(by_part) if each.views and each.views.perturbed else None for each in local]
 

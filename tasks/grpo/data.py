@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tasks.core.backbones import of_processor
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import prompt_text
+from tasks.core.models.protocols import Processor
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record, texts_of
 from tasks.core.text import spelled
@@ -53,7 +54,7 @@ class Views(NamedTuple):
     """One per perturbation; empty for an image, or a clip too short to be perturbed."""
 
 
-def render(records: Sequence[Record], processor: Any, *, template: str, system: str) -> list[Prompt]:
+def render(records: Sequence[Record], processor: Processor, *, template: str, system: str) -> list[Prompt]:
     """Render every record in the prompt that SFT and the benchmark use."""
     return [Prompt(r, prompt_text(processor, messages(r, template=template, system=system))) for r in records]
 
@@ -107,7 +108,7 @@ def open_views(
     step: int,
     *,
     clips: ClipStore,
-    processor: Any,
+    processor: Processor,
     perturbations: Sequence[Perturbation],
     seed: int,
     on_skip: OnSkip,
@@ -154,7 +155,7 @@ def open_views(
 
 
 def _perturbed_view(
-    key: str, perturbation: Perturbation, seed: int, ordered: View, prompt: Prompt, processor: Any
+    key: str, perturbation: Perturbation, seed: int, ordered: View, prompt: Prompt, processor: Processor
 ) -> View | None:
     """A perturbed view; None where the clip is too short for it."""
     clip = ordered.clip
@@ -187,7 +188,7 @@ def frame_order(perturbation: Perturbation, frames: int, seed: int) -> list[int]
     raise ValueError(f"no view for {perturbation!r}")
 
 
-def black_picture(processor: Any) -> EncodedPrompt:
+def black_picture(processor: Processor) -> EncodedPrompt:
     """A prompt with the smallest image and no text, in place of a lost prompt."""
     backbone = of_processor(processor)
     shape = backbone.frame_shape(processor.image_processor.to_dict())

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tasks.core.backbones import of_model
+from tasks.core.models.protocols import Model
 from tasks.core.train.completion_cache import CompletionCache
 from tasks.core.train.features import encoder_outputs
 from tasks.core.train.packing import PositionedPrompt, one_row
@@ -22,12 +23,13 @@ Choose = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
 
 
 def decode(
-    model: Any,
+    model: Model,
     prompts: Sequence[EncodedPrompt],
     features: Sequence[torch.Tensor | None],
     copies: Sequence[int],
     config: Any,
     choose: Choose,
+    log_probs: list[list[float]] | None = None,
 ) -> list[list[int]]:
     """Token ids of `copies[i]` completions of prompt i, prompt by prompt; ignore tokens behind an end token.
 
@@ -38,6 +40,8 @@ def decode(
         copies: completions wanted of each.
         config: generation settings, of which only lengths, end tokens and suppressed tokens are read.
         choose: chooses the next tokens.
+        log_probs: gets a list for each completion: of every token its log-probability at temperature 1, no token
+            forbidden, as a forward over the completion gives it.
     """
     positioned = [with_positions(model, prompt) for prompt in prompts]
     owners = torch.repeat_interleave(torch.arange(len(copies)), torch.tensor(copies))
@@ -47,13 +51,19 @@ def decode(
     rows, going = torch.arange(len(owners)), torch.ones(len(owners), dtype=torch.bool)
     ends = torch.tensor(config.eos_token_id)
     completions: list[list[int]] = [[] for _ in rows]
+    if log_probs is not None:
+        log_probs[:] = [[] for _ in rows]
     for place in range(config.max_new_tokens):
+        whole = None if log_probs is None else scores.log_softmax(-1)
         scores[:, config.suppress_tokens] = -torch.inf
         if place < (config.min_new_tokens or 0):
             scores[:, ends] = -torch.inf
         tokens = choose(scores, place, rows)
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             completions[row].append(token)
+        if log_probs is not None and whole is not None:
+            for row, value in zip(rows.tolist(), whole.gather(1, tokens.unsqueeze(1))[:, 0].tolist(), strict=True):
+                log_probs[row].append(value)
         going &= ~torch.isin(tokens, ends)
         unfinished = going.nonzero().squeeze(1)
         if not len(unfinished) or place + 1 == config.max_new_tokens:
@@ -66,7 +76,7 @@ def decode(
 
 
 def _read(
-    model: Any, prompts: Sequence[PositionedPrompt], media: dict[str, Any], cache: CompletionCache
+    model: Model, prompts: Sequence[PositionedPrompt], media: dict[str, Any], cache: CompletionCache
 ) -> torch.Tensor:
     """Scores (P, V) of the token that follows each prompt."""
     lengths = torch.tensor([len(prompt.ids) for prompt in prompts])
@@ -82,7 +92,7 @@ def _read(
     return outputs.logits[0].float()
 
 
-def _next(model: Any, tokens: torch.Tensor, places: torch.Tensor, axes: int, cache: CompletionCache) -> torch.Tensor:
+def _next(model: Model, tokens: torch.Tensor, places: torch.Tensor, axes: int, cache: CompletionCache) -> torch.Tensor:
     """Scores (B, V) after one more token of each completion, which has the same position on all axes."""
     output = of_model(model).decoder(model)(
         input_ids=tokens.unsqueeze(0),

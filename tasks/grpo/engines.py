@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tasks.core.engine.sampler import RowSampler, generation_settings
+from tasks.core.models.protocols import Model, Processor, Tokenizer
 from tasks.core.text import opened_by
 from tasks.core.train.rows import EncodedPrompt
 from tasks.core.video import Clip
@@ -39,7 +40,7 @@ class RolloutRequest(NamedTuple):
 class Policy(NamedTuple):
     """The policy as an engine gets it for one round of requests."""
 
-    model: Any
+    model: Model
     """Unwrapped, in evaluation mode; its weights are those of `version`."""
     version: int
     """Optimizer steps that its weights have behind them."""
@@ -68,7 +69,13 @@ class TransformersRollouts:
     """`Rollouts` by the policy itself: vision features once per view, keys and values of a prompt once."""
 
     def __init__(
-        self, sampling: Any, processor: Any, ends: Sequence[int], share_prefix: bool, drop_ended: bool = False
+        self,
+        sampling: Any,
+        processor: Processor,
+        ends: Sequence[int],
+        share_prefix: bool,
+        drop_ended: bool = False,
+        scored: bool = False,
     ) -> None:
         """Set up.
 
@@ -78,9 +85,10 @@ class TransformersRollouts:
             ends: tokens that end a completion.
             share_prefix: see `rollout.sample`.
             drop_ended: see `rollout.sample`.
+            scored: hand over log-probabilities where sampling has them (`Completion.policy_log_probs`).
         """
         self._sampling, self._processor, self._tokenizer, self._ends = sampling, processor, processor.tokenizer, ends
-        self._share_prefix, self._drop_ended = share_prefix, drop_ended
+        self._share_prefix, self._drop_ended, self._scored = share_prefix, drop_ended, scored
         self._config = generation_settings(processor, ends, sampling.max_tokens)
 
     def complete(self, policy: Policy, encode: Encode, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
@@ -93,6 +101,7 @@ class TransformersRollouts:
         sampling = self._sampling
         seeds = [seed for request in requests for seed in request.seeds]
         sampler = RowSampler(seeds, sampling.max_tokens, sampling.temperature, sampling.top_p, policy.model.device)
+        log_probs: list[list[float]] = []
         with policy.autocast():
             sampled = sample(
                 policy.model,
@@ -104,18 +113,23 @@ class TransformersRollouts:
                 sampler,
                 sharded=policy.sharded,
                 drop_ended=self._drop_ended,
+                log_probs=log_probs if self._scored else None,
             )
-        return [
+        completions = [
             [completion_of_ids(ids, self._tokenizer, self._ends, opening=opened_by(request.text)) for ids in group]
             for request, group in zip(requests, sampled, strict=True)
         ]
+        if not log_probs:
+            return completions
+        by_row = iter(log_probs)
+        return [[c._replace(policy_log_probs=next(by_row)[: len(c.ids)]) for c in group] for group in completions]
 
     def close(self) -> None:
         """Nothing is held."""
 
 
 def completion_of_ids(
-    ids: list[int], tokenizer: Any, ends: Sequence[int], log_probs: list[float] | None = None, opening: str = ""
+    ids: list[int], tokenizer: Tokenizer, ends: Sequence[int], log_probs: list[float] | None = None, opening: str = ""
 ) -> Completion:
     """Sampled tokens as a completion, read behind what the prompt opened (`text.opened_by`)."""
     text = opening + tokenizer.decode(ids, skip_special_tokens=True)

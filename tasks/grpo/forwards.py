@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tasks.core.backbones import of_model
+from tasks.core.models.protocols import Model
 from tasks.core.train.features import FeatureStore, encode_media, encoder_outputs, trains
 from tasks.core.train.prepare import prepare
 from tasks.core.train.rows import EncodedPrompt, grids, pad_rows, pixels
@@ -68,8 +69,8 @@ class Forwards:
     def __init__(
         self,
         accelerator: Any,
-        policy: Any,
-        reference: Any,
+        policy: Model,
+        reference: Model | None,
         levers: Levers,
         *,
         keeps_features: bool,
@@ -105,12 +106,12 @@ class Forwards:
         alike = reference is None or self._store is None or idle is not None or _same_encoder(policy, reference)
         self.reference_weights = POLICY if self._frozen and alike else REFERENCE
 
-    def unwrapped(self, model: Any) -> Any:
+    def unwrapped(self, model: Model) -> Model:
         """The model inside what accelerate and PEFT put around it."""
         return without_adapter_wrapper(self._accelerator.unwrap_model(model))
 
     def features(
-        self, model: Any, prompts: Sequence[EncodedPrompt], weights: str = POLICY
+        self, model: Model, prompts: Sequence[EncodedPrompt], weights: str = POLICY
     ) -> list[torch.Tensor | None]:
         """Vision features (tokens, hidden) of prompts under an unwrapped model; None for text.
 
@@ -129,7 +130,7 @@ class Forwards:
         if self._store is not None:
             self._store.keep_only(lambda content: self._frozen and content.whole)
 
-    def log_probs(self, model: Any, rows: Rows, *, entropy: bool = False, weights: str = POLICY) -> Scores:
+    def log_probs(self, model: Model, rows: Rows, *, entropy: bool = False, weights: str = POLICY) -> Scores:
         """Log-probabilities (B, C) of the completions in one forward, float32 whatever the weights are; 0 on padding.
 
         Args:
@@ -144,13 +145,13 @@ class Forwards:
         return scores if entropy else scores._replace(entropy=None)
 
     @torch.no_grad()
-    def scored(self, model: Any, rows: Rows, size: int, weights: str = POLICY) -> torch.Tensor:
+    def scored(self, model: Model, rows: Rows, size: int, weights: str = POLICY) -> torch.Tensor:
         """`log_probs` without gradient; of whole weights `size` rows at a time, of sharded ones in one forward."""
         size = len(rows.keys) if self._idle is not None else size
         parts = [rows.part(slice(start, start + size)) for start in range(0, len(rows.keys), size)]
         return torch.cat([self.log_probs(model, part, weights=weights).log_probs for part in parts])
 
-    def _packed(self, model: Any, rows: Rows, weights: str) -> Scores:
+    def _packed(self, model: Model, rows: Rows, weights: str) -> Scores:
         """Each prompt read once for all its rows."""
         firsts, counts, order = by_prompt(rows.keys)
         prompts, keys = [rows.prompts[row] for row in firsts], [rows.keys[row] for row in firsts]
@@ -159,7 +160,7 @@ class Forwards:
         with self._accelerator.autocast():
             return in_order(score_completions(model, packed, self._media(model, keys, prompts, weights)), order)
 
-    def _row_by_row(self, model: Any, rows: Rows, weights: str) -> Scores:
+    def _row_by_row(self, model: Model, rows: Rows, weights: str) -> Scores:
         """Every row a sequence of its own, padded."""
         device, length = self._accelerator.device, rows.completion_ids.shape[1]
         prompt_ids = pad_rows([prompt.ids for prompt in rows.prompts], self._pad, "left").to(device)
@@ -182,7 +183,9 @@ class Forwards:
         entropy = None if outputs.entropy is None else outputs.entropy[:, -length:]
         return Scores(outputs.log_probs[:, -length:], entropy)
 
-    def _media(self, model: Any, keys: Sequence[str], prompts: Sequence[EncodedPrompt], weights: str) -> dict[str, Any]:
+    def _media(
+        self, model: Model, keys: Sequence[str], prompts: Sequence[EncodedPrompt], weights: str
+    ) -> dict[str, Any]:
         """Media arguments of a forward over rows of these views."""
         device = self._accelerator.device
         placed = {name: value.to(device) for name, value in grids(prompts).items()}
@@ -195,12 +198,12 @@ class Forwards:
         return placed | {"mm_encoder_outputs": encoder_outputs(prompts, [by_key[key] for key in keys])}
 
 
-def _same_encoder(policy: Any, reference: Any) -> bool:
+def _same_encoder(policy: Model, reference: Model | None) -> bool:
     """Whether the reference model's encoder has the policy's weights; one loaded from another folder has not."""
     ours, theirs = (of_model(model).encoder_parameters(model) for model in (policy, reference))
     return all(map(torch.equal, ours, theirs))
 
 
-def without_adapter_wrapper(model: Any) -> Any:
+def without_adapter_wrapper(model: Model) -> Model:
     """The model inside a PEFT wrapper, its adapter layers in place; any other model as it is."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -11,6 +11,7 @@ from transformers import DynamicCache, LogitsProcessorList
 from tasks.core.backbones import of_model
 from tasks.core.engine.sampler import RowSampler, likeliest, without_checkpoint_settings
 from tasks.core.models.inputs import padded
+from tasks.core.models.protocols import Model
 from tasks.core.train.features import encoder_outputs
 from tasks.core.train.rows import EncodedPrompt
 from tasks.grpo.decode import decode
@@ -27,10 +28,12 @@ class Completion(NamedTuple):
     """Whether it was cut at the length limit."""
     log_probs: list[float] | None = None
     """Log-probability of each token as the rollout engine saw it, at temperature 1; None where it is not asked."""
+    policy_log_probs: list[float] | None = None
+    """The same where the policy itself sampled, which are those of a forward over the completion, up to rounding."""
 
 
 def sample(
-    model: Any,
+    model: Model,
     prompts: Sequence[EncodedPrompt],
     features: Sequence[torch.Tensor | None],
     copies: Sequence[int],
@@ -39,6 +42,7 @@ def sample(
     sampler: RowSampler | None = None,
     sharded: bool = False,
     drop_ended: bool = False,
+    log_probs: list[list[float]] | None = None,
 ) -> list[list[list[int]]]:
     """Sample `copies[i]` completions to prompt i, all in one batch.
 
@@ -53,6 +57,7 @@ def sample(
         sampler: has a random stream for every completion, in order; None takes the likeliest tokens.
         drop_ended: decode in a loop that takes completions out as they end (`decode.py`) and copies no prompt; on a
             CPU, with `share_prefix`, the model after `use_shared_prefix` and its weights not sharded.
+        log_probs: see `decode`; stays as it is where completions are not decoded there.
         sharded: go on until the longest completion of all processes ends, for weights are gathered at every token.
 
     Returns:
@@ -62,7 +67,7 @@ def sample(
     packs = backbone.unpackable(model) is None
     if drop_ended and share_prefix and packs and not sharded and model.device.type == "cpu":
         choose = likeliest if sampler is None else sampler.choose
-        decoded = iter(decode(model, prompts, features, copies, config, choose))
+        decoded = iter(decode(model, prompts, features, copies, config, choose, log_probs))
         return [[up_to_end(next(decoded), config.eos_token_id) for _ in range(count)] for count in copies]
     rows = padded(prompts, config.pad_token_id, "left", kinds=backbone.places_by_kind)
     inputs = {name: value.to(model.device) for name, value in rows.items()}
@@ -86,7 +91,7 @@ def sample(
 
 
 def _read_prompts(
-    model: Any, inputs: dict[str, torch.Tensor], positions: torch.Tensor, media: dict[str, Any]
+    model: Model, inputs: dict[str, torch.Tensor], positions: torch.Tensor, media: dict[str, Any]
 ) -> DynamicCache:
     """Keys and values of the prompts without their last token, which generation reads."""
     cache = DynamicCache(config=model.config.get_text_config())

@@ -14,6 +14,7 @@ from trl import GRPOConfig
 from tasks.core.backbones import of_model
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import backbone_in
+from tasks.core.models.protocols import Model, Processor
 from tasks.core.train.sharding import refuse_data_parallel
 from tasks.grpo.checks import check_settings
 from tasks.grpo.engines import Rollouts, TransformersRollouts
@@ -108,7 +109,7 @@ def arguments(settings: Grpo, seed: int, work: Path) -> GRPOConfig:
     return args
 
 
-def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo, rows: int) -> Rollouts:
+def rollouts(processor: Processor, ends: Sequence[int], *, folder: str, settings: Grpo, rows: int) -> Rollouts:
     """The engine that `rollout_engine` names.
 
     Args:
@@ -121,7 +122,10 @@ def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo
     Raises:
         StageError: vLLM with an adapter; or it does not start.
     """
-    ours = partial(TransformersRollouts, settings.sampling, processor, ends, settings.share_prefix, settings.drop_ended)
+    # What an adapter drops at random when completions are scored, it keeps when they are sampled.
+    scored = settings.objective.asks().scored and not settings.lora.dropout
+    ways = settings.share_prefix, settings.drop_ended, scored
+    ours = partial(TransformersRollouts, settings.sampling, processor, ends, *ways)
     if settings.rollout_engine == "transformers":
         return ours()
     if settings.lora.rank:
@@ -144,7 +148,7 @@ def rollouts(processor: Any, ends: Sequence[int], *, folder: str, settings: Grpo
     )
 
 
-def adapter(lora: Lora, model: Any, vision: bool) -> Any:
+def adapter(lora: Lora, model: Model, vision: bool) -> Any:
     """PEFT's configuration of an adapter on every projection of the language model, with `vision` also of the encoder.
 
     None for rank 0.

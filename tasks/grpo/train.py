@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.core.backbones import of_model
+from tasks.core.models.protocols import Model, Processor
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.checkpoints import Sealing, resume_point
 from tasks.core.train.clips import ClipStore
@@ -50,8 +51,8 @@ class Result(NamedTuple):
 
 
 def train(
-    model: Any,
-    processor: Any,
+    model: Model,
+    processor: Processor,
     prompts: Sequence[Prompt],
     *,
     clips: ClipStore,
@@ -124,8 +125,8 @@ def result_of(trainer: VideoGRPOTrainer, counts: dict[str, int]) -> Result:
 
 
 def trainer_of(
-    model: Any,
-    processor: Any,
+    model: Model,
+    processor: Processor,
     prompts: Sequence[Prompt],
     *,
     clips: ClipStore,

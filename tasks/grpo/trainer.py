@@ -20,6 +20,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from tasks.core.models.protocols import Model, Processor
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.guards import FiniteSteps
 from tasks.core.train.resume import ResumesWeights
@@ -27,13 +28,16 @@ from tasks.core.train.rows import text_only
 from tasks.core.train.sharding import ShardedNumbers, is_sharded, sharded_reference
 from tasks.core.train.shared_prefix import Scores
 from tasks.grpo.batch import (
+    halves,
     importance_weights,
     normaliser_share,
     rows_of,
+    rows_of_both_views,
     rows_with_gradient,
     take,
     totals,
     training_batch,
+    view_divergence,
     whole_prompts,
 )
 from tasks.grpo.collect import Collector, Step
@@ -70,8 +74,8 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
     def __init__(
         self,
         *,
-        model: Any,
-        processor: Any,
+        model: Model,
+        processor: Processor,
         prompts: Sequence[Prompt],
         order: Sequence[int],
         clips: ClipStore,
@@ -160,7 +164,8 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
         values = (advantages(rewards, self.scale_rewards) + terms).tolist()
         by_slot = dict(zip(collected.groups, values, strict=True))
         self._report(collected, by_slot, step)
-        batch = training_batch(collected.local, collected.groups, by_slot, self._lost, self._pad)
+        contrast = self._asks.contrast is not None
+        batch = training_batch(collected.local, collected.groups, by_slot, self._lost, self._pad, contrast)
         batch = {n: v.to(self.accelerator.device) if torch.is_tensor(v) else v for n, v in batch.items()}
         batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
         if self.beta != 0.0:
@@ -228,16 +233,22 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
 
     # Loss.
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    def _compute_loss(self, model: Model, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's loss over the rows that have a gradient, scaled to what it is over all valid rows."""
-        skip_zero = self.beta == 0.0 and self.options.skip_zero_advantage
+        contrast = self._asks.contrast
+        skip_zero = self.beta == 0.0 and self.options.skip_zero_advantage and contrast is None
         valid, values, mask = inputs["valid"], inputs["advantages"], inputs["completion_mask"]
-        counts = torch.tensor([len(rows_with_gradient(valid, values, skip_zero)), valid.sum(), mask.sum()])
+        gradients = len(rows_with_gradient(valid, values, skip_zero))
+        compared = inputs["contrasted"].sum() if contrast else 0
+        counts = torch.tensor([gradients, valid.sum(), mask.sum(), compared])
         everyones = self.accelerator.gather(counts.float().to(mask.device)[None])
         kept = rows_with_gradient(valid, values, skip_zero, int(everyones[:, 0].max()))
-        _, rows_mean, tokens_mean = everyones.mean(dim=0).tolist()
+        _, rows_mean, tokens_mean, compared_mean = everyones.mean(dim=0).tolist()
         batch = {name: take(value, kept) for name, value in inputs.items()}
-        scores = self.forwards.log_probs(model, rows_of(batch), entropy=True, weights=POLICY)
+        rows = rows_of_both_views(batch) if contrast else rows_of(batch)
+        scores = self.forwards.log_probs(model, rows, entropy=True, weights=POLICY)
+        if contrast:
+            scores, others = halves(scores)
         self._report_tokens(batch, scores)
         if self.options.importance_cap is not None and "rollout_log_probs" in batch:
             own = batch["advantages"] if batch["advantages"].ndim > 1 else batch["advantages"].unsqueeze(1)
@@ -245,11 +256,17 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
             batch["advantages"] = own * weights
         # TRL passes its image arguments on to `_get_per_token_logps_and_entropies` untouched.
         loss = super()._compute_loss(model, batch | {"pixel_values": scores})
-        return loss * normaliser_share(self.loss_type, kept, rows_mean, tokens_mean, mask)
+        loss = loss * normaliser_share(self.loss_type, kept, rows_mean, tokens_mean, mask)
+        if contrast is None:
+            return loss
+        each = view_divergence(scores.log_probs, others.log_probs, batch["completion_mask"], contrast.most)
+        divergence = (each * batch["contrasted"]).sum() / max(compared_mean, 1.0)
+        self._metrics["train"]["view_divergence"].append(self.accelerator.reduce(divergence.detach(), "mean").item())
+        return loss - contrast.gamma * divergence / self.current_gradient_accumulation_steps
 
     def _get_per_token_logps_and_entropies(
         self,
-        model: Any,
+        model: Model,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         logits_to_keep: int,

@@ -29,6 +29,7 @@ from tasks.core.backbones import of_processor
 from tasks.core.engine.types import EngineError, Request
 from tasks.core.engine.vllm import device_options, media_options, prompt, sampling_params, set_environment, start
 from tasks.core.io.errors import reason_of
+from tasks.core.models.protocols import Processor
 from tasks.core.text import opened_by
 from tasks.core.train.sharding import on_any, whole_weights
 from tasks.grpo.engines import Encode, Policy, RolloutRequest, completion_of_ids
@@ -50,7 +51,7 @@ class VllmRollouts:
         self,
         folder: Path | str,
         sampling: Any,
-        processor: Any,
+        processor: Processor,
         ends: Sequence[int],
         *,
         dtype: str,

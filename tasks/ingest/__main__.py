@@ -154,4 +154,4 @@ def _write(
 
 
 if __name__ == "__main__":
-    run_stage(main, params.ParamsError)
+    run_stage(main, params.ParamsError, about=__doc__)

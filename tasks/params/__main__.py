@@ -46,8 +46,8 @@ def _sections(place: str, model: type[BaseModel], kind: str = "") -> Iterator[tu
     for name, field in model.model_fields.items():
         inner = list(dict.fromkeys(_models(field.annotation)))
         for each in inner:
-            told = f", kind {each.model_fields['kind'].default}" if len(inner) > 1 else ""
-            yield from _sections(f"{place}.{field.alias or name}".lstrip("."), each, told)
+            kind = f", kind {each.model_fields['kind'].default}" if len(inner) > 1 else ""
+            yield from _sections(f"{place}.{field.alias or name}".lstrip("."), each, kind)
 
 
 def _text(model: type[BaseModel]) -> Iterator[str]:

@@ -10,6 +10,9 @@ from tasks.grpo.objectives import Choice
 from tasks.grpo.objectives.tgrpo_reward import TgrpoReward
 from tasks.params.common import Guards, Sampling, Section
 
+Tag = Literal["unknown", "text", "one_frame", "any_order", "order", "error", "too_easy", "learnable", "too_hard"]
+"""Tags of an audit: what a question needs of its clip, and how hard it is."""
+
 
 class Length(Section):
     """Length reward (Video-R1, section 3.3): paid to correct completions inside the window, if several are correct."""
@@ -34,6 +37,18 @@ class Lora(Section):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
+class Rows(Section):
+    """Which RL rows are trained on."""
+
+    tags: str | None = None
+    """Table of tags that `python -m tasks.audit MODEL data/ingest/rl.parquet` made; null takes every row."""
+    digest: str = ""
+    """First digits of the table's SHA-256; the stage says them, and reruns where they change."""
+    drop: list[Tag] = ["text"]
+    """Rows with one of these tags are left out; rows that the audit did not ask are kept. Counted in
+    reports/grpo/metrics.json."""
+
+
 NO_RESULT = {"save_steps", "report_to", "guards"}
 """Fields of the section that change what is saved and reported, and no weight."""
 
@@ -42,6 +57,7 @@ class Grpo(Section):
     objective: Choice = TgrpoReward()
     """What is added to the reward or the advantage of a completion: a `kind`, and the fields that it reads
     (docs/params.md)."""
+    rows: Rows = Rows()
     steps: int = Field(60, ge=1)
     """Optimizer steps."""
     prompts_per_step: int = Field(4, ge=1)
@@ -85,7 +101,8 @@ class Grpo(Section):
     share_prefix: bool = True
     """Rollouts read each prompt once and copy its keys and values; false reads it for every completion."""
     drop_ended: bool = True
-    """Rollouts on a CPU take completions out of the batch as they end and copy no prompt; needs `share_prefix` and
+    """Rollouts on a CPU take completions out of the batch as they end, copy no prompt, and leave log-probabilities, so
+    that an objective that scores completions need not read them under the true order again; needs `share_prefix` and
     weights that are not sharded. Otherwise, and if false: transformers' `generate`, until the longest one ends."""
     share_prefix_update: bool = True
     """Loss and reference read each prompt once for all its completions in a micro-batch; false reads it for each."""

@@ -97,8 +97,8 @@ class UniqueKeys(yaml.SafeLoader):
                 continue
             key, line = key_node.value, key_node.start_mark.line + 1
             if key in lines:
-                told = f"the key '{key}' stands twice, in lines {lines[key]} and {line}"
-                raise yaml.constructor.ConstructorError(None, None, told)
+                reason = f"the key '{key}' stands twice, in lines {lines[key]} and {line}"
+                raise yaml.constructor.ConstructorError(None, None, reason)
             lines[key] = line
         return super().construct_mapping(node, deep)
 

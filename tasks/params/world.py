@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from tasks.params.common import Section
@@ -21,12 +23,14 @@ class Skill(Section):
     after: str | None = None
     """Model that it starts from, saved by an earlier skill; null goes on from the skill before."""
     save_as: str | None = None
-    """Folder of models/world in which its result is published, and scored."""
+    """Folder of models/NAME (`world.name`) in which its result is published, and scored."""
 
 
 class World(Section):
     """The mini models (frozen stage): architecture and curriculum."""
 
+    name: str = Field("world", pattern=r"^world(_[a-z0-9_]+)?$")
+    """Folder in models and in reports that the stage makes: one for each architecture, all kept in git."""
     architecture: str = "qwen2_5_vl"
     """model_type of the mini models (`core/backbones`)."""
     hidden_size: int = 128
@@ -38,3 +42,5 @@ class World(Section):
     adamw_lr: float = 0.003
     curriculum: list[Skill] = []
     eval_rows: int = 300
+    published_dtype: Literal["float32", "float16"] = "float32"
+    """Type of the published weights; they are trained in float32."""

@@ -83,6 +83,8 @@ def grpo_step(model: Model, params: Params, start: Launched, machine: Machine) -
         load = Load(tokens, pairs, encoded, frame, scored)
     speed = rate(shape, card)
     update = (operations(shape, load) + _again(model, load, checkpointing(settings))) * share / speed
+    if asks.contrast is not None:
+        update *= 2
     views = (1 + len(asks.perturbations) if asks.scored else 0) + int(settings.beta > 0)
     if settings.rollout_engine == "vllm" and settings.importance_cap is not None and not asks.scored:
         views += 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from tasks.core.backbones import backbone_of
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import ModelError, backbone_in, is_endpoint
 from tasks.core.sizing.memory import GIB, HALF
-from tasks.core.sizing.shapes import Model
+from tasks.core.sizing.shapes import PUBLISHED, Model
 from tasks.grpo.checks import check_settings, refuse_when_sharded
 from tasks.params import Params
 from tasks.plan.levers import fits, gib, remedy, with_values
@@ -59,7 +60,7 @@ def model_type(params: Params) -> str:
     try:
         return backbone_in(str(path)).model_types[0]
     except ModelError:
-        return "qwen3_vl" if "qwen3" in str(path).lower() else "qwen2_5_vl"
+        return PUBLISHED.get(Path(str(path)).name.lower(), PUBLISHED["video-r1-7b"]).model_type
 
 
 def refusals_of_training(need: Need, model: Model, params: Params, start: Launched, machine: Machine) -> Iterator[str]:

@@ -11,6 +11,7 @@ from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.lineage import as_json, chain, stage_report
 from tasks.report import page
+from tasks.report.audits import Audits
 from tasks.report.cards import cards_of
 from tasks.report.data_card import data_card
 from tasks.report.data_page import page_context, read_dataset, read_shown
@@ -27,19 +28,19 @@ DATA_STRIPS = 3
 
 
 def main() -> None:
-    """Build unless told to show; either way end with the benchmark tables and where the report lies."""
+    """Build the report, or only show it; both print the benchmark tables and the paths of the report."""
     arguments = parse_arguments()
-    p = params.load()
+    config = params.load()
     if arguments.command == "data":
-        build_data(p)
+        build_data(config)
         return
-    models = list(p.models)
+    models = list(config.models)
     if arguments.command is None:
-        build(p)
+        build(config)
     elif not paths.REPORT_PAGE.exists():
         raise StageError(f"{paths.REPORT_PAGE}: no report yet; run `dvc repro report` first")
     numbers = read_numbers(paths.REPORTS / "benchmark")
-    cap = main_cap(numbers, p.video.frames)
+    cap = main_cap(numbers, config.video.frames)
     controls = page.split_controls_table(page.model_controls(numbers, models, cap))
     print(terminal(main_table(numbers, models, cap), controls))
     print(f"\nreport: {paths.REPORT_PAGE}\ntables: {paths.REPORT_TABLES}")
@@ -54,19 +55,21 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build(p: params.Params) -> None:
+def build(config: params.Params) -> None:
     """Read every input, decode the clips that are shown, write page, tables, headline numbers and cards."""
     if paths.metrics("ingest").exists():
-        build_data(p)
-    models = list(p.models)
-    inputs = read_inputs(models, p.video.frames)
-    chosen = plan(inputs, models, p.report.examples)
-    context = page.context(inputs, models, chosen, pictures_of(chosen, p))
+        build_data(config)
+    models = list(config.models)
+    inputs = read_inputs(models, config.video.frames, config.world.name)
+    chosen = plan(inputs, models, config.report.examples)
+    context = page.context(inputs, models, chosen, pictures_of(chosen, config), strips_of(inputs.audits, config))
     tables = context["tables"]
     sections = {
         "Results": [tables["main"], tables["types"], tables["skills"]],
         "Controls": [tables["controls"]],
         "Public benchmarks": context["public_tables"] or ["None was run."],
+        "Payments": context["payment_tables"] or ["grpo: no ledger"],
+        "Audit": context["audit_tables"] or ["None was made."],
         "Data": [*context["data_missing"], *context["data_tables"]],
     }
     write_text(paths.REPORT_TABLES, markdown(context["title"], context["subtitle"], context["findings"], sections))
@@ -74,7 +77,7 @@ def build(p: params.Params) -> None:
     for model, numbers in inputs.numbers.items():
         write_json(paths.metrics("report", model), headline(numbers, inputs.cap))
     cards = cards_of(
-        p.models,
+        config.models,
         numbers=inputs.numbers,
         lock=inputs.lock,
         params_text=inputs.params_text,
@@ -82,17 +85,19 @@ def build(p: params.Params) -> None:
     )
     for model, text in cards.items():
         write_text(paths.model_card(model), text)
-        if links := chain(p.models[model], inputs.lock):
+        if links := chain(config.models[model], inputs.lock):
             reports = {link.stage: report for link in links if (report := stage_report(paths.REPORTS, link.stage))}
-            write_json(paths.lineage(model), as_json(p.models[model], links, inputs.commit, reports))
+            write_json(paths.lineage(model), as_json(config.models[model], links, inputs.commit, reports))
 
 
-def build_data(p: params.Params) -> None:
+def build_data(config: params.Params) -> None:
     """Write the data page and the data card."""
     data = read_dataset()
     shown = read_shown(data, DATA_STRIPS)
-    frames, fps, least = p.video.frames, p.video.fps, p.video.min_frames
-    pictures = [open_pictures(row, p.report.strip_frames, frames=frames, fps=fps, min_frames=least) for row in shown]
+    frames, fps, least = config.video.frames, config.video.fps, config.video.min_frames
+    pictures = [
+        open_pictures(row, config.report.strip_frames, frames=frames, fps=fps, min_frames=least) for row in shown
+    ]
     code = commit()
     write_text(paths.DATA_PAGE, html_page(page_context(data, shown, pictures, code), "data.html.j2"))
     reports = {stage: paths.metrics(stage) for stage in ("annotate", "filter")}
@@ -101,20 +106,35 @@ def build_data(p: params.Params) -> None:
     print(f"data: {paths.DATA_PAGE}\ncard: {paths.DATA_CARD}")
 
 
-def pictures_of(chosen: Plan, p: params.Params) -> dict[int, Pictures]:
+def pictures_of(chosen: Plan, config: params.Params) -> dict[int, Pictures]:
     """Frame strips of every record that is shown, by problem id."""
     shuffled = chosen.shuffled["problem_id"] if chosen.shuffled else None
     shown = {record["problem_id"]: record for record in [*chosen.shown, chosen.shuffled] if record}
     return {
         problem_id: open_pictures(
             record,
-            p.report.strip_frames,
-            frames=p.video.frames,
-            fps=p.video.fps,
-            min_frames=p.video.min_frames,
-            shuffle_seed=p.seed if problem_id == shuffled else None,
+            config.report.strip_frames,
+            frames=config.video.frames,
+            fps=config.video.fps,
+            min_frames=config.video.min_frames,
+            shuffle_seed=config.seed if problem_id == shuffled else None,
         )
         for problem_id, record in shown.items()
+    }
+
+
+def strips_of(audits: Audits, config: params.Params) -> dict[str, Pictures]:
+    """Frame strips of the audits' examples, by path."""
+    examples = [example for numbers in audits.values() for example in numbers.get("examples", [])]
+    return {
+        example["path"]: open_pictures(
+            example,
+            config.report.strip_frames,
+            frames=config.video.frames,
+            fps=config.video.fps,
+            min_frames=config.video.min_frames,
+        )
+        for example in examples
     }
 
 

@@ -1,4 +1,4 @@
-"""Which test questions are shown, and what every model answered."""
+"""The test questions that are shown, and every model's answer."""
 
 from __future__ import annotations
 

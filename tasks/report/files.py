@@ -1,4 +1,4 @@
-"""Files that other stages left, read with their name in every error."""
+"""Files of other stages, read with their name in every error."""
 
 from __future__ import annotations
 

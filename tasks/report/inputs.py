@@ -1,7 +1,8 @@
-"""Reads what the other stages left. Everything but the benchmark numbers may be missing: the page then says so."""
+"""Reads the outputs of the other stages. All but the benchmark numbers may be missing: the page then says so."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,11 +16,11 @@ from tasks.report.files import read_json, read_yaml, rows_of
 from tasks.report.numbers import main_cap, read_numbers
 
 CODE = ("tasks", "flows", "dvc.yaml", "params.yaml")
-"""What makes a working tree differ from its commit, for the page's first line."""
+"""Paths whose edits make the code differ from its commit, for the page's first line."""
 
 
 class Inputs(NamedTuple):
-    """Everything the page is made of. An absent file is an absent key or an empty list."""
+    """Contents of the page. A missing file is a missing key or an empty list."""
 
     numbers: dict[str, Numbers]
     """Model -> its benchmark numbers; a model that was not run is absent."""
@@ -29,6 +30,10 @@ class Inputs(NamedTuple):
     """Model -> its answer log of the test split; empty when there is none."""
     metrics: dict[str, dict[str, Any]]
     """Stage -> its metrics.json."""
+    ledger: dict[str, Any]
+    """Whom GRPO paid; empty where it was not run."""
+    audits: dict[str, dict[str, Any]]
+    """Audit -> its numbers."""
     curves: dict[str, str]
     """Stage -> text of its curve.csv."""
     verdicts: dict[str, dict[str, Any]]
@@ -41,12 +46,13 @@ class Inputs(NamedTuple):
     params_text: str
 
 
-def read_inputs(models: Iterable[str], frames: int) -> Inputs:
+def read_inputs(models: Iterable[str], frames: int, world: str) -> Inputs:
     """Read all inputs from their places under the working directory.
 
     Args:
         models: models whose logs are wanted.
         frames: frame cap of the pipeline.
+        world: name of the mini models, under which the stage world reports.
 
     Raises:
         StageError: there are no benchmark numbers, or a file is not what its stage writes.
@@ -56,8 +62,10 @@ def read_inputs(models: Iterable[str], frames: int) -> Inputs:
         numbers=numbers,
         cap=main_cap(numbers, frames),
         logs={model: read_jsonl(paths.answers(model) / f"{TEST_SPLIT}.jsonl") for model in models},
-        metrics={path.parent.name: read_json(path) for path in sorted(paths.REPORTS.glob("*/metrics.json"))},
-        curves={path.parent.name: path.read_text() for path in sorted(paths.REPORTS.glob("*/curve.csv"))},
+        metrics={stage: read_json(path) for stage, path in reports_by_stage("metrics.json", world)},
+        ledger=read_json(paths.LEDGER) if paths.LEDGER.exists() else {},
+        audits={path.stem: read_json(path) for path in sorted((paths.REPORTS / "audit").glob("*.json"))},
+        curves={stage: path.read_text() for stage, path in reports_by_stage("curve.csv", world)},
         verdicts={path.stem: read_json(path) for path in sorted((paths.REPORTS / "validate").glob("*.json"))},
         test=rows_of(paths.TEST_RECORDS, RECORD_SCHEMA),
         quarantine=rows_of(paths.QUARANTINE, QUARANTINE_SCHEMA),
@@ -65,6 +73,16 @@ def read_inputs(models: Iterable[str], frames: int) -> Inputs:
         commit=commit(),
         params_text=paths.PARAMS.read_text(),
     )
+
+
+def reports_by_stage(name: str, world: str) -> list[tuple[str, Path]]:
+    """Each stage's report of a file name; of the stage world, which reports under several, that under `world`."""
+    by_folder = {path.parent.name: path for path in sorted(paths.REPORTS.glob(f"*/{name}"))}
+    return [
+        ("world" if folder == world else folder, path)
+        for folder, path in by_folder.items()
+        if folder == world or not re.match(r"world(_|$)", folder)
+    ]
 
 
 def commit() -> str:

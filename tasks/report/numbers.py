@@ -1,4 +1,4 @@
-"""The benchmark's numbers (`reports/benchmark/<model>.json`), and what the tables ask of them."""
+"""The benchmark's numbers (`reports/benchmark/<model>.json`), and what the tables need of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page says: one context of plain values for the template, and the same tables for the markdown file."""
+"""Contents of the page: plain values for the template, and the same tables for the markdown file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.core.schemas.answers import Control
 from tasks.core.stats import Estimate
+from tasks.report.audits import audit_examples, audit_tables
 from tasks.report.curves import Chart, charts, read_curve, readable, split_constant
 from tasks.report.data import data_missing, data_tables
 from tasks.report.examples import Plan, example, shuffled_example
@@ -14,6 +15,7 @@ from tasks.report.findings import findings
 from tasks.report.inputs import Inputs
 from tasks.report.lineage import lineage_table
 from tasks.report.numbers import KINDS, ByModel, in_order, kind_of, split_controls, split_entry
+from tasks.report.payments import payment_tables
 from tasks.report.pictures import Pictures
 from tasks.report.public import frame_charts, public_tables
 from tasks.report.svg import Dot, DotRow, dot_chart
@@ -37,6 +39,8 @@ CONTENTS = [
     ("kinds", "By kind"),
     ("public", "Public benchmarks"),
     ("training", "Training"),
+    ("payments", "Payments"),
+    ("audit", "Audit"),
     ("examples", "Examples"),
     ("data", "Data"),
     ("provenance", "Provenance"),
@@ -50,14 +54,21 @@ VIEW_DOTS = {
 ModelControl = tuple[str, Control]
 
 
-def context(inputs: Inputs, models: Sequence[str], chosen: Plan, pictures: Mapping[int, Pictures]) -> dict[str, Any]:
+def context(
+    inputs: Inputs,
+    models: Sequence[str],
+    chosen: Plan,
+    pictures: Mapping[int, Pictures],
+    strips: Mapping[str, Pictures],
+) -> dict[str, Any]:
     """Everything the template prints.
 
     Args:
-        inputs: what the stages left.
+        inputs: outputs of the stages.
         models: model names in the order of the tables.
         chosen: records to show.
         pictures: problem id -> frames, for every record of `chosen`.
+        strips: path -> frames, for every example of the audits.
     """
     controls = model_controls(inputs.numbers, models, inputs.cap)
     return {
@@ -70,6 +81,9 @@ def context(inputs: Inputs, models: Sequence[str], chosen: Plan, pictures: Mappi
         "result_charts": result_charts(inputs.numbers, models, inputs.cap),
         "control_charts": control_charts(controls),
         "training": [_training(stage, inputs.curves.get(stage)) for stage in TRAINED],
+        "payment_tables": payment_tables(inputs.ledger),
+        "audit_tables": audit_tables(inputs.audits),
+        "audit_examples": audit_examples(inputs.audits, strips),
         "examples": [example(record, inputs, models, pictures) for record in chosen.shown],
         "shuffled": shuffled_example(chosen, inputs, pictures),
         "public_tables": public_tables(inputs.numbers, models, inputs.cap),

@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent
 
 
 def html_page(context: Mapping[str, Any], template: str = "page.html.j2") -> str:
-    """A page. Every value is escaped by the template engine but SVG drawings, which escape their own text.
+    """A page. The template engine escapes every value except SVG drawings, which escape their own text.
 
     Raises:
         jinja2.UndefinedError: the context lacks a name the template uses.

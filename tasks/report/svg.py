@@ -219,7 +219,7 @@ def _y_ticks(ys: list[float]) -> list[float]:
 
 
 class _Scale(NamedTuple):
-    """Straight map of [low, low + span] to pixels."""
+    """Linear map of [low, low + span] to pixels."""
 
     low: float
     span: float

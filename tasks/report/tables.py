@@ -34,7 +34,7 @@ class Table(NamedTuple):
 
 
 def percent(share: float | None) -> str:
-    """A share of 1 as a percentage with one decimal."""
+    """A share in [0, 1] as a percentage with one decimal."""
     return NONE if share is None or not math.isfinite(share) else f"{100 * share:.1f}%"
 
 
@@ -59,7 +59,7 @@ def signed_interval(paired: Paired) -> str:
 
 
 def estimate_cell(estimate: Estimate) -> Cell:
-    """A score and below it its interval."""
+    """A score with its interval below."""
     return Cell(percent(estimate.value), interval(estimate))
 
 

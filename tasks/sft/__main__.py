@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks import paths
+from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.digests import code_digests, file_digest, folder_digest
@@ -21,7 +21,6 @@ from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
-from tasks.params import Params, ParamsError, load
 from tasks.sft.given import take_checkpoint
 
 if TYPE_CHECKING:
@@ -36,10 +35,10 @@ SKIPPED = "skipped.jsonl"
 
 def main() -> int:
     """Train, then write model, metrics and curve."""
-    params = load()
-    if params.start.at == "sft":
-        return take_given(Path(str(params.start.path)))
-    base = Path(params.models["base"])
+    config = params.load()
+    if config.start.at == "sft":
+        return take_given(Path(str(config.start.path)))
+    base = Path(config.models["base"])
     rows = read_table(paths.SFT_ROWS, SFT_SCHEMA)
     processor = load_processor(base)
     # The trainer moves it to the device of its own process.
@@ -50,30 +49,30 @@ def main() -> int:
     from tasks.sft.data import Collator, examples, most_visual_tokens, row_packer
     from tasks.sft.train import keeps_features, train
 
-    work = begin_training(work_of(params, base))
-    table = examples([record_from_row(row) for row in rows], processor, **params.prompt.model_dump())
-    opening = params.video.opening() | frame_shape_in(base)._asdict()
-    with open_store(opening, params.sft.frame_cache_gb, params.video.decode_workers) as clips:
+    work = begin_training(work_of(config, base))
+    table = examples([record_from_row(row) for row in rows], processor, **config.prompt.model_dump())
+    opening = config.video.opening() | frame_shape_in(base)._asdict()
+    with open_store(opening, config.sft.frame_cache_gb, config.video.decode_workers) as clips:
         collator = Collator(
             table,
             processor,
             clips,
             partial(note_skipped, work / SKIPPED),
-            row_packer(model, params.sft.padding_free),
-            media=keeps_features(params.sft),
+            row_packer(model, config.sft.padding_free),
+            media=keeps_features(config.sft),
         )
         result = train(
             model,
             processor,
             table,
             collator,
-            settings=params.sft,
-            seed=params.seed,
+            settings=config.sft,
+            seed=config.seed,
             work=work,
             curve=paths.curve("sft"),
-            visual=most_visual_tokens(processor, params.video.frames, params.video.max_pixels),
+            visual=most_visual_tokens(processor, config.video.frames, config.video.max_pixels),
         )
-    publish(result.trainer, work, paths.SFT_MODEL, params.sft.dtype)
+    publish(result.trainer, work, paths.SFT_MODEL, config.sft.dtype)
     if result.trainer.is_world_process_zero():
         write_reports(result, work, len(rows))
     return 0
@@ -108,13 +107,13 @@ def take_given(checkpoint: Path) -> int:
     return 0
 
 
-def work_of(params: Params, base: Path) -> Work:
+def work_of(config: params.Params, base: Path) -> Work:
     """The work in progress; its key holds everything that can change the weights."""
-    settings, device_rows = params.sft, params.sft.batch_size * params.sft.gradient_accumulation
+    settings, device_rows = config.sft, config.sft.batch_size * config.sft.gradient_accumulation
     inputs = {
-        **params.model_dump(include={"seed", "prompt"}),
+        **config.model_dump(include={"seed", "prompt"}),
         "sft": settings.deciding(),
-        "video": params.video.sampling(),
+        "video": config.video.sampling(),
         ROWS_PER_STEP: device_rows * processes(),
         # Batches of similar length are drawn from groups of this many rows.
         "length_groups": device_rows if settings.group_by_length else None,
@@ -126,4 +125,4 @@ def work_of(params: Params, base: Path) -> Work:
 
 
 if __name__ == "__main__":
-    run_stage(main, ParamsError, ModelError)
+    run_stage(main, params.ParamsError, ModelError, about=__doc__)

@@ -11,6 +11,7 @@ from tasks.core.backbones import of_model, of_processor
 from tasks.core.io.errors import StageError
 from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import clip_tokens, prompt_text
+from tasks.core.models.protocols import Model, Processor
 from tasks.core.prompts import messages, sft_target
 from tasks.core.schemas.records import Record, texts_of
 from tasks.core.text import behind_opening, spelled
@@ -33,7 +34,7 @@ class Example(NamedTuple):
     target: str
 
 
-def examples(records: Sequence[Record], processor: Any, *, template: str, system: str) -> list[Example]:
+def examples(records: Sequence[Record], processor: Processor, *, template: str, system: str) -> list[Example]:
     """Render every record in the prompt that RL and the benchmark use."""
     rows = []
     for record in records:
@@ -56,7 +57,7 @@ class Collator:
     def __init__(
         self,
         rows: Sequence[Example],
-        processor: Any,
+        processor: Processor,
         clips: ClipStore,
         on_skip: OnSkip,
         position: Positioner | None = None,
@@ -176,7 +177,7 @@ class AnnouncedOrder:
         return len(self._sampler)
 
 
-def row_packer(model: Any, padding_free: bool) -> Positioner | None:
+def row_packer(model: Model, padding_free: bool) -> Positioner | None:
     """Prepare the model for packed rows; returns what a `Collator` packs them with, or None where it shall pad.
 
     Raises:
@@ -193,7 +194,7 @@ def row_packer(model: Any, padding_free: bool) -> Positioner | None:
         raise StageError(f"sft.padding_free: {error}; set it to false") from error
 
 
-def lengths(rows: Sequence[Example], processor: Any, visual: Mapping[str, int] | None = None) -> list[int]:
+def lengths(rows: Sequence[Example], processor: Processor, visual: Mapping[str, int] | None = None) -> list[int]:
     """Tokens per row, by which rows of similar length are grouped; a clip counts by its data type, without decoding.
 
     Args:
@@ -206,7 +207,7 @@ def lengths(rows: Sequence[Example], processor: Any, visual: Mapping[str, int] |
     return [len(ids) + known.get(row.record.data_type, 0) for ids, row in zip(texts, rows, strict=True)]
 
 
-def most_visual_tokens(processor: Any, frames: int, max_pixels: int) -> dict[str, int]:
+def most_visual_tokens(processor: Processor, frames: int, max_pixels: int) -> dict[str, int]:
     """Data type -> tokens of a square clip as large as the bounds of the `video` section allow."""
     return {
         data_type: clip_tokens(processor, count, max_pixels, data_type)

@@ -13,6 +13,7 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from tasks.core.io.errors import StageError
+from tasks.core.models.protocols import Model, Processor
 from tasks.core.train.callbacks import CurveWriter, show_progress
 from tasks.core.train.checkpoints import Sealing, resume_point
 from tasks.core.train.curve import curve_csv, mean_of_last
@@ -75,7 +76,7 @@ class VideoSFTTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, SFTTrainer):
         )
         return loader
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *others: Any, **options: Any) -> Any:
+    def compute_loss(self, model: Model, inputs: dict[str, Any], *others: Any, **options: Any) -> Any:
         """TRL's loss, a mean over tokens that have one; a batch's `Media` are encoded first.
 
         Packed rows are read by `padding_free.read`: TRL's own packing takes no pictures.
@@ -110,8 +111,8 @@ def check_sharding(settings: Sft, *, sharded: bool) -> None:
 
 
 def train(
-    model: Any,
-    processor: Any,
+    model: Model,
+    processor: Processor,
     rows: Sequence[Example],
     collator: Collator,
     *,
@@ -163,8 +164,8 @@ def steps_of(settings: Sft, rows: int, processes: int) -> int:
 
 
 def trainer_of(
-    model: Any,
-    processor: Any,
+    model: Model,
+    processor: Processor,
     rows: Sequence[Example],
     collator: Collator,
     *,

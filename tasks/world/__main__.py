@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tasks import params, paths
 from tasks.core.io.atomic import replacing, write_json
@@ -63,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             steps += own
         if skill.save_as is not None:
             report |= finish(p, number)
-    write_curve(paths.curve("world"), curve_rows(steps))
-    write_json(paths.metrics("world"), report)
+    write_curve(paths.curve(p.world.name), curve_rows(steps))
+    write_json(paths.metrics(p.world.name), report)
 
 
 def again(p: params.Params, name: str) -> None:
@@ -77,15 +78,16 @@ def again(p: params.Params, name: str) -> None:
     if name not in able:
         raise StageError(f"--only {name}: no skill that says `after`; those that do: {', '.join(able) or 'none'}")
     number = able[name]
-    folder = paths.WORLD_MODELS / str(p.world.curriculum[number].after)
+    folder = paths.world_models(p.world.name) / str(p.world.curriculum[number].after)
     model, processor = load_model(folder, dtype="float32"), load_processor(folder)
     own = train(model, processor, p, number)
     save(model, processor, work_folder(p, number), own)
-    report = json.loads(paths.metrics("world").read_text()) | finish(p, number)
-    with paths.curve("world").open(newline="") as file:
+    metrics, curve = paths.metrics(p.world.name), paths.curve(p.world.name)
+    report = json.loads(metrics.read_text()) | finish(p, number)
+    with curve.open(newline="") as file:
         others = [row for row in csv.DictReader(file) if row["skill"] != name]
-    write_curve(paths.curve("world"), [*others, *curve_rows(own, start=max(int(row["step"]) for row in others))])
-    write_json(paths.metrics("world"), report)
+    write_curve(curve, [*others, *curve_rows(own, start=max(int(row["step"]) for row in others))])
+    write_json(metrics, report)
 
 
 def train(model: Any, processor: Any, p: params.Params, number: int) -> list[Step]:
@@ -109,10 +111,11 @@ def train(model: Any, processor: Any, p: params.Params, number: int) -> list[Ste
 
 
 def finish(p: params.Params, number: int) -> dict[str, Any]:
-    """Publish what a skill ended with, and score it."""
+    """Publish what a skill ended with, and score what is published."""
     name = str(p.world.curriculum[number].save_as)
-    publish(work_folder(p, number), paths.WORLD_MODELS / name)
-    model, processor = load_model(work_folder(p, number), dtype="float32"), load_processor(work_folder(p, number))
+    folder = paths.world_models(p.world.name) / name
+    publish(work_folder(p, number), folder, p.world.published_dtype)
+    model, processor = load_model(folder, dtype="float32"), load_processor(folder)
     size = {"weights": sum(weight.numel() for weight in model.parameters())}
     return size | score(model, processor, name, p.world.eval_rows, p.seed, p.prompt.model_dump())
 
@@ -134,7 +137,7 @@ def lineage(curriculum: Sequence[params.Skill], number: int) -> list[int]:
 
 def work_folder(p: params.Params, number: int) -> Path:
     """Where a skill's result is kept: named by a hash of all that leads to it."""
-    world = p.world.model_dump(exclude={"curriculum", "eval_rows"})
+    world = p.world.model_dump(exclude={"curriculum", "eval_rows", "name", "published_dtype"})
     skills = [
         p.world.curriculum[i].model_dump(exclude={"save_as", "after"}) for i in lineage(p.world.curriculum, number)
     ]
@@ -160,10 +163,12 @@ def save(model: Any, processor: Any, folder: Path, steps: list[Step]) -> None:
     write_json(folder / STEPS, steps)
 
 
-def publish(source: Path, target: Path) -> None:
-    """Copy weights and processor files to where the pipeline reads them."""
+def publish(source: Path, target: Path, dtype: str) -> None:
+    """Copy weights, as `dtype`, and processor files to where the pipeline reads them."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(STEPS))
+    if dtype != "float32":
+        load_model(source, dtype="float32").to(getattr(torch, dtype)).save_pretrained(target)
 
 
 def score(model: Any, processor: Any, name: str, rows: int, seed: int, prompt: dict[str, str]) -> dict[str, Any]:

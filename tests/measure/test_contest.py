@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from tasks.core.models.inputs import encode, prompt_text
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.schemas.records import Record
 from tasks.core.stats import holm
-from tasks.core.world.split import draw_row
+from tasks.core.world.scene import COLOUR_OF
 from tasks.params import load
 
 # What is counted.
@@ -100,7 +101,7 @@ def test_untuned_methods_are_refused_with_the_command(tmp_path):
 
 def test_tuning_takes_the_best_mean_over_starts(tmp_path):
     rows = [
-        {"start": start, "method": "taro", "seed": str(trial), "pair_accuracy": value}
+        {"start": start, "method": "taro", "trial": str(trial), "pair_accuracy": value}
         for start, values in (("a", (0.2, 0.5, 0.5)), ("b", (0.9, 0.4, 0.4)))
         for trial, value in enumerate(values)
     ]
@@ -113,28 +114,28 @@ def test_tuning_takes_the_best_mean_over_starts(tmp_path):
     ("trials", "starts"), [pytest.param(4, 2, id="a trial is missing"), pytest.param(3, 3, id="a start is missing")]
 )
 def test_a_method_that_was_not_tried_in_full_has_no_values(trials, starts):
-    rows = [{"method": "taro", "seed": str(trial), "pair_accuracy": 0.5} for trial in range(3) for _ in range(2)]
+    rows = [{"method": "taro", "trial": str(trial), "pair_accuracy": 0.5} for trial in range(3) for _ in range(2)]
     assert best_of(rows, trials, starts) == {}
 
 
 def test_whatever_has_ended_compares_methods_on_the_same_starts_and_seeds():
     runs = order(STARTS_OF_THE_CONTEST[:2], ["grpo", "ktr"], 3)
     told = [(seed, start.name.split("-")[0], method) for seed, start, method in runs]
-    first = [(0, "colour", "grpo"), (0, "colour", "ktr"), (0, "side", "grpo"), (0, "side", "ktr")]
+    first = [(0, "side", "grpo"), (0, "side", "ktr"), (0, "background", "grpo"), (0, "background", "ktr")]
     assert told[:4] == first and len(told) == 6 + 4, "ktr does not lead: two seeds of three"
     assert set(LEADING) <= set(METHODS)
 
 
 def test_starts_that_are_not_there_are_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("measure.contest.starts.STARTS", tmp_path)
-    with pytest.raises(StageError, match="not made: colour-0.5-caption-0; `python -m measure.contest starts` makes"):
-        ready(["colour-0.5-caption-0"])
-    with pytest.raises(StageError, match="not made: colour-0.5-caption-0, side"):
+    with pytest.raises(StageError, match="not made: side-0.6-caption-10; `python -m measure.contest starts` makes"):
+        ready(["side-0.6-caption-10"])
+    with pytest.raises(StageError, match="not made: side-0.6-caption-10, background"):
         ready(None)
-    with pytest.raises(StageError, match="no start red; starts: colour-0.7-caption-900, "):
+    with pytest.raises(StageError, match="no start red; starts: colour-0.6-caption-900, "):
         named(["red"])
-    with pytest.raises(StageError, match="colour-0.7-caption-900: values are chosen on it; it is not contested"):
-        ready(["colour-0.7-caption-900"])
+    with pytest.raises(StageError, match="colour-0.6-caption-900: values are chosen on it; it is not contested"):
+        ready(["colour-0.6-caption-900"])
     for start in (*TUNING, STARTS_OF_THE_CONTEST[1]):
         (tmp_path / start.name).mkdir()
         (tmp_path / start.name / "start.json").write_text("{}")
@@ -153,8 +154,13 @@ def test_no_start_of_the_contest_serves_tuning():
 
 def test_scenes_are_biased_from_the_start_s_skill_on():
     late = next(start for start in STARTS_OF_THE_CONTEST if start.late == "reason")
-    assert scenes_of(late, "caption") is draw_row
-    assert scenes_of(late, "reason").keywords == {"shortcut_bias": 0.9, "shortcuts": ("colour",)}
+    given_away = []
+    for skill in ("caption", "reason"):
+        draw, rng = scenes_of(late, skill), np.random.default_rng(0)
+        moving = [scene for _, scene in (draw(rng) for _ in range(400)) if scene.kind == "move"]
+        assert 180 < len(moving) < 260, "about half of the scenes"
+        given_away.append(sum(COLOUR_OF[each.direction] == each.figures[0].colours[0] for each in moving) / len(moving))
+    assert given_away[0] == pytest.approx(0.25, abs=0.1) and given_away[1] == pytest.approx(0.925, abs=0.05)
 
 
 # How it is tested.

@@ -2,13 +2,13 @@
 
 import argparse
 
-from measure.speed.sft import PATHS, Found, measure, render, table
+from measure.speed.sft import PATHS, Cost, measure, render, table
 from tests.support.training_project import make_project
 
 
 def found(tokens, padding, update, peak):
     seconds = {"collate": 0.2, "update": update}
-    return Found(2, tokens, padding, {"wall": seconds, "processor": {"collate": 9.0, "update": 9.0}}, peak)
+    return Cost(2, tokens, padding, {"wall": seconds, "processor": {"collate": 9.0, "update": 9.0}}, peak)
 
 
 def test_the_table_compares_with_the_padded_path():

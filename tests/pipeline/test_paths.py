@@ -93,7 +93,8 @@ def test_outs_that_dvc_keeps_are_ignored_by_git_and_the_others_are_not():
         body = stage.get("do", stage)
         for out in [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]:
             (path, options), *_ = out.items() if isinstance(out, dict) else [(out, {})]
-            (plain if options.get("cache") is False else kept).append(path.replace("${key}", "some"))
+            path = path.replace("${key}", "some").replace("${world.name}", "world_other")
+            (plain if options.get("cache") is False else kept).append(path)
     ignored = subprocess.run(
         ["git", "check-ignore", "--no-index", *kept, *plain], cwd=ROOT, capture_output=True, text=True
     ).stdout.split()

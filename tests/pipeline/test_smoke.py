@@ -95,6 +95,7 @@ def test_metrics_params_and_plots_are_useful_to_dvc(project, first_run):
     ("command", "text"),
     [
         pytest.param(["-m", "tasks.launch", "stf"], "unknown stage 'stf'", id="unknown stage"),
+        pytest.param(["-m", "tasks.filter", "now"], "unrecognized arguments: now", id="a stage takes no arguments"),
         pytest.param(["-m", "tasks.validate", "rows"], "invalid choice: 'rows'", id="unknown gate"),
         pytest.param(["-m", "tasks.benchmark", "run", "gpro"], "did you mean 'grpo'?", id="unknown model"),
         pytest.param(["-m", "tasks.benchmark", "rnu", "grpo"], "invalid choice: 'rnu'", id="unknown command"),

@@ -32,6 +32,10 @@ LAYOUTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"prompts_per_step": 1, "rollout_engine": "vllm", "rollout_max_len": 512},
         {"prompts_per_step": 2, "rollout_engine": "vllm", "rollout_max_len": 512},
     ),
+    "whole, both views in the update": (
+        {"prompts_per_step": 1, "objective": {"kind": "papo", "gamma": 0.5}},
+        {"prompts_per_step": 2, "objective": {"kind": "papo", "gamma": 0.5}},
+    ),
     "straddling": ({"prompts_per_step": 1, "group_ranks": 2}, {"prompts_per_step": 1}),
 }
 """Layout -> settings on each of two processes, and settings on one that make the same global batch."""

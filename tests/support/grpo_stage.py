@@ -1,9 +1,14 @@
 """A tiny policy and what it needs to be trained by T-GRPO in a test."""
 
+import torch
+from transformers import GenerationConfig
+
 from tasks.core.models.load import load_model, load_processor
+from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
 from tasks.core.video import VideoError
+from tasks.grpo import trainer as trainer_module
 from tasks.grpo.data import open_views, render
 from tasks.grpo.objectives import Evidence
 from tasks.grpo.objectives.perturbations import Shuffle
@@ -108,3 +113,62 @@ def parity_score(record, answers, perturbed, rewards, comparison=None, seed=0):
     terms = rewards.objective.terms(seen)
     # The bonus before normalisation is left out: it would say nothing that accuracy does not.
     return GroupScore(right, none, none, terms, wrong, wrong, right, [True] * len(right))
+
+
+def generation(stage, **changes):
+    tokenizer = stage.processor.tokenizer
+    return GenerationConfig(
+        max_new_tokens=6,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=[tokenizer.eos_token_id],
+        suppress_tokens=visual_token_ids(stage.processor),
+        **changes,
+    )
+
+
+def shown(views):
+    return [views.ordered, *views.perturbed]
+
+
+def some_views(stage):
+    return [view.encoded for row in (0, 1, 3) for view in shown(stage.views(row))]
+
+
+def opened(stage, work, **changes):
+    """A trainer after its first rollouts, and their buffer."""
+    values = settings(**changes)
+    made = {}
+    original = trainer_module.VideoGRPOTrainer.train
+    try:
+        trainer_module.VideoGRPOTrainer.train = lambda self, **_: made.update(trainer=self)
+        stage.train(work, values)
+    finally:
+        trainer_module.VideoGRPOTrainer.train = original
+    trainer = made["trainer"]
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    rows = [trainer.train_dataset[i // values.group] for i in range(values.group * values.prompts_per_step)]
+    return trainer, trainer._generate_and_score_completions(rows)
+
+
+def weights(stage):
+    return {name: value.clone() for name, value in stage.model.state_dict().items()}
+
+
+def logp_alone(model, encoded, ids):
+    """Log-probability of an answer by a plain forward of its row."""
+    return float(tokens_alone(model, encoded, ids).sum())
+
+
+@torch.no_grad()
+def tokens_alone(model, encoded, ids):
+    """Log-probabilities of its tokens."""
+    logits = model(
+        input_ids=torch.cat([encoded.ids, ids])[None],
+        mm_token_type_ids=torch.cat([encoded.kinds, torch.zeros_like(ids)])[None],
+        second_per_grid_ts=encoded.seconds_per_grid,
+        pixel_values_videos=encoded.pixels,
+        video_grid_thw=encoded.grid,
+    ).logits[0]
+    return logits[len(encoded.ids) - 1 : -1].log_softmax(-1).gather(-1, ids[:, None])[:, 0]

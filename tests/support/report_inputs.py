@@ -81,6 +81,8 @@ def inputs_of(logs: dict[str, list[dict[str, Any]]], **fields: Any) -> Inputs:
         cap=CAP,
         logs=logs,
         metrics={},
+        ledger={},
+        audits={},
         curves={},
         verdicts={},
         test=[],

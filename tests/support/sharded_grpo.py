@@ -34,6 +34,10 @@ CASES = {
     ),
     "lost clip": ({"prompts_per_step": 1, "objective": LOGPROB}, [0, 5]),
     "frozen encoder": ({"prompts_per_step": 1, "train_vision": False, "beta": 0.04, "objective": LOGPROB}, None),
+    "both views in the update": (
+        {"prompts_per_step": 1, "objective": {"kind": "papo", "gamma": 0.5}},
+        VIDEOS_THEN_IMAGES,
+    ),
     "row by row": ({"prompts_per_step": 1, "encode_once": False, "share_prefix_update": False}, VIDEOS_THEN_IMAGES),
     # Sums over other rows round otherwise; the rate is small so that no sampled token hangs on it.
     "micro-batches": (

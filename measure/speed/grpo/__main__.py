@@ -85,11 +85,11 @@ def main() -> int:
 
 def _steps(options: argparse.Namespace) -> int:
     """Measure whole steps with and without levers."""
-    found = {}
+    times = {}
     for name, on in (("plain", False), ("all levers", True)):
         print(f"perf: {options.steps} steps, {name}", file=sys.stderr)
-        found[name] = _run({"model": options.model, "on": on, "steps": options.steps}, options.threads)
-    table, last = step_rows(found), step_verdict(found, options.clock)
+        times[name] = _run({"model": options.model, "on": on, "steps": options.steps}, options.threads)
+    table, last = step_rows(times), step_verdict(times, options.clock)
     note = STEP_NOTE.format(clock=options.clock, threads=options.threads, steps=options.steps, model=options.model)
     write_text(Path("reports/perf/step.md"), f"# Step of params.yaml\n\n{markdown(table)}{note}\n{last}\n")
     print(f"{markdown(table)}\n{last}")
@@ -140,12 +140,12 @@ def _child(text: str) -> int:
         from measure.speed.grpo.step import measure_steps
         from tasks.params import load
 
-        found = measure_steps(load(), Path(values["model"]), values["on"], values["steps"])
+        numbers = measure_steps(load(), Path(values["model"]), values["on"], values["steps"])
     else:
         from measure.speed.grpo.work import measure
 
-        found = measure(_job(values))
-    print(json.dumps(found))
+        numbers = measure(_job(values))
+    print(json.dumps(numbers))
     return 0
 
 

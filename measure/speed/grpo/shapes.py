@@ -64,16 +64,16 @@ def build(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
     return prepare(model)
 
 
-def build_other(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
-    """A random model of the processor's family with a shape's width, depth and heads; its MLPs are three times as wide.
+def build_other(family: str, shape: Shape, processor: Any, dtype: str, device: str) -> Any:
+    """A random model of a family (model_type) with a shape's width, depth and heads; its MLPs are three times as wide.
 
     Operations counted (`flops.py`) are those of `FAMILY`, so that its `of floor` says little of another.
     """
     import torch
 
-    from tasks.core.backbones import of_processor
+    from tasks.core.backbones import backbone_of
     from tasks.core.train.prepare import prepare
 
     sizes = {"hidden_size": shape.hidden, "layers": shape.layers, "heads": shape.heads}
-    model = of_processor(processor).tiny_model(processor, **sizes, vision_layers=shape.vision_layers, seed=0)
+    model = backbone_of(family).tiny_model(processor, **sizes, vision_layers=shape.vision_layers, seed=0)
     return prepare(model.to(device, getattr(torch, dtype)))

@@ -21,11 +21,11 @@ WORDS = {"frames": "{} frames", "group": "G {}"}
 
 
 class Measured(NamedTuple):
-    """A job and what `work.measure` found."""
+    """A job and the numbers of `work.measure`."""
 
     name: str
     job: Job
-    found: dict[str, Any]
+    numbers: dict[str, Any]
 
 
 def loads(job: Job, prompt: int) -> tuple[Load, Load]:
@@ -49,24 +49,24 @@ def loads(job: Job, prompt: int) -> tuple[Load, Load]:
 
 def update_seconds(item: Measured, clock: str) -> float:
     """Seconds of log-probabilities and backward."""
-    part = item.found[clock]
+    part = item.numbers[clock]
     return part["forward"] + part["backward"]
 
 
 def rows(measured: Sequence[Measured], clock: str) -> list[dict[str, Any]]:
     """One row per measurement, with ratios to the fastest plain one of the same frames and group."""
-    found = []
+    table = []
     for item in measured:
-        job, part = item.job, item.found[clock]
+        job, part = item.job, item.numbers[clock]
         peers = [other for other in measured if (other.job.frames, other.job.group) == (job.frames, job.group)]
         plain = best(peers, "plain", clock)
-        load, least = loads(job, item.found["prompt"])
+        load, least = loads(job, item.numbers["prompt"])
         shape = SHAPES[job.shape]
         again = recomputed(shape, load) if "selective_checkpointing" in job.levers else 0.0
         done, needed = (operations(shape, load) + again) / TERA, floor(shape, least) / TERA
         encode, seconds = part.get("encode", 0.0), update_seconds(item, clock)
-        rest = {name: item.found["wall"].get(name) for name in ("decode", "rollout", "optimizer")}
-        found.append(
+        rest = {name: item.numbers["wall"].get(name) for name in ("decode", "rollout", "optimizer")}
+        table.append(
             {
                 "path": item.name,
                 "shape": job.shape,
@@ -85,12 +85,12 @@ def rows(measured: Sequence[Measured], clock: str) -> list[dict[str, Any]]:
                 "TFLOP": done,
                 "of floor": done / needed,
                 "TFLOP/s": done / seconds,
-                "peak MiB": item.found["peak_mb"],
+                "peak MiB": item.numbers["peak_mb"],
                 "faster": update_seconds(plain, clock) / seconds,
-                "memory": item.found["peak_mb"] / plain.found["peak_mb"],
+                "memory": item.numbers["peak_mb"] / plain.numbers["peak_mb"],
             }
         )
-    return found
+    return table
 
 
 def best(measured: Sequence[Measured], name: str, clock: str) -> Measured:
@@ -109,7 +109,7 @@ def verdict(measured: Sequence[Measured], clock: str) -> str:
     others = [name for name in ("plain", "TRL") if any(item.name == name for item in peers)]
     seconds = update_seconds(ours, clock)
     faster = ", ".join(f"{update_seconds(best(peers, name, clock), clock) / seconds:.1f}x {name}" for name in others)
-    memory = ours.found["peak_mb"] / plain.found["peak_mb"]
+    memory = ours.numbers["peak_mb"] / plain.numbers["peak_mb"]
     return f"policy update: {faster}, peak memory {memory:.2f}x plain"
 
 
@@ -118,39 +118,39 @@ def cost_curves(measured: Sequence[Measured], clock: str) -> str:
 
     Each ends with what the last row costs in the first; of plain the fastest micro-batch counts.
     """
-    found = []
+    curves = []
     for fixed, moving in (("frames", "group"), ("group", "frames")):
         for value in sorted({getattr(item.job, fixed) for item in measured}):
             peers = [item for item in measured if getattr(item.job, fixed) == value]
             if len({getattr(item.job, moving) for item in peers}) > 1:
-                found.append(f"At {WORDS[fixed].format(value)}:\n\n{markdown(_curve(peers, moving, clock))}\n")
-    return "## Cost curve\n\n" + "".join(found) if found else ""
+                curves.append(f"At {WORDS[fixed].format(value)}:\n\n{markdown(_curve(peers, moving, clock))}\n")
+    return "## Cost curve\n\n" + "".join(curves) if curves else ""
 
 
 def _curve(measured: Sequence[Measured], moving: str, clock: str) -> list[dict[str, Any]]:
     """Seconds of plain and of all levers at every value of `moving`, and their growth."""
-    found = []
+    table = []
     for value in sorted({getattr(item.job, moving) for item in measured}):
         peers = [item for item in measured if getattr(item.job, moving) == value]
         plain, ours = (update_seconds(best(peers, name, clock), clock) for name in ("plain", "all levers"))
         row = {"plain s": plain, "all levers s": ours, "faster": plain / ours}
-        found.append({"G" if moving == "group" else moving: value, **row})
-    first, last = list(found[0].values()), list(found[-1].values())
+        table.append({"G" if moving == "group" else moving: value, **row})
+    first, last = list(table[0].values()), list(table[-1].values())
     growth = [f"{b / a:.1f}x" for a, b in zip(first[:-1], last[:-1], strict=True)]
-    return [*found, dict(zip(found[0], [*growth, ""], strict=True))]
+    return [*table, dict(zip(table[0], [*growth, ""], strict=True))]
 
 
-def step_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def step_rows(times: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row per path: mean seconds of a step on either clock, mean tokens of an answer."""
     return [
         {"path": name, "wall s": mean(each["wall"]), "processor s": mean(each["processor"]), "tokens": each["length"]}
-        for name, each in found.items()
+        for name, each in times.items()
     ]
 
 
-def step_verdict(found: Mapping[str, Mapping[str, Any]], clock: str) -> str:
+def step_verdict(times: Mapping[str, Mapping[str, Any]], clock: str) -> str:
     """`grpo step: N.Nx plain`."""
-    return f"grpo step: {mean(found['plain'][clock]) / mean(found['all levers'][clock]):.1f}x plain"
+    return f"grpo step: {mean(times['plain'][clock]) / mean(times['all levers'][clock]):.1f}x plain"
 
 
 def markdown(table: Sequence[dict[str, Any]]) -> str:

@@ -68,7 +68,7 @@ def noise(job: Job) -> Clip:
 def measure(job: Job) -> dict[str, Any]:
     """Seconds by part (wall and processor), peak memory in MiB and sizes of a job."""
     processor = build_processor(job.family, CORPUS * 4)
-    make = build if job.family == FAMILY else build_other
+    make = build if job.family == FAMILY else partial(build_other, job.family)
     model = make(SHAPES[job.shape], processor, job.dtype, job.device)
     clock = Clock(job.device)
     with tempfile.TemporaryDirectory() as folder:
@@ -81,10 +81,10 @@ def measure(job: Job) -> dict[str, Any]:
         clock.watch(getattr(trainer.model.model, of_model(model).names.encoder[0]), "encode")
         peak = Peak(job.device)
         best = _fastest(trainer, batch, job, clock)
-        found: dict[str, Any] = {"peak_mb": peak.above(), "prompt": prompt, **best}
+        numbers: dict[str, Any] = {"peak_mb": peak.above(), "prompt": prompt, **best}
         if job.whole and job.path == "ours":
-            found["wall"] |= _rest(trainer, job, processor, Path(folder))
-    return found
+            numbers["wall"] |= _rest(trainer, job, processor, Path(folder))
+    return numbers
 
 
 def _fastest(trainer: Any, batch: dict[str, Any], job: Job, clock: Clock) -> dict[str, dict[str, float]]:

@@ -1,1 +1,1 @@
-"""Answer generation behind one interface: vLLM, and transformers as the reference and the way out."""
+"""Generation of completions behind one interface: vLLM, transformers (the reference), and served models."""

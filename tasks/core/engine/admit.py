@@ -1,20 +1,21 @@
-"""Which requests an engine takes on, and what a batch that fails costs: the request at fault, no other."""
+"""Which requests an engine accepts; and batches that fail, of which only the faulty request is lost."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tasks.core.engine.types import Completion, Request, failed
 from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs
+from tasks.core.models.protocols import Processor
 from tasks.core.text import opened_by
 
 R = TypeVar("R")
 
 
-def refusal(processor: Any, request: Request, max_model_len: int) -> str | None:
+def refusal(processor: Processor, request: Request, max_model_len: int) -> str | None:
     """Why a request cannot be answered, or None when it can."""
     if (problem := inputs.mismatch(processor, request.prompt, request.clip, request.data_type)) is not None:
         return problem
@@ -25,7 +26,7 @@ def refusal(processor: Any, request: Request, max_model_len: int) -> str | None:
 
 
 def with_opening(completion: Completion, request: Request) -> Completion:
-    """The completion as read: behind the think tag that the prompt's template opened for it."""
+    """The completion behind the think tag that its prompt already has."""
     if completion.error:
         return completion
     return dataclasses.replace(completion, text=opened_by(request.prompt) + completion.text)

@@ -1,4 +1,4 @@
-"""Requests made ready in a thread while an engine works, so that it need not wait for a clip that could be decoded."""
+"""Requests prepared in a thread while an engine works, so that it does not wait for clips to be decoded."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.2
-"""How often the reading thread, its queue full, looks whether anybody still wants items."""
+"""How often the reading thread, when its queue is full, checks whether items are still wanted."""
 
 
 class _End:
-    """Stands behind the last item."""
+    """Marks the end of the items."""
 
 
 class Feed(Generic[T]):

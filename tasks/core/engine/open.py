@@ -1,4 +1,4 @@
-"""The one door to an engine: a checkpoint folder or an endpoint file in, an engine out."""
+"""Opens the engine of a checkpoint folder or of an endpoint file."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def open_engine(
 ) -> Engine:
     """Load a checkpoint folder into an engine; the arguments are the fields of `params.Engine`.
 
-    A model whose videos vLLM does not serve goes to transformers, which is said once. A `.yaml` file in the folder's
-    place is an endpoint (`endpoint.py`), whatever the backend.
+    A model whose videos vLLM does not serve is opened by transformers, with a message. A `.yaml` file in place of the
+    folder is an endpoint (`endpoint.py`), whatever the backend.
 
     Raises:
         ModelError: not a usable checkpoint folder.

@@ -33,22 +33,22 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 UNUSABLE = (401, 403, 404)
 PASSING = (408, 409, 429)
 MANY_LOST = 8
-"""Requests in a row lost after which an endpoint is taken to be down; more where more are under way at once."""
+"""An endpoint counts as down after this many lost requests in a row; more where more run at once."""
 
 
 class DamagedReplyError(Exception):
-    """A reply that is not what a chat server gives."""
+    """A reply that is not of the chat interface."""
 
 
 class _Done:
-    """Behind the last result."""
+    """Marks the end of the results."""
 
 
 class OpenAIEngine:
     """`Engine` over `/chat/completions`."""
 
     takes_prime = False
-    """An answer cannot be begun for the model."""
+    """The interface cannot begin a completion for the model."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Connects at the first request."""
@@ -202,7 +202,7 @@ def pause(attempt: int, asked: str | None) -> float:
 def completions_of(body: str) -> list[Completion]:
     """Completions of a reply's body.
 
-    A server that parts the reasoning from the answer (`reasoning_content`) has it put back, in its tags.
+    Reasoning that a server returns apart (`reasoning_content`) is put back, in its tags.
 
     Raises:
         DamagedReplyError: not JSON, or without choices.

@@ -1,4 +1,4 @@
-"""What a library's child processes print while they start: kept back, so that a failure ends in one line of ours."""
+"""Captures what a library's child processes print at their start, so that a failure can be shown in one line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Output:
 
 @contextmanager
 def captured_output(wanted: bool) -> Iterator[Output]:
-    """Keep back what this process and its children print; passed on to stderr if all went well.
+    """Capture what this process and its children print; it goes to stderr if all went well.
 
     Args:
         wanted: whether to capture; an engine within this process raises what went wrong, and needs none of it.

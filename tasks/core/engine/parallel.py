@@ -1,9 +1,9 @@
-"""Several engines of one model, each in a process and on devices of its own, that share the requests.
+"""Several engines of one model that share the requests, each in its own process and on its own devices.
 
     requests -> Feed -> the process with the fewest under way -> its engine's stream -> completions as they are done
 
-A completion depends on its request alone, so it does not matter which process makes it. A process ends when this one
-does, however that ends.
+A completion depends on its request alone, so it does not matter which process makes it. The processes end with this
+one, however it ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tasks.core.io.errors import reason_of
 from tasks.core.models import inputs, load
 
 LOOK_SECONDS = 0.02
-"""How often a process with room is looked at while no request is ready."""
+"""How often processes with room are checked while no request is ready."""
 END_SECONDS = 10.0
 """How long a process may take to end before it is killed."""
 
@@ -117,12 +117,12 @@ class ParallelEngine:
         self._broken = "an earlier stream was left before its end"
         for worker in self._workers:
             worker.connection.send(("begin", {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}))
-        numbers, told = itertools.count(), False
+        numbers, end_sent = itertools.count(), False
         with Feed(requests, max(1, self._room // 4) * len(self._workers)) as feed:
             while True:
                 self._hand_out(feed, numbers)
-                if feed.ended and not told:  # at once: an engine that waits for more to come would wait for ever
-                    told = True
+                if feed.ended and not end_sent:  # at once: an engine that waits for more to come would wait for ever
+                    end_sent = True
                     self._tell_end()
                 if not any(worker.under_way for worker in self._workers):
                     break
@@ -206,7 +206,7 @@ def environments(count: int, tensor_parallel: int) -> list[dict[str, str]]:
 
 
 def shares(gpus: Sequence[str], count: int, tensor_parallel: int) -> list[dict[str, str]]:
-    """`tensor_parallel` GPUs for each of `count` processes, those that follow each other together.
+    """`tensor_parallel` consecutive GPUs for each of `count` processes.
 
     Raises:
         EngineError: there are too few.
@@ -245,7 +245,7 @@ def _set(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def serve(connection: Connection, open_one: Callable[..., Engine], arguments: dict[str, Any]) -> None:
-    """In a process of its own: open an engine and answer what comes, until the other side is gone."""
+    """Main function of a process: open an engine and answer requests until the parent is gone."""
     messages: queue.Queue[Any] = queue.Queue()
 
     def receive() -> None:

@@ -1,7 +1,7 @@
-"""Exact sampling with one random stream per completion, and nothing of the checkpoint's own sampling settings.
+"""Exact sampling with one random stream per completion; the checkpoint's own sampling settings are not used.
 
-Every completion that transformers samples is drawn here: RL rollouts, annotate, benchmark, ask. With the same weights,
-prompt, seed, temperature and top_p it is the same one, whoever asks and whatever else is in the batch.
+All sampling with transformers is done here: RL rollouts, annotate, benchmark, ask. The same weights, prompt, seed,
+temperature and top_p give the same completion, whichever stage asks and whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor
 
+from tasks.core.models.protocols import Model, Processor
 from tasks.core.models.visual_tokens import visual_token_ids
 
 GREEDY_BELOW = 1e-5
@@ -56,7 +57,7 @@ def likeliest(scores: torch.Tensor, position: int, rows: torch.Tensor) -> torch.
 
 
 def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Scores (B, V), -inf outside the smallest set of tokens that holds probability `top_p`; the best one stays."""
+    """Scores (B, V), -inf outside the smallest set with probability `top_p`; the likeliest token always stays."""
     if top_p >= 1:
         return scores
     ordered, order = scores.sort(dim=-1, descending=True)
@@ -65,7 +66,7 @@ def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     return scores.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
 
 
-def generation_settings(processor: Any, ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
+def generation_settings(processor: Processor, ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
     """Greedy settings for `generate`, to be turned into sampling by a `RowSampler`; visual tokens are never sampled.
 
     Args:
@@ -83,8 +84,8 @@ def generation_settings(processor: Any, ends: Sequence[int], max_new_tokens: int
 
 
 @contextmanager
-def without_checkpoint_settings(model: Any) -> Iterator[None]:
-    """While open, `model.generate` fills in nothing from the checkpoint's generation_config.json.
+def without_checkpoint_settings(model: Model) -> Iterator[None]:
+    """While open, `model.generate` takes no settings from the checkpoint's generation_config.json.
 
     Released checkpoints carry sampling settings there (a repetition_penalty of 1.05), and transformers takes from them
     whatever the caller left open: completions would come from another distribution than the model's own.
@@ -96,7 +97,7 @@ def without_checkpoint_settings(model: Any) -> Iterator[None]:
         model.generation_config = kept
 
 
-def end_tokens(model: Any, processor: Any) -> list[int]:
+def end_tokens(model: Model, processor: Processor) -> list[int]:
     """Ids that end a completion: the tokenizer's end token and those of the checkpoint's generation settings."""
     configured = model.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]

@@ -17,7 +17,7 @@ from tasks.core.models import inputs, load
 
 
 class Row(NamedTuple):
-    """One completion to be made."""
+    """One completion to sample."""
 
     request: Request
     copy: int
@@ -46,7 +46,7 @@ class TransformersEngine:
             max_model_len: prompt plus answer, tokens.
             rows_per_call: most completions of a call of the model.
             window: requests that may wait, out of which calls are put together.
-            group_by_length: whether prompts of like length share a call, or those that follow each other.
+            group_by_length: whether prompts of similar length share a call; otherwise consecutive ones.
 
         Raises:
             ModelError: not a usable checkpoint folder.
@@ -158,6 +158,6 @@ def next_call(lengths: Sequence[int], size: int, grouped: bool) -> list[int]:
 
 
 def kept(copies: Sequence[Completion | None]) -> list[Completion]:
-    """Completions of a request; where one failed, the first that did, alone."""
+    """Completions of a request; if any failed, only the first failed one."""
     made = [copy for copy in copies if copy is not None]
     return next(([copy] for copy in made if copy.finish_reason == "error"), made)

@@ -1,4 +1,4 @@
-"""What an engine is: rendered requests in, completions out, one bad request costing one result."""
+"""The interface of an engine: rendered requests in, completions out; a bad request costs its own result only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FinishReason = Literal["stop", "length", "error"]
 
 
 class EngineError(StageError):
-    """The engine itself failed (start-up, or beyond recovery); not one request's fault."""
+    """The engine itself failed, at its start or for good; it is not the fault of a request."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Engine(Protocol):
     def stream(
         self, requests: Iterable[Request], *, temperature: float, top_p: float, max_tokens: int
     ) -> Iterator[Answered]:
-        """Completions of each request, as they are done; further requests join those under way as there is room.
+        """Completions of each request, as they finish; further requests start as soon as there is room.
 
         The iterable is read in another thread, a few requests ahead. A request that cannot be answered (too long, clip
         and prompt at odds) gets one completion with `finish_reason` "error". Visual special tokens are never sampled.
@@ -87,12 +87,12 @@ class Engine(Protocol):
         ...
 
     def remarks(self) -> str:
-        """What a user should know of how it went (tries again, engines started again); mostly nothing."""
+        """Remarks for the user (repeated tries, restarted engines); mostly none."""
         ...
 
 
 def in_order(requests: Sequence[Request], answered: Iterator[Answered]) -> list[list[Completion]]:
-    """Completions of requests in their order, out of a stream of just these."""
+    """Completions in the order of the requests, from a stream of them."""
     completions = {id(request): done for request, done in answered}
     return [completions[id(request)] for request in requests]
 

@@ -120,7 +120,7 @@ class VllmEngine:
         return in_order(requests, self.stream(requests, temperature=temperature, top_p=top_p, max_tokens=max_tokens))
 
     def _add(self, request: Request, sampling: Any) -> str:
-        """Hand a request to vLLM; returns the id that its output will bear.
+        """Give a request to vLLM; returns the id of its output.
 
         Raises:
             ValueError, TypeError, KeyError: this request cannot be answered.

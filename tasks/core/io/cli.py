@@ -22,7 +22,7 @@ class OneLineParser(argparse.ArgumentParser):
         raise StageError(f"{self.prog}: {message}; see --help")
 
 
-def run_stage(main: Callable[[], int | None], *known: type[Exception]) -> None:
+def run_stage(main: Callable[[], int | None], *known: type[Exception], about: str | None = None) -> None:
     """Run a stage's `main` and leave the process with its exit code (None counts as 0).
 
     A `StageError`, or one of the `known` classes, becomes one line on stderr and exit code 2: these tell the user what
@@ -30,17 +30,22 @@ def run_stage(main: Callable[[], int | None], *known: type[Exception]) -> None:
 
     What the stage starts ends with it, and it ends with the program that started it (`lifeline`).
 
+    `about`, "`command`: description", is for a command without arguments: `--help` shows it, any argument is refused.
+
         if __name__ == "__main__":
-            run_stage(main, ParamsError)
+            run_stage(main, ParamsError, about=__doc__)
     """
     hold()
-    code = _ended(main, (StageError, *known))
+    code = _ended(main, (StageError, *known), about)
     note_seconds(code)
     sys.exit(code)
 
 
-def _ended(main: Callable[[], int | None], expected: tuple[type[Exception], ...]) -> int:
+def _ended(main: Callable[[], int | None], expected: tuple[type[Exception], ...], about: str | None) -> int:
     try:
+        if about is not None:
+            _, command, description = about.split("`", 2)
+            OneLineParser(prog=command, description=description.removeprefix(":").strip()).parse_args()
         return main() or 0
     except expected as error:
         print(f"error: {error}", file=sys.stderr)

@@ -114,7 +114,7 @@ def claim(folder: Path, stage: str, wait_seconds: float = WAIT_SECONDS) -> None:
         os.close(number)
         return
     deadline = time.monotonic() + wait_seconds
-    told = False
+    announced = False
     while True:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,9 +124,9 @@ def claim(folder: Path, stage: str, wait_seconds: float = WAIT_SECONDS) -> None:
             if time.monotonic() > deadline:
                 os.close(number)
                 raise StageError(f"{stage}: process {holder} works in {folder}; end it first") from None
-            if not told:
+            if not announced:
                 print(f"{stage}: waits for process {holder}, which works in {folder}", file=sys.stderr, flush=True)
-                told = True
+                announced = True
             time.sleep(0.5)
     os.truncate(number, 0)
     os.pwrite(number, str(os.getpid()).encode(), 0)
@@ -148,16 +148,16 @@ def in_use(folder: Path) -> bool:
 def differences(before: Any, now: Any, name: str = "") -> dict[str, str]:
     """Name -> one line about each value that differs between two nested mappings."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        found: dict[str, str] = {}
+        changes: dict[str, str] = {}
         for key in [*before, *(key for key in now if key not in before)]:
             inner = f"{name}.{key}" if name else str(key)
             if key not in now:
-                found[inner] = f"{inner} is gone"
+                changes[inner] = f"{inner} is gone"
             elif key not in before:
-                found[inner] = f"{inner} is new"
+                changes[inner] = f"{inner} is new"
             else:
-                found |= differences(before[key], now[key], inner)
-        return found
+                changes |= differences(before[key], now[key], inner)
+        return changes
     if before == now:
         return {}
     digests = isinstance(before, str) and isinstance(now, str) and len(before) == len(now) == DIGEST_LENGTH

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tasks.core.models.protocols import Processor
 from tasks.core.backbones import EncodedPrompt, of_processor
 from tasks.core.io.errors import StageError
 from tasks.core.video.clip import Clip
@@ -23,13 +24,13 @@ class InputError(StageError, ValueError):
     """A prompt and its medium do not fit together; the text says how."""
 
 
-def prompt_text(processor: Any, messages: list[dict[str, Any]]) -> str:
+def prompt_text(processor: Processor, messages: list[dict[str, Any]]) -> str:
     """Chat messages rendered by the checkpoint's own template, ending where the answer begins."""
     return of_processor(processor).render(processor, messages)
 
 
 def encode_one(
-    processor: Any, prompt: str, clip: Clip | None, data_type: str, source: str | None = None
+    processor: Processor, prompt: str, clip: Clip | None, data_type: str, source: str | None = None
 ) -> EncodedPrompt:
     """One rendered prompt with its clip, not padded; `source` names its medium within a run.
 
@@ -43,7 +44,7 @@ def encode_one(
 
 
 def encode(
-    processor: Any,
+    processor: Processor,
     prompts: Sequence[str],
     clips: Sequence[Clip | None],
     data_types: Sequence[str],
@@ -95,7 +96,7 @@ def padded(
     return text | {"mm_token_type_ids": stack([row.kinds for row in rows], 0)} if kinds else text
 
 
-def mismatch(processor: Any, prompt: str, clip: Clip | None, data_type: str) -> str | None:
+def mismatch(processor: Processor, prompt: str, clip: Clip | None, data_type: str) -> str | None:
     """Why a rendered prompt cannot be fed with this clip, or None when it can."""
     backbone = of_processor(processor)
     placeholders = backbone.placeholders
@@ -117,7 +118,7 @@ def mismatch(processor: Any, prompt: str, clip: Clip | None, data_type: str) -> 
     return None
 
 
-def prompt_tokens(processor: Any, prompt: str, clip: Clip | None) -> int:
+def prompt_tokens(processor: Processor, prompt: str, clip: Clip | None) -> int:
     """Length of a rendered prompt in tokens once its placeholder is expanded."""
     if clip is not None:
         backbone = of_processor(processor)
@@ -128,7 +129,7 @@ def prompt_tokens(processor: Any, prompt: str, clip: Clip | None) -> int:
     return len(processor.tokenizer(prompt)["input_ids"])
 
 
-def clip_tokens(processor: Any, frames: int, pixels: int, data_type: str) -> int:
+def clip_tokens(processor: Processor, frames: int, pixels: int, data_type: str) -> int:
     """Tokens of a clip of square frames of at most so many pixels, as the backbone takes them."""
     backbone = of_processor(processor)
     shape = backbone.frame_shape(processor.image_processor.to_dict())

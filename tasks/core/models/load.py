@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tasks.core.models.protocols import Model, Processor
 from tasks.core.backbones import Backbone, FrameShape, UnknownBackboneError, backbone_of, of_model, of_processor
 from tasks.core.io.errors import StageError
 from tasks.core.io.digests import folder_digest
@@ -99,7 +100,7 @@ def _json_object(path: Path) -> dict[str, Any]:
     return fields
 
 
-def load_model(path: Path | str, dtype: str = "float32", device: str | None = None) -> Any:
+def load_model(path: Path | str, dtype: str = "float32", device: str | None = None) -> Model:
     """Load a checkpoint in evaluation mode, its tokens placed as in its release.
 
     Args:
@@ -135,7 +136,7 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
     return model.eval().to(where)
 
 
-def load_processor(path: Path | str) -> Any:
+def load_processor(path: Path | str) -> Processor:
     """Load tokenizer, chat template, image and video processor of a checkpoint; pads on the left.
 
     Raises:
@@ -156,7 +157,7 @@ def load_processor(path: Path | str) -> Any:
     return processor
 
 
-def save_model(model: Any, processor: Any, path: Path | str) -> None:
+def save_model(model: Model, processor: Processor, path: Path | str) -> None:
     """Write model and processor as one checkpoint folder (safetensors); an existing folder is replaced at the end."""
     folder = Path(path)
     partial = folder.with_name(f".{folder.name}.partial")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.core.models.protocols import Processor
 from tasks.core.backbones import of_processor
 
 
-def visual_token_ids(processor: Any) -> list[int]:
+def visual_token_ids(processor: Processor) -> list[int]:
     """Ids of a processor's visual tokens, ascending: never sampled, never trained on.
 
     Raises:

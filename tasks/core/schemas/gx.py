@@ -148,9 +148,9 @@ def _result(check: Check, result: Any, key: str) -> CheckResult:
     raised = _raised(result.exception_info)
     if raised:
         raise CheckError(f"check '{check.name}' on {check.frame} could not be made: {raised}")
-    found: Mapping[str, Any] = result.result
-    observed = {name: _plain(found[name]) for name in _COUNTED if name in found}
-    places = found.get("partial_unexpected_index_list") or []
+    details: Mapping[str, Any] = result.result
+    observed = {name: _plain(details[name]) for name in _COUNTED if name in details}
+    places = details.get("partial_unexpected_index_list") or []
     failing = [str(place[key]) for place in places[:EXAMPLES]]
     return CheckResult(check.name, check.frame, check.severity, bool(result.success), observed, failing)
 

@@ -187,8 +187,8 @@ def parse_record(raw: object, where: str) -> Record:
         temporal=_optional_flag(raw, "temporal", where),
         skill=_optional_text(raw, "skill", where),
     )
-    if (found := spelled(texts_of(record))) is not None:
-        raise RecordError(where, *found)
+    if (field_and_reason := spelled(texts_of(record))) is not None:
+        raise RecordError(where, *field_and_reason)
     return record
 
 
@@ -210,8 +210,8 @@ def cot_from_row(row: Mapping[str, Any]) -> CotRow:
 
 def truth_of(solution: str) -> str:
     """True answer without its tags; "" when there are none."""
-    found = SOLUTION.search(solution)
-    return found.group(1).strip() if found else ""
+    tagged = SOLUTION.search(solution)
+    return tagged.group(1).strip() if tagged else ""
 
 
 def _value(raw: Mapping[str, Any], field: str, where: str) -> Any:
@@ -289,10 +289,10 @@ def _options(raw: Mapping[str, Any], problem_type: str, where: str) -> list[str]
 
 def _solution(raw: Mapping[str, Any], problem_type: str, options: list[str], where: str) -> str:
     value = _text(raw, "solution", where)
-    found = SOLUTION.fullmatch(value.strip())
-    if found is None:
+    tagged = SOLUTION.fullmatch(value.strip())
+    if tagged is None:
         raise RecordError(where, "solution", f"not <answer>..</answer>: {_short(value)}")
-    truth = found.group(1).strip()
+    truth = tagged.group(1).strip()
     if not truth:
         raise RecordError(where, "solution", "empty answer")
     if problem_type == "multiple choice":

@@ -54,6 +54,7 @@ class Model(NamedTuple):
     vision: int
     side: int = 28
     """Pixels on a side of what becomes one token."""
+    model_type: str = "qwen2_5_vl"
 
     @property
     def parameters(self) -> int:
@@ -87,8 +88,8 @@ PUBLISHED = {
     "qwen2.5-vl-7b-instruct": Model(SHAPES["7b"], 6_525_621_760, 544_997_376, 544_997_376, 676_550_144),
     "qwen2.5-vl-32b-instruct": Model(_32B, 31_206_740_992, 778_567_680, 778_567_680, 688_841_984),
     "qwen2.5-vl-72b-instruct": Model(_72B, 70_214_787_072, 1_245_708_288, 1_245_708_288, 704_573_696),
-    "qwen3-vl-8b-instruct": Model(_QWEN3_8B, 6_946_075_648, 622_329_856, 622_329_856, 576_388_336, 32),
-    "qwen3-vl-32b-instruct": Model(_QWEN3_32B, 31_206_298_624, 777_912_320, 777_912_320, 595_266_800, 32),
+    "qwen3-vl-8b-instruct": Model(_QWEN3_8B, 6_946_075_648, 622_329_856, 622_329_856, 576_388_336, 32, "qwen3_vl"),
+    "qwen3-vl-32b-instruct": Model(_QWEN3_32B, 31_206_298_624, 777_912_320, 777_912_320, 595_266_800, 32, "qwen3_vl"),
 }
 """Released checkpoints by folder name, for a plan made before they are fetched."""
 PUBLISHED |= {
@@ -108,13 +109,13 @@ def model_in(folder: Path) -> Model | None:
     published = PUBLISHED.get(folder.name.lower())
     try:
         config = json.loads((folder / "config.json").read_text())
-        shape, side = shape_of(config), side_of(config)
+        shape, side, model_type = shape_of(config), side_of(config), str(config["model_type"])
         counts = counted(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return published
     if not counts["text"]:
         return published
-    return Model(shape, counts["text"], counts["embedding"], counts["head"], counts["vision"], side)
+    return Model(shape, counts["text"], counts["embedding"], counts["head"], counts["vision"], side, model_type)
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:

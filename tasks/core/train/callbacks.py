@@ -1,4 +1,4 @@
-"""What a run shows while it goes."""
+"""Output of a training run: the curve and the progress bar."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class CurveWriter(TrainerCallback):
         self._path, self._columns = path, columns
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Write from the whole log, which a checkpoint restores: a resumed curve has neither gap nor repeat."""
+        """Write the whole log, which a checkpoint restores, so that a resumed curve has no gap and no repeat."""
         if state.is_world_process_zero:
             write_text(self._path, curve_csv(state.log_history, self._columns))
 
 
 class ProgressBar(ProgressCallback):
-    """One progress bar with the figures that matter, in place of a dictionary per step; also left as a file."""
+    """One progress bar with a few metrics, in place of a dictionary per step; also written to a file."""
 
     def __init__(self, shown: tuple[str, ...]) -> None:
         super().__init__()

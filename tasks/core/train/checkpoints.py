@@ -1,10 +1,10 @@
-"""Checkpoints that are whole or not taken: every file is on the disk before the marker that lists them is written.
+"""Only complete checkpoints are used: a marker file that lists all files is written last.
 
     checkpoint-40/   model, optimizer, scheduler, random states, trainer state     written by the trainer
     checkpoint-40/complete.json    every file's size and SHA-256                   written last, here
 
-A checkpoint without its marker was torn by a crash; one whose files differ from the marker was damaged later. Both are
-passed over in favour of the one before. All processes of a run write below one folder that all of them see.
+A checkpoint without its marker was cut off by a crash; one whose files differ from the marker was damaged later: in
+both cases the one before is used. All processes of a run write below one folder that all of them see.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MARKER = "complete.json"
 
 
 class ResumePoint(NamedTuple):
-    """Where a run begins."""
+    """The checkpoint that a run begins with."""
 
     checkpoint: Path | None
     """None: at the beginning."""
@@ -46,7 +46,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def flaw(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint in one line, or None when it is whole. Sizes are looked at before contents."""
+    """What is wrong with a checkpoint in one line; None when it is complete. Sizes are checked before contents."""
     try:
         listed = json.loads((checkpoint / MARKER).read_text())
     except FileNotFoundError:
@@ -71,13 +71,13 @@ def step_of(checkpoint: Path) -> int:
 
 
 def checkpoints(work: Path) -> list[Path]:
-    """Checkpoints of a work folder, whole or not, the newest first."""
+    """Checkpoints of a work folder, complete or not, the newest first."""
     named = [folder for folder in work.glob(f"{PREFIX}*") if folder.name.removeprefix(PREFIX).isdigit()]
     return sorted(named, key=step_of, reverse=True)
 
 
 def newest_checkpoint(work: Path) -> Path | None:
-    """The newest whole checkpoint; each that is passed over is told on stderr and set aside as `damaged-...`."""
+    """The newest complete checkpoint; others are reported on stderr and renamed to `damaged-...`."""
     for checkpoint in checkpoints(work):
         reason = flaw(checkpoint)
         if reason is None:
@@ -90,13 +90,13 @@ def newest_checkpoint(work: Path) -> Path | None:
 
 
 def resume_point(work: Path, stage: str, steps: int) -> ResumePoint:
-    """Where a run of `steps` optimizer steps begins; all processes must call it, the first one looks.
+    """Where a run of `steps` optimizer steps begins; all processes must call it, the first one reads the folder.
 
     Raises:
         StageError: the newest checkpoint has more steps than the run is to have.
     """
-    told: list[Any] = [newest_checkpoint(work) if _first_process() else None]
-    checkpoint: Path | None = broadcast_object_list(told)[0]
+    newest: list[Any] = [newest_checkpoint(work) if _first_process() else None]
+    checkpoint: Path | None = broadcast_object_list(newest)[0]
     if checkpoint is None:
         return ResumePoint(None, 0)
     done = step_of(checkpoint)

@@ -1,4 +1,4 @@
-"""Decoded frames kept in memory, so that a clip used again is not decoded again, and one used soon is decoded ahead."""
+"""Decoded frames in memory: a clip that is used again is not decoded again, one that is used soon is decoded ahead."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from tasks.core.video import Ahead, Clip, ReadClip, VideoError, open_clip
 
 BYTES_PER_GB = 2**30
 SHARE_AHEAD = 1 / 4
-"""Share of the limit for clips that wait to be used first."""
+"""Share of the limit for clips that were decoded ahead and not yet used."""
 
 Medium = tuple[str, str]
 """(path, data type)."""
 
 
 def open_store(opening: Mapping[str, Any], limit_gb: float, workers: int) -> ClipStore:
-    """A store of what `open_clip` reads with these keyword arguments."""
+    """A store of clips that `open_clip` reads with these keyword arguments."""
     return ClipStore(partial(open_clip, **opening), limit_gb, workers)
 
 
 class ClipStore:
     """Clips by path, uint8, the least recently used dropped above `limit_gb` GiB.
 
-    What cannot be decoded is remembered too: a broken file costs its rows, once they are used, and no more decoding.
-    `workers` threads decode what is expected ahead of its use; a context manager that ends them.
+    A file that cannot be decoded is remembered too: it is not read again, and its error is raised where it is used.
+    `workers` threads decode expected clips ahead of their use; a context manager that ends the threads.
     """
 
     def __init__(self, read: ReadClip, limit_gb: float, workers: int = 0) -> None:
@@ -47,7 +47,7 @@ class ClipStore:
         self._ahead.close()
 
     def expect(self, media: Iterable[Medium]) -> None:
-        """Say what is asked for next, in order; it replaces what was said before."""
+        """Announce the clips needed next, in order; replaces earlier announcements."""
         wanted = list(dict.fromkeys(media))
         for path, _ in reversed(wanted):
             if path in self._clips:

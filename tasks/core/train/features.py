@@ -1,4 +1,4 @@
-"""Vision features: each medium encoded once, and what was encoded kept for as long as the encoder's weights stay.
+"""Vision features: each medium is encoded once, and features are kept as long as the encoder's weights do not change.
 
 The encoders of `core/backbones` treat every temporal patch (one frame or two) alone: their attention ends at the patch,
 and their positions are those of height and width. Whole patches in another order therefore have the same features in
@@ -18,23 +18,24 @@ from typing import Any, NamedTuple
 import torch
 
 from tasks.core.backbones import IMAGE, VIDEO, EncodedPrompt, Patches, backbone_of, of_model
+from tasks.core.models.protocols import Model
 from tasks.core.train.clips import BYTES_PER_GB
 
 
 class Content(NamedTuple):
-    """What was encoded, and by which weights."""
+    """Key of kept features: the medium, its patches and the weights."""
 
     weights: str
-    """Name of the encoder's weights; prompts are compared under equal names only."""
+    """Name of the encoder's weights; features of other names are not used."""
     kind: int
     """IMAGE or VIDEO."""
     source: str
     patches: Patches
-    """Without repeats, ascending: one content for every order of the same patches."""
+    """Without repeats, ascending: the same key for every order of the same patches."""
 
     @property
     def whole(self) -> bool:
-        """Whether patches pair the frames as the source does: not so after frames were shuffled one by one."""
+        """Whether patches pair frames as in the source; after a shuffle of single frames they do not."""
         frames = list(itertools.chain.from_iterable(self.patches))
         return frames == sorted(frames)
 
@@ -42,8 +43,8 @@ class Content(NamedTuple):
 class FeatureStore:
     """Features by content, in main memory, the least recently used dropped above `limit_gb` GiB.
 
-    Features of a `lasting` store must not depend on what was encoded beside them, or a resumed run would differ in
-    rounding: there `encode_media` gives each medium a pass of its own.
+    Features of a `lasting` store must not depend on the batch they were encoded in, or a resumed run would differ in
+    rounding: for such a store `encode_media` encodes each medium in a pass of its own.
     """
 
     def __init__(self, limit_gb: float, *, lasting: bool) -> None:
@@ -78,7 +79,7 @@ class FeatureStore:
 
 
 def encode_media(
-    model: Any,
+    model: Model,
     prompts: Sequence[EncodedPrompt],
     store: FeatureStore | None = None,
     weights: str = "",
@@ -102,20 +103,22 @@ def encode_media(
     for key, prompt in zip(keys, prompts, strict=True):
         if prompt.kind:
             first.setdefault(key, prompt)
-    found: dict[Content | int, torch.Tensor] = {}
+    features: dict[Content | int, torch.Tensor] = {}
     if store is not None:
         kept = {key: store.get(key) for key in first if isinstance(key, Content)}
-        found = {key: value.to(model.device) for key, value in kept.items() if value is not None}
-    missing = {key: _sorted_patches(prompt) for key, prompt in first.items() if key not in found}
+        features = {key: value.to(model.device) for key, value in kept.items() if value is not None}
+    missing = {key: _sorted_patches(prompt) for key, prompt in first.items() if key not in features}
     alone = store is not None and store.lasting and idle is None
     for part in [{key: prompt} for key, prompt in missing.items()] if alone else [missing]:
-        made = _encode(model, part) if idle is None else _encode_together(model, part, idle)
-        found |= made
+        encoded = _encode(model, part) if idle is None else _encode_together(model, part, idle)
+        features |= encoded
         if store is not None:
-            for key, features in made.items():
+            for key, value in encoded.items():
                 if isinstance(key, Content):
-                    store.put(key, features)
-    return [_as_shown(found[key], prompt) if prompt.kind else None for key, prompt in zip(keys, prompts, strict=True)]
+                    store.put(key, value)
+    return [
+        _as_shown(features[key], prompt) if prompt.kind else None for key, prompt in zip(keys, prompts, strict=True)
+    ]
 
 
 def encoder_outputs(prompts: Sequence[EncodedPrompt], features: Sequence[torch.Tensor | None]) -> dict[str, Any]:
@@ -124,18 +127,18 @@ def encoder_outputs(prompts: Sequence[EncodedPrompt], features: Sequence[torch.T
     return {} if family is None else backbone_of(family).encoder_outputs(prompts, features)
 
 
-def trains(model: Any) -> bool:
-    """Whether anything in a model's vision encoder trains, adapters included."""
+def trains(model: Model) -> bool:
+    """Whether any weight of a model's vision encoder trains, adapters included."""
     return any(weight.requires_grad for weight in of_model(model).encoder_parameters(model))
 
 
-def train_encoder(model: Any, wanted: bool) -> None:
-    """Let the vision encoder train, or freeze it."""
+def train_encoder(model: Model, wanted: bool) -> None:
+    """Train the vision encoder, or freeze it."""
     for weight in of_model(model).encoder_parameters(model):
         weight.requires_grad_(wanted)
 
 
-def _encode(model: Any, media: Mapping[Any, EncodedPrompt]) -> dict[Any, torch.Tensor]:
+def _encode(model: Model, media: Mapping[Any, EncodedPrompt]) -> dict[Any, torch.Tensor]:
     """One pass over images and one over videos."""
     backbone = of_model(model)
     encoded: dict[Any, torch.Tensor] = {}
@@ -145,8 +148,8 @@ def _encode(model: Any, media: Mapping[Any, EncodedPrompt]) -> dict[Any, torch.T
     return encoded
 
 
-def _encode_together(model: Any, media: Mapping[Any, EncodedPrompt], idle: EncodedPrompt) -> dict[Any, torch.Tensor]:
-    """One pass over everything, or over a stand-in whose features nobody reads."""
+def _encode_together(model: Model, media: Mapping[Any, EncodedPrompt], idle: EncodedPrompt) -> dict[Any, torch.Tensor]:
+    """One pass over all media, or over a stand-in whose features are not used."""
     features = of_model(model).joint_features(model, list(media.values()) or [idle])
     return dict(zip(media, features, strict=False))
 

@@ -1,9 +1,9 @@
-"""What a training run is watched for.
+"""Checks of a training run.
 
-Never allowed, for what follows is worthless: a loss, a gradient or weights that are not finite. The run stops with the
-step's number before the step changes anything (weights: before they are saved); the last checkpoint is kept.
+A loss, a gradient or weights that are not finite always end the run, before the step changes anything (weights: before
+they are saved); the message has the number of the step, and the last checkpoint is kept.
 
-Told by name, and ending the run only where `stop` names them, for they have innocent causes too:
+Other signs may be harmless. They are printed by name, and end the run only where `stop` names them:
 
     gradient   norm far above the median of the last steps
     loss       far above the lowest mean of ten steps (SFT)
@@ -29,16 +29,16 @@ from tasks.core.io.errors import StageError
 from tasks.core.train.checkpoints import checkpoints
 
 SETTLED = 10
-"""Steps before a median or a mean says something."""
+"""Steps before medians and means are used."""
 REMEMBERED = 50
 
 
 class DivergedError(StageError):
-    """Training went wrong beyond use; the text gives the step, what is wrong and what is kept."""
+    """The run diverged; the text gives the step, the reason and what is kept."""
 
 
 class Limits(NamedTuple):
-    """When a sign is told; None never tells it."""
+    """Limits of the signs; None switches a sign off."""
 
     gradient_times: float | None
     """Gradient norm over the median of the last 50 steps."""
@@ -53,7 +53,7 @@ class Limits(NamedTuple):
 
 
 class Signs:
-    """Reads a run's log entry by entry; pure arithmetic."""
+    """Finds signs in a run's log, entry by entry; pure arithmetic."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -64,7 +64,7 @@ class Signs:
         self._empty = 0
 
     def read(self, entry: Mapping[str, Any]) -> dict[str, str]:
-        """Sign -> what was seen, for one logged step; nothing where a step lacks the figure."""
+        """Sign -> description, for one logged step; a metric that the step lacks gives no sign."""
         signs = {
             "gradient": self._gradient(entry.get("grad_norm")),
             "loss": None if "reward" in entry else self._loss(entry.get("loss")),
@@ -125,9 +125,9 @@ class Signs:
 
 
 class Guards(TrainerCallback):
-    """Tells the signs of a run that goes wrong, and ends it where it must.
+    """Prints the signs of a run that goes wrong, and ends it where `stop` says so.
 
-    A sign is told when it appears, not again at every step that it stays. Processes agree before one of them stops.
+    A sign is printed when it appears, not again while it stays. Processes agree before one of them stops.
     """
 
     def __init__(self, stage: str, limits: Limits) -> None:
@@ -136,7 +136,7 @@ class Guards(TrainerCallback):
         self._standing: set[str] = set()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Read what a resumed run logged before."""
+        """Read the log of a resumed run."""
         for entry in state.log_history:
             self._standing = set(self._signs.read(entry))
 
@@ -151,7 +151,7 @@ class Guards(TrainerCallback):
             raise DivergedError(_text(self._stage, state.global_step, f"the weights' norm is {norm}", args))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Tell new signs.
+        """Print new signs.
 
         Raises:
             DivergedError: a sign that `stop` names; on every process.
@@ -188,7 +188,7 @@ class FiniteSteps:
         return loss
 
     def _get_grad_norm(self, *args: Any, **options: Any) -> Any:
-        """The trainer's; called with all of a step's gradients there and the optimizer not yet asked.
+        """The trainer's; called when all gradients of a step are there, before the optimizer runs.
 
         Raises:
             DivergedError: the loss on any process, or the gradient, is not finite; on every process.

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from tasks.core.models.protocols import Model
 from tasks.core.train.packing import Layout, PositionedPrompt, one_row
 from tasks.core.train.prepare import prepare
 from tasks.core.train.rows import EncodedPrompt
@@ -23,7 +24,7 @@ from tasks.core.train.shared_prefix import NO_MASK, with_positions
 Positioner = Callable[[EncodedPrompt], PositionedPrompt]
 
 
-def positioner(model: Any) -> Positioner:
+def positioner(model: Model) -> Positioner:
     """Prepare a model for the batches of `join`; returns what gives a prompt its positions by the model's own rule.
 
     Raises:
@@ -65,7 +66,7 @@ def join(
 
 
 def read(
-    model: Any, *, row_lengths: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, **batch: Any
+    model: Model, *, row_lengths: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, **batch: Any
 ) -> Any:
     """Forward over a batch of `join` with its media. Its mask only counts tokens: none of them is padding.
 

@@ -1,18 +1,18 @@
-"""All that changes a model in place, in one order."""
+"""All changes of a model in place, in one order."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from tasks.core.backbones import of_model
+from tasks.core.models.protocols import Model
 from tasks.core.train.recompute import use_selective_checkpointing
 from tasks.core.train.shared_prefix import use_shared_prefix
 from tasks.core.train.varlen_attention import use_varlen_encoder
 
 
-def prepare(model: Any, *, packed: bool = False, varlen: bool = True, selective: bool = False) -> Any:
-    """Make an unwrapped model ready to read, and where asked to train; a second call adds what the first left out.
+def prepare(model: Model, *, packed: bool = False, varlen: bool = True, selective: bool = False) -> Model:
+    """Prepare an unwrapped model for forward passes and training; a second call adds what the first left out.
 
     1. positions of tokens as released weights were trained, where transformers places them otherwise (a model from
        `load_model` has them)
@@ -44,7 +44,7 @@ def prepare(model: Any, *, packed: bool = False, varlen: bool = True, selective:
     return model
 
 
-def name_layers(model: Any) -> None:
+def name_layers(model: Model) -> None:
     """Under FSDP, tell accelerate by which classes to shard, unless its configuration does; before a trainer is made.
 
     transformers' own list of a model's layers may hold classes that the model does not have.

@@ -1,7 +1,7 @@
-"""Selective activation checkpointing: what is large and cheap to compute is not kept for the backward pass.
+"""Selective activation checkpointing: activations that are large and cheap to compute are not kept for backward.
 
-Of a transformer block the norms and the MLP keep their input alone and run again in the backward pass, up to the last
-value that it reads: the MLP's output projection is not repeated. Attention keeps what its fused kernel needs and runs
+The norms and the MLP of a transformer block keep their input only and run again in the backward pass, up to the last
+value that it needs: the MLP's output projection is not repeated. Attention keeps what its fused kernel needs and runs
 once. (Korthikanti et al. 2022, arXiv 2205.05198, choose by the same measure, bytes kept per operation repeated; there
 attention keeps its scores and is what is repeated, here a fused kernel keeps none and the MLP is the largest part.)
 On a CPU in float32, norm and MLP go through `swiglu.py`, slice by slice.
@@ -18,12 +18,13 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tasks.core.backbones import Block, of_model
+from tasks.core.models.protocols import Model
 from tasks.core.train.swiglu import fits, normed_swiglu
 
 OWN_VALUE = "sdpa_own_value"
 
 
-def use_selective_checkpointing(model: Any) -> Any:
+def use_selective_checkpointing(model: Model) -> Any:
     """Let a model's blocks keep fewer activations; values and gradients stay the same. Called by `prepare`.
 
     A forward without gradient is unchanged. Adapters and autocast keep working.

@@ -16,9 +16,9 @@ class ResumesWeights:
     """
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load the weights of a checkpoint folder; those that have a format of their own are left to the trainer.
+        """Load the weights of a checkpoint folder; the trainer itself loads sharded weights and adapters.
 
-        They are sharded weights, and an adapter's, whose names transformers reads back.
+        Their formats have names that transformers reads back.
         """
         trainer: Any = self
         target = trainer.accelerator.unwrap_model(model if model is not None else trainer.model)

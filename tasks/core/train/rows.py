@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from tasks.core.backbones import IMAGE, VIDEO, Backbone, EncodedPrompt, Patches, backbone_of
 from tasks.core.models.inputs import encode_one
+from tasks.core.models.protocols import Processor
 from tasks.core.video import Clip
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 
 
 def encode_prompt(
-    processor: Any, prompt: str, clip: Clip | None, data_type: str, source: str | None = None
+    processor: Processor, prompt: str, clip: Clip | None, data_type: str, source: str | None = None
 ) -> EncodedPrompt:
     """Encode one rendered prompt; `source` names its medium within a run.
 
@@ -43,11 +44,11 @@ def encode_prompt(
 
 
 def reordered(prompt: EncodedPrompt, order: Sequence[int], shown: Clip) -> EncodedPrompt:
-    """A prompt about a video with its frames in another order, as `encode_prompt` would make it; no pixel is made anew.
+    """A prompt with its frames in another order, equal to what `encode_prompt` gives; pixels are not computed again.
 
     Args:
         prompt: encoded with the frames in their own order.
-        order: which frame is shown at each place.
+        order: which frame is shown at each position.
         shown: the clip in that order.
     """
     return backbone_of(prompt.family).reordered(prompt, order, shown)
@@ -55,13 +56,13 @@ def reordered(prompt: EncodedPrompt, order: Sequence[int], shown: Clip) -> Encod
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Media:
-    """Media of a batch that are still to be encoded; a data loader passes it on whole, unlike a tuple."""
+    """Media of a batch that are still to be encoded. A data loader passes it on unchanged, unlike a tuple."""
 
     prompts: list[EncodedPrompt]
 
 
 def text_only(token: int) -> EncodedPrompt:
-    """A row of one token and no medium: keeps its place in a batch when its clip is lost."""
+    """A row of one token and no medium, in place of one whose clip is lost."""
     return EncodedPrompt(torch.tensor([token]), torch.tensor([0]), 0, None, None, None)
 
 
@@ -71,7 +72,7 @@ def pad_rows(rows: Sequence[torch.Tensor], value: int, side: Literal["left", "ri
 
 
 def grids(prompts: Sequence[EncodedPrompt]) -> dict[str, torch.Tensor]:
-    """Grids and time scale of the media of a batch, in row order; what positions are made of."""
+    """Grids and time scale of the media of a batch, in row order; positions are computed from them."""
     backbone = _backbone(prompts)
     return {} if backbone is None else backbone.placing(prompts)
 

@@ -19,16 +19,16 @@ from tasks.core.models.load import load_model, load_processor, save_model
 
 FINAL = "final"
 ARGUMENTS = "training_args.bin"
-"""Pickled by the trainer; read by nothing here."""
+"""Pickled by the trainer; not read by this project."""
 ROWS_PER_STEP = "rows_per_step"
 """Input of a training stage's key: rows or prompts of an optimizer step, all processes together."""
 
 
 def begin_training(work: Work) -> Path:
-    """Begin or resume a training stage's work: `begin_work`, in the first process of a run alone.
+    """Begin or resume a training stage's work: `begin_work`, in the first process of a run only.
 
     Raises:
-        StageError: another number of processes makes a step of other rows: rows would be left out or seen twice.
+        StageError: with another number of processes a step has other rows: rows would be left out or repeated.
     """
     previous = work.previous
     if previous and previous.names == {ROWS_PER_STEP} and previous.facts.get("processes") != work.facts["processes"]:

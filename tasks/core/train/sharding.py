@@ -1,4 +1,4 @@
-"""Weights that lie in parts on several processes (FSDP2): what a trainer must know of them.
+"""Weights that are sharded over several processes (FSDP2).
 
 The rule under sharding, held by construction: every process makes the same forwards, and in each of them the same calls
 of the vision encoder. Each layer's weights are gathered as it runs, by all processes together, so a process that ran a
@@ -14,16 +14,17 @@ from typing import Any
 import torch
 
 from tasks.core.io.errors import StageError
+from tasks.core.models.protocols import Model
 
 
 def is_sharded(accelerator: Any) -> bool:
-    """Whether no process holds whole weights."""
+    """Whether weights are sharded, so that no process holds all of them."""
     state = accelerator.state
     return getattr(state, "fsdp_plugin", None) is not None or getattr(state, "deepspeed_plugin", None) is not None
 
 
 def refuse_data_parallel(args: Any, stage: str) -> None:
-    """Refuse one process that sees several GPUs: transformers would enter `nn.DataParallel` without a word.
+    """Refuse one process that sees several GPUs: transformers would silently use `nn.DataParallel`.
 
     Raises:
         StageError: says how to start.
@@ -64,7 +65,7 @@ class ShardedNumbers:
         trainer.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
 
 
-def gather_for_encoding(model: Any) -> None:
+def gather_for_encoding(model: Model) -> None:
     """Have FSDP gather weights for the encoder's methods too; by itself it does so for `forward` alone.
 
     Args:
@@ -77,7 +78,7 @@ def gather_for_encoding(model: Any) -> None:
             register_fsdp_forward_method(model, name)
 
 
-def sharded_reference(policy: Any, accelerator: Any) -> Any:
+def sharded_reference(policy: Model, accelerator: Any) -> Model:
     """The reference model under FSDP2: a copy of the policy as it was loaded, sharded layer by layer as the policy is.
 
     TRL 1.16's own has weights in the first process of a machine only: it is loaded after the processes have met, when
@@ -93,19 +94,19 @@ def sharded_reference(policy: Any, accelerator: Any) -> Any:
     return fsdp2_prepare_model(accelerator, deepcopy(policy).requires_grad_(False)).eval()
 
 
-def whole_weights(model: Any, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
+def whole_weights(model: Model, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and whole values of a model's weights, one by one; under sharding all processes must go through them.
 
     Args:
         model: unwrapped.
-        dtype: floating-point values are cast to it before they are gathered, which halves what travels.
+        dtype: floating-point values are cast to it before they are gathered, which halves what is sent.
     """
     for name, value in model.state_dict().items():
         yield name, whole(value.detach().to(dtype) if value.is_floating_point() else value.detach())
 
 
 def whole(value: torch.Tensor) -> torch.Tensor:
-    """A tensor put together from all processes' parts; itself where it is whole."""
+    """A tensor gathered from all processes; a tensor that is not sharded is returned as it is."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 
@@ -115,7 +116,7 @@ def on_any(flag: bool, device: torch.device, *, agree: bool) -> bool:
     Args:
         flag: this process's.
         device: of the process group's tensors.
-        agree: False asks nobody and gives this process's own.
+        agree: False returns this process's flag without asking the others.
     """
     if not agree or not torch.distributed.is_initialized():
         return flag

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tasks.core.backbones import EncodedPrompt, of_model
+from tasks.core.models.protocols import Model
 from tasks.core.train.packing import Packed, PositionedPrompt, one_row, pack
 from tasks.core.train.split_attention import MASKED, NAME, register
 
@@ -40,7 +41,7 @@ class Rows(NamedTuple):
     """All rows, those of a prompt together."""
 
 
-def use_shared_prefix(model: Any, varlen: bool = True) -> Any:
+def use_shared_prefix(model: Model, varlen: bool = True) -> Model:
     """Let a model read packed rows; every other forward and `generate` stay as they are. Called by `prepare`.
 
     Args:
@@ -82,7 +83,7 @@ def by_prompt(keys: Sequence[Hashable]) -> Rows:
 
 
 def packed_rows(
-    inner: Any, prompts: Sequence[EncodedPrompt], counts: Sequence[int], completions: torch.Tensor, mask: torch.Tensor
+    inner: Model, prompts: Sequence[EncodedPrompt], counts: Sequence[int], completions: torch.Tensor, mask: torch.Tensor
 ) -> Packed:
     """Pack prompts and completions, with positions by the model's own rule.
 
@@ -96,7 +97,7 @@ def packed_rows(
     return pack([with_positions(inner, prompt) for prompt in prompts], counts, completions, mask)
 
 
-def score_completions(model: Any, packed: Packed, media: Mapping[str, Any]) -> Scores:
+def score_completions(model: Model, packed: Packed, media: Mapping[str, Any]) -> Scores:
     """Log-probabilities and entropies of the completions of a packed row.
 
     Args:
@@ -130,7 +131,7 @@ def in_order(scores: Scores, order: Sequence[int]) -> Scores:
     return Scores(*(None if values is None else values[back.to(values.device)] for values in scores))
 
 
-def with_positions(inner: Any, prompt: EncodedPrompt) -> PositionedPrompt:
+def with_positions(inner: Model, prompt: EncodedPrompt) -> PositionedPrompt:
     """A prompt with its positions by the rule of an unwrapped model."""
     return PositionedPrompt(prompt.ids, *of_model(inner).positions(inner, prompt))
 

@@ -12,13 +12,14 @@ from tasks.grpo.objectives import (
     grpo,
     ktr,
     logprob,
+    papo,
     permuted,
     taro,
     tgrpo_advantage,
     tgrpo_reward,
     unlikely,
 )
-from tasks.grpo.objectives.base import Asks, Evidence, Objective, Terms
+from tasks.grpo.objectives.base import Asks, Contrast, Evidence, Objective, Terms
 
 Choice = Annotated[
     grpo.PlainGrpo
@@ -29,10 +30,11 @@ Choice = Annotated[
     | ktr.Ktr
     | arrow.Arrow
     | exchange.Exchange
+    | papo.Papo
     | permuted.Permuted
     | unlikely.Unlikely,
     Field(discriminator="kind"),
 ]
 """What `grpo.objective` may be."""
 
-__all__ = ["Asks", "Choice", "Evidence", "Objective", "Terms"]
+__all__ = ["Asks", "Choice", "Contrast", "Evidence", "Objective", "Terms"]

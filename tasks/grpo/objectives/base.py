@@ -23,6 +23,15 @@ from pydantic import BaseModel, ConfigDict
 from tasks.grpo.objectives.perturbations import Perturbation
 
 
+class Contrast(NamedTuple):
+    """A term of the loss: what the policy says under the first other view is to differ from what it says in truth."""
+
+    gamma: float
+    """Weight."""
+    most: float
+    """Nats of a token beyond which its divergence has no gradient."""
+
+
 class Asks(NamedTuple):
     """What an objective wants of a video prompt beside its G completions on ordered frames."""
 
@@ -32,6 +41,8 @@ class Asks(NamedTuple):
     """G~: completions sampled on the first of those views."""
     scored: bool = False
     """The G completions' log-probabilities, under the ordered view and every other, without gradient."""
+    contrast: Contrast | None = None
+    """The G completions under the first other view in the update, with gradient; None leaves that view out of it."""
 
 
 class Evidence(NamedTuple):

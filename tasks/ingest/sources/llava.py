@@ -46,13 +46,13 @@ def _questions(raw: RawRow) -> Iterator[tuple[dict[str, Any] | None, str]]:
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         yield None, f"{where}conversations: not a list of turns"
         return
-    said = [turn for turn in turns if turn.get("from") != "system"]
-    for asked, replied in zip(said[::2], said[1::2], strict=False):
+    spoken = [turn for turn in turns if turn.get("from") != "system"]
+    for asked, replied in zip(spoken[::2], spoken[1::2], strict=False):
         if asked.get("from") not in HUMAN or replied.get("from") not in MODEL:
             yield None, f"{where}turns of human and gpt do not alternate"
             return
         yield _question(str(asked.get("value") or ""), str(replied.get("value") or ""), *media[0]), ""
-    if len(said) % 2:
+    if len(spoken) % 2:
         yield None, f"{where}the last question has no reply"
 
 

@@ -114,5 +114,5 @@ def _options(text: str) -> list[str]:
 
 
 def _option_columns(line: Mapping[str, str]) -> list[str]:
-    found = [(name, value) for name, value in line.items() if value and _OPTION_COLUMN.fullmatch(name)]
-    return [value for _, value in sorted(found)]
+    filled = [(name, value) for name, value in line.items() if value and _OPTION_COLUMN.fullmatch(name)]
+    return [value for _, value in sorted(filled)]

@@ -25,5 +25,5 @@ def _with_completion(raw: RawRow) -> RawRow:
     process, answer = value.get("process"), value.get("answer")
     if not isinstance(process, str) or think_of(process) is None:
         return raw._replace(fault="process: no <think>..</think>, so nothing to learn from")
-    said = f"<answer>{answer}</answer>" if isinstance(answer, str) else value.get("solution")
-    return raw._replace(value={**value, "process": f"{process.strip()}\n{said}"})
+    solution = f"<answer>{answer}</answer>" if isinstance(answer, str) else value.get("solution")
+    return raw._replace(value={**value, "process": f"{process.strip()}\n{solution}"})

@@ -1,6 +1,8 @@
 """The contract of a backbone, over all of them with tiny random weights.
 
-`docs/backbones.md` says what works where, and this test holds it. vLLM's points are in `test_contract_vllm.py`.
+`docs/backbones.md` says what works where, and these tests hold it: their outcomes are printed as a table at the end,
+and a page that says otherwise fails the run (`tests/support/contract_table.py`). vLLM's points are in
+`test_contract_vllm.py`.
 """
 
 import re
@@ -127,9 +129,10 @@ def gradients_of(model, loss):
 
 
 @pytest.mark.parametrize("selective", [False, True], ids=["kept", "recomputed"])
-def test_packed_rows_equal_rows_of_their_own(fresh, selective):
+def test_packed_rows_equal_rows_of_their_own(fresh, selective, record_property):
     model = fresh.model
     if (reason := fresh.backbone.unpackable(model)) is not None:
+        record_property("refuses", reason)
         with pytest.raises(ValueError, match=re.escape(reason)):
             prepare(model, packed=True)
         return
@@ -157,6 +160,19 @@ def test_packed_rows_equal_rows_of_their_own(fresh, selective):
         assert float((found[name] - value).abs().max()) <= GRADIENTS * float(value.abs().max()) + 1e-6, name
     encoder = {id(weight) for weight in fresh.backbone.encoder_parameters(model)}
     assert any(id(weight) in encoder and found.get(name) is not None for name, weight in model.named_parameters())
+
+
+def test_recomputed_blocks_give_the_same_gradients(fresh):
+    prompts = [fresh.prompt("video", fresh.clip()), fresh.prompt("image", fresh.image(1)), fresh.prompt(None, None)]
+    answer = torch.tensor([40, 50, 60])
+    kept = gradients_of(fresh.model, sum(scores_alone(fresh, prompt, answer).sum() for prompt in prompts))
+    blocks = [*fresh.backbone.decoder(fresh.model).layers, *fresh.backbone.vision_blocks(fresh.model)]
+    prepare(fresh.model, selective=True)
+    assert any("forward" in vars(block) for block in blocks), "some blocks keep less"
+    again = gradients_of(fresh.model, sum(scores_alone(fresh, prompt, answer).sum() for prompt in prompts))
+    assert again.keys() == kept.keys()
+    for name, value in kept.items():
+        assert float((again[name] - value).abs().max()) <= GRADIENTS * float(value.abs().max()) + 1e-6, name
 
 
 @pytest.mark.parametrize("streams", [None, 1.0], ids=["greedy", "sampled"])

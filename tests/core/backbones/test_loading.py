@@ -55,6 +55,68 @@ def test_an_output_layer_of_its_own(folder):
     assert not torch.equal(model.get_input_embeddings().weight, head)
 
 
+PREPROCESSOR, VIDEO = "preprocessor_config.json", "video_preprocessor_config.json"
+RELEASED = {
+    "qwen2_vl": ((PREPROCESSOR,), "chat_template.json"),
+    "qwen2_5_vl": ((PREPROCESSOR,), "chat_template.json"),
+    "qwen3_vl": ((PREPROCESSOR, VIDEO), "chat_template.json"),
+    "qwen3_5": ((PREPROCESSOR, VIDEO), "chat_template.jinja"),
+    "internvl": ((PREPROCESSOR, VIDEO, "processor_config.json"), "chat_template.jinja"),
+    "llava_onevision": ((PREPROCESSOR, VIDEO, "processor_config.json"), "chat_template.json"),
+    "smolvlm": ((PREPROCESSOR, "processor_config.json"), "chat_template.json"),
+}
+"""Family -> files of the processor's settings, and of the chat template, as its checkpoints were released."""
+FLAT = ("qwen2_vl", "qwen2_5_vl")
+"""Families whose released config.json has the language model's settings at the top."""
+
+
+def test_every_released_layout_reads_alike(folder):
+    family = load(backbone_in(folder), folder)
+    expected, state = [family.prompt(*shown) for shown in media(family)], family.model.state_dict()
+    files, template = RELEASED[folder.name]
+    write_settings(folder, files)
+    write_template(folder, template)
+    if folder.name in FLAT:
+        write_flat_config(folder)
+    again = load(backbone_in(folder), folder)
+    for prompt, shown in zip(expected, media(again), strict=True):
+        found = again.prompt(*shown)
+        assert torch.equal(found.ids, prompt.ids) and torch.equal(found.pixels, prompt.pixels)
+    assert equal(again.model, state)
+
+
+def media(family):
+    return [("video", family.clip()), ("image", family.image(1))]
+
+
+def write_settings(folder, files):
+    """The processor's settings in the files that a release has and no others."""
+    whole = json.loads((folder / "processor_config.json").read_text())
+    (folder / "processor_config.json").unlink()
+    images, videos = whole.pop("image_processor"), whole.pop("video_processor")
+    parts = {PREPROCESSOR: images, VIDEO: videos, "processor_config.json": whole}
+    for name in files:
+        (folder / name).write_text(json.dumps(parts[name] | {"processor_class": whole["processor_class"]}))
+
+
+def write_template(folder, name):
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    (folder / name).write_text(template if name.endswith("jinja") else json.dumps({"chat_template": template}))
+
+
+def write_flat_config(folder):
+    """The language model's settings at the top of config.json and rotary settings in their old words."""
+    config = json.loads((folder / "config.json").read_text())
+    text = config.pop("text_config")
+    rotary = text.pop("rope_parameters")
+    text |= {
+        "rope_theta": rotary["rope_theta"],
+        "rope_scaling": {"type": "mrope", "mrope_section": rotary["mrope_section"]},
+    }
+    (folder / "config.json").write_text(json.dumps({**text, **config}))
+
+
 def test_processor_settings_in_files_of_their_own(folder):
     """`preprocessor_config.json` and `video_preprocessor_config.json`, as before transformers 5."""
     family = load(backbone_in(folder), folder)

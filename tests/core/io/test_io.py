@@ -149,6 +149,23 @@ class TestRunStage:
             run_stage(lambda: returned)
         assert exit_.value.code == code
 
+    @pytest.mark.parametrize(
+        ("argv", "code", "out", "err"),
+        [
+            (["command"], 0, "ran", ""),
+            (["command", "now"], 2, "", "error: python -m a.command: unrecognized arguments: now; see --help\n"),
+            (["command", "--help"], 0, "usage: python -m a.command [-h]\n\nit does something.", ""),
+        ],
+        ids=["alone", "an argument", "help"],
+    )
+    def test_a_command_without_arguments(self, monkeypatch, capsys, argv, code, out, err):
+        monkeypatch.setattr("sys.argv", argv)
+        with pytest.raises(SystemExit) as exit_:
+            run_stage(lambda: print("ran"), about="`python -m a.command`: it does something.")
+        assert exit_.value.code == code
+        shown = capsys.readouterr()
+        assert shown.err == err and shown.out.startswith(out) and ("ran" in shown.out) == (out == "ran")
+
     def test_a_bug_keeps_its_traceback(self):
         with pytest.raises(ZeroDivisionError):
             run_stage(lambda: 1 // 0)

@@ -10,16 +10,10 @@ from torch.utils.data import BatchSampler
 from transformers import TrainerCallback
 from trl.trainer.utils import RepeatSampler
 
-from tasks.grpo import collect
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.data import drawn, schedule
 from tasks.grpo.stop import StoppedError, StopRequest
-from tests.support.grpo_stage import RECORDS, Stage, parity_score, record, settings
-
-
-@pytest.fixture
-def scored_by_parity(monkeypatch):
-    monkeypatch.setattr(collect, "score_group", parity_score)
+from tests.support.grpo_stage import RECORDS, Stage, record, settings
 
 
 def entries(result):

@@ -11,6 +11,7 @@ from tasks.core.engine.sampler import RowSampler
 from tasks.core.io.errors import StageError
 from tasks.core.train.features import encode_media
 from tasks.grpo import collect
+from tasks.grpo.batch import view_divergence
 from tasks.grpo.checks import check_trackers
 from tasks.grpo.data import substitute
 from tasks.grpo.groups import Group, Part, PartResult, assemble, own_parts
@@ -18,8 +19,19 @@ from tasks.grpo.log import letter_shares, step_metrics
 from tasks.grpo.rollout import Completion, sample
 from tasks.grpo.scoring import Comparison, advantages, score_group
 from tasks.grpo.settings import arguments, rewards_of
-from tests.stages.grpo.test_training import generation, opened, shown, some_views
-from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, settings
+from tests.support.grpo_stage import (
+    LOGPROB,
+    RECORDS,
+    Stage,
+    generation,
+    logp_alone,
+    opened,
+    parity_score,
+    settings,
+    shown,
+    some_views,
+    tokens_alone,
+)
 
 LOSSES = {
     "grpo": [(0.0, 6.11687), (0.0, 8.6611)],
@@ -61,6 +73,10 @@ WAYS = {
         {"objective": {"kind": "permuted"}},
         [(0.0, 6.08824), (0.0, 7.30785), (0.0, 6.42657)],
     ),
+    "papo": (
+        {"objective": {"kind": "papo", "gamma": 0.5}},
+        [(-0.0490932, 7.21623), (-0.0677491, 10.67671), (-0.0476377, 6.1379)],
+    ),
     "views that are no order of the frames": (
         {"objective": {"kind": "exchange", "perturbations": [{"kind": "one_frame"}, {"kind": "mirror"}]}},
         [(0.0, 6.08824), (0.0, 7.30785), (0.0, 6.52452)],
@@ -69,16 +85,6 @@ WAYS = {
     "refill": ({"group": 2, "refill": 2}, [(0.0, 6.49648), (0.0, 3.83575), (0.0, 5.23881)]),
 }
 """Settings, and loss and gradient norm of three steps."""
-
-
-@pytest.fixture
-def stage(tiny_model, make_clip):
-    return Stage(tiny_model, make_clip)
-
-
-@pytest.fixture
-def scored_by_parity(monkeypatch):
-    monkeypatch.setattr(collect, "score_group", parity_score)
 
 
 def seen(result):
@@ -111,7 +117,7 @@ def lost(*drops):
 
 
 def test_binary_rewards_do_not_hide_the_logprob_term():
-    """Where the published bonus changes no advantage (test_training.py), answers of one group get different terms."""
+    """Where the published bonus changes no advantage (test_scoring.py), answers of one group get different terms."""
     group = [Completion([1] * 3, f"<think>so</think><answer>{letter}</answer>", False) for letter in "BBBAAAAA"]
     values = settings(objective={**LOGPROB, "centred": False})
     plain = score_group(RECORDS[0], group, [], rewards_of(settings()))
@@ -144,17 +150,43 @@ def test_drops_equal_each_answer_asked_alone(stage, tmp_path):
         assert row["order_nats"] == pytest.approx(ordered - shuffled, abs=2e-3)
 
 
-@torch.no_grad()
-def logp_alone(model, encoded, ids):
-    """Log-probability of an answer by a plain forward of its row."""
-    logits = model(
-        input_ids=torch.cat([encoded.ids, ids])[None],
-        mm_token_type_ids=torch.cat([encoded.kinds, torch.zeros_like(ids)])[None],
-        second_per_grid_ts=encoded.seconds_per_grid,
-        pixel_values_videos=encoded.pixels,
-        video_grid_thw=encoded.grid,
-    ).logits[0]
-    return float(logits[len(encoded.ids) - 1 : -1].log_softmax(-1).gather(-1, ids[:, None]).sum())
+# Kind papo.
+
+
+def test_the_divergence_of_the_views_is_that_of_rows_alone(stage, tmp_path):
+    """In the loss and in the log: of a video's completions asked one by one under each view, of an image's nothing."""
+    trainer, batch = opened(stage, tmp_path, objective={"kind": "papo", "gamma": 1.0}, prompts_per_step=3)
+    batch["advantages"] = torch.zeros_like(batch["advantages"])
+    told = [kind != "image" for kind in kinds(batch)]
+    assert batch["contrasted"].tolist() == told and 0 < sum(told) < len(told)
+    expected = []
+    for row in torch.tensor(told).nonzero().squeeze(1).tolist():
+        ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+        own, other = (tokens_alone(trainer.model, batch[name][row], ids) for name in ("prompt", "other_prompt"))
+        expected.append(float(((other - own).exp() - (other - own) - 1).clamp(max=10.0).mean()))
+    loss = float(trainer._compute_loss(trainer.model, batch))
+    assert loss == pytest.approx(-sum(expected) / len(expected), rel=1e-3) and loss < 0
+    assert trainer._metrics["train"]["view_divergence"] == [pytest.approx(-loss)]
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "value", "moves"),
+    [
+        pytest.param(-1.0, -1.0, 0.0, False, id="alike"),
+        pytest.param(-1.0, -3.0, math.exp(-2) + 2 - 1, True, id="less likely elsewhere"),
+        pytest.param(-3.0, -1.0, math.exp(2) - 2 - 1, True, id="likelier elsewhere"),
+        pytest.param(-0.1, -300.0, 10.0, False, id="beyond the bound nothing pulls"),
+        pytest.param(-300.0, -0.1, 10.0, False, id="nor where the exponential overflows"),
+    ],
+)
+def test_a_tokens_divergence_pulls_at_both_views(own, other, value, moves):
+    sides = [torch.tensor([[each, 0.0]], requires_grad=True) for each in (own, other)]
+    divergence = view_divergence(*sides, torch.tensor([[1, 0]]), 10.0)
+    divergence.sum().backward()
+    assert float(divergence) == pytest.approx(value, rel=1e-5)
+    gradients = [side.grad[0].tolist() for side in sides]
+    assert all((abs(first) > 0) == moves and second == 0 for first, second in gradients)
+    assert gradients[0][0] == -gradients[1][0]
 
 
 @pytest.mark.parametrize("way", WAYS)

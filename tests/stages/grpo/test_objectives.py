@@ -10,13 +10,14 @@ import torch
 
 from tasks.grpo import objectives
 from tasks.grpo.data import frame_order
-from tasks.grpo.objectives import Evidence
+from tasks.grpo.objectives import Asks, Contrast, Evidence
 from tasks.grpo.objectives.arrow import Arrow, word_f1
 from tasks.grpo.objectives.base import Objective, mean_over_views
 from tasks.grpo.objectives.exchange import Exchange, agreement, deviations
 from tasks.grpo.objectives.grpo import PlainGrpo
 from tasks.grpo.objectives.ktr import Ktr
 from tasks.grpo.objectives.logprob import LogProb, order_share, token_weights
+from tasks.grpo.objectives.papo import Papo
 from tasks.grpo.objectives.permuted import Permuted
 from tasks.grpo.objectives.perturbations import Freeze, Mirror, OneFrame, Perturbation, Reverse, Shuffle
 from tasks.grpo.objectives.taro import Taro
@@ -85,8 +86,13 @@ def test_a_perturbation_without_a_view_is_an_error():
 
 
 def test_plain_grpo_asks_for_nothing():
-    assert PlainGrpo().asks() == ((), 0, False)
+    assert PlainGrpo().asks() == Asks()
     assert PlainGrpo().terms(evidence([1, 0], [0, 0], [[[1.0], [2.0]]])) is None
+
+
+def test_papo_pays_nobody_and_asks_for_the_other_view_in_the_update():
+    assert Papo(gamma=0.02).asks() == Asks((Shuffle(),), contrast=Contrast(0.02, 10.0))
+    assert Papo().terms(evidence([1, 0], [0, 0], [[[1.0], [2.0]]])) is None
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,7 @@ def test_group_contrast(objective, ordered, perturbed, expected):
     paid, nothing = (terms.reward, terms.advantage) if isinstance(objective, TgrpoReward) else terms[1::-1]
     assert paid == pytest.approx(expected) and not any(nothing)
     assert terms.bonus == paid and terms.paid == any(expected) and terms.token_weights is None
-    assert objective.asks() == ((Shuffle(),), 4, False)
+    assert objective.asks() == Asks((Shuffle(),), 4)
 
 
 # logprob.

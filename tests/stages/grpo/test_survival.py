@@ -23,24 +23,21 @@ from tasks.grpo import trainer as trainer_module
 from tasks.grpo.checks import check_sharding
 from tasks.grpo.data import black_picture
 from tasks.grpo.stop import StoppedError, StopRequest
-from tests.stages.grpo.test_training import weights
-from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, record, settings
+from tests.support.grpo_stage import (
+    LOGPROB,
+    RECORDS,
+    Stage,
+    parity_score,
+    record,
+    settings,
+    weights,
+)
 from tests.support.training_project import make_project
 
 LORA = [(0.0, 1.22823), (0.0034015, 1.31706), (0.0138648, 1.86846)]
 """Loss and gradient norm of three steps with an adapter."""
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def stage(tiny_model, make_clip):
-    return Stage(tiny_model, make_clip)
-
-
-@pytest.fixture
-def scored_by_parity(monkeypatch):
-    monkeypatch.setattr(collect, "score_group", parity_score)
 
 
 def entries(result):

@@ -16,8 +16,12 @@ from tasks.grpo import collect
 from tasks.grpo.engines import Policy, RolloutRequest, TransformersRollouts
 from tasks.grpo.settings import arguments, rollouts
 from tasks.params import Lora, Sampling
-from tests.stages.grpo.test_modes import logp_alone
-from tests.support.grpo_stage import Stage, parity_score, settings
+from tests.support.grpo_stage import (
+    Stage,
+    logp_alone,
+    parity_score,
+    settings,
+)
 
 pytest.importorskip("vllm", reason="vLLM is not installed; the transformers engine is the way out")
 from tasks.grpo import vllm_rollouts

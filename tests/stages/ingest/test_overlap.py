@@ -112,9 +112,9 @@ def test_near_pairs_are_those_that_comparing_all_pairs_gives(similarity):
         left, right = range(half, 120), range(half or 120)
         expected = {}
         for i in left:
-            near = [(-jaccard[i][j], j) for j in right if (half or j < i) and jaccard[i][j] >= similarity]
-            if near:
-                expected[i - half] = min(near)[1]
+            alike = [(-jaccard[i][j], j) for j in right if (half or j < i) and jaccard[i][j] >= similarity]
+            if alike:
+                expected[i - half] = min(alike)[1]
         a = shingles(pa.array(texts[half:]))
         near = nearest(a, shingles(pa.array(texts[:half])) if half else a, similarity)
         assert dict(zip(near.left.tolist(), near.right.tolist(), strict=True)) == expected and expected

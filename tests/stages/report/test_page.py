@@ -40,7 +40,9 @@ def page_of(inputs: Inputs, count: int = 8) -> str:
     chosen = plan(inputs, models, count)
     shown = [r for r in [*chosen.shown, chosen.shuffled] if r]
     pictures = {r["problem_id"]: open_pictures(r, 4, frames=4, fps=2.0, min_frames=2) for r in shown}
-    return html_page(context(inputs, models, chosen, pictures))
+    paths = {each["path"]: each for numbers in inputs.audits.values() for each in numbers["examples"]}
+    strips = {path: open_pictures(each, 4, frames=4, fps=2.0, min_frames=2) for path, each in paths.items()}
+    return html_page(context(inputs, models, chosen, pictures, strips))
 
 
 @pytest.mark.parametrize(

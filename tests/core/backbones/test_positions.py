@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tasks.core.backbones.mrope import grid_positions, rope_index
+from tasks.core.backbones.positions import grid_positions, rope_index
 
 VISION = SimpleNamespace(spatial_merge_size=2, tokens_per_second=2)
 INNER = SimpleNamespace(config=SimpleNamespace(vision_config=VISION))
