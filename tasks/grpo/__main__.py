@@ -18,7 +18,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.io.work import Work, find_work
-from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
+from tasks.core.models.load import ModelError, frame_shape_in, load_processor
 from tasks.core.models.protocols import Processor
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import ClipStore, open_store
@@ -49,8 +49,6 @@ def main() -> int:
     config = params.load()
     rows = read_table(paths.RL_RECORDS, RECORD_SCHEMA)
     processor = load_processor(paths.SFT_MODEL)
-    # The trainer moves it to the device of its own process.
-    model = load_model(paths.SFT_MODEL, config.grpo.weights_dtype, "cpu")
     if not rows:
         raise StageError(f"{paths.RL_RECORDS}: no rows to train on")
     settings = config.grpo
@@ -59,10 +57,13 @@ def main() -> int:
         chosen = choose(rows, Path(settings.rows.tags), settings.rows.digest, settings.rows.drop)
         print(f"grpo: {chosen.counts['kept']} of {len(rows)} rows kept; dropped: {chosen.counts['dropped']}")
 
+    from tasks.core.train.sharding import load_policy
     from tasks.grpo.data import render
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
     from tasks.grpo.train import train
 
+    # The trainer moves it to the device of its own process.
+    model = load_policy(paths.SFT_MODEL, settings.weights_dtype)
     prompts = render([record_from_row(row) for row in chosen.rows], processor, **config.prompt.model_dump())
     opening = config.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
     store = open_store(opening, settings.frame_cache_gb, config.video.decode_workers)

@@ -25,7 +25,7 @@ from tasks.core.train.clips import ClipStore
 from tasks.core.train.guards import FiniteSteps
 from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.rows import text_only
-from tasks.core.train.sharding import ShardedNumbers, is_sharded, sharded_reference
+from tasks.core.train.sharding import ShardedNumbers, is_sharded, loads_once, sharded_reference
 from tasks.core.train.shared_prefix import Scores
 from tasks.grpo.batch import (
     halves,
@@ -103,6 +103,9 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
             peft_config: adapter to train in place of the weights.
             callbacks: trainer callbacks.
         """
+        beta = args.beta
+        if loads_once():  # TRL would load a reference model of its own (see `sharded_reference`)
+            args.beta = 0.0
         super().__init__(
             model=model,
             reward_funcs=[scored_by_group],
@@ -112,7 +115,8 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
             peft_config=peft_config,
             callbacks=list(callbacks),
         )
-        if self.ref_model is not None and self.is_fsdp_enabled:
+        self.beta = args.beta = beta
+        if self.is_fsdp_enabled and beta and peft_config is None:
             self.ref_model = sharded_reference(self.model, self.accelerator)
         self.options, self._prompts, self._order, self._clips, self._log = options, prompts, order, clips, log
         self._sharded, self._pad = is_sharded(self.accelerator), self._tokenizer.pad_token_id

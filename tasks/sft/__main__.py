@@ -16,7 +16,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.io.work import Work, find_work
-from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
+from tasks.core.models.load import ModelError, frame_shape_in, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
@@ -41,14 +41,15 @@ def main() -> int:
     base = Path(config.models["base"])
     rows = read_table(paths.SFT_ROWS, SFT_SCHEMA)
     processor = load_processor(base)
-    # The trainer moves it to the device of its own process.
-    model = load_model(base, "float32", "cpu")
     if not rows:
         raise StageError(f"{paths.SFT_ROWS}: no rows to train on")
 
+    from tasks.core.train.sharding import load_policy
     from tasks.sft.data import Collator, examples, most_visual_tokens, row_packer
     from tasks.sft.train import keeps_features, train
 
+    # The trainer moves it to the device of its own process.
+    model = load_policy(base)
     work = begin_training(work_of(config, base))
     table = examples([record_from_row(row) for row in rows], processor, **config.prompt.model_dump())
     opening = config.video.opening() | frame_shape_in(base)._asdict()

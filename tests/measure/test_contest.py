@@ -1,19 +1,23 @@
 """The contest of objectives: what is counted, how it is judged, and a run at the smallest size."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from measure.contest.__main__ import main as contest
 from measure.contest.__main__ import named, order, ready
 from measure.contest.evaluate import Result, pair_scores
 from measure.contest.flops import counted, dispatcher_count
 from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.start_scores import group_shares
-from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, scenes_of
+from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, folder_of, scenes_of
 from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown, missing
+from measure.runs import lock, read_runs
 from tasks.core.io.errors import StageError
 from tasks.core.models.inputs import encode, prompt_text
 from tasks.core.models.load import load_model, load_processor
@@ -21,6 +25,7 @@ from tasks.core.schemas.records import Record
 from tasks.core.stats import holm
 from tasks.core.world.scene import COLOUR_OF
 from tasks.params import load
+from tests.support.training_project import make_project
 
 # What is counted.
 
@@ -267,3 +272,50 @@ def test_a_table_without_the_protocols_counts_says_that_it_is_incomplete():
     few = [row for row in runs if (row["method"], row["start"]) != ("ktr", "e") and row["method"] != "taro"]
     assert missing(few, list(METHODS)) == "16 more runs and 5 more starts of taro; 0 more runs and 1 more starts of ktr"
     assert "Incomplete; the protocol asks for 16 more runs" in markdown(few, list(METHODS))
+
+
+# The whole of it.
+
+
+@pytest.mark.slow
+def test_the_whole_contest_at_the_smallest_size(tiny_model, tmp_path, monkeypatch, capsys):
+    """Scored, tuned and run; what has ended is not done again, and a run that another has in hand is left to it."""
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    params["ingest"]["workers"] = 1
+    params["grpo"] |= {"sampling": {"max_tokens": 4}, "prompts_per_step": 2}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    for start in (*TUNING, *STARTS_OF_THE_CONTEST[:2]):
+        shutil.copytree(tiny_model, folder_of(start))
+        (folder_of(start) / "start.json").write_text("{}")
+    small = ["--rl-rows", "16", "--scenes", "2", "--quick-scenes", "1", "--mixed-rows", "16", "--most-steps", "2"]
+    small += ["--every", "1", "--methods", "grpo", "papo", "--seeds", "2", "--out", "out"]
+    with pytest.raises(StageError, match="out/chosen.json: no values for grpo, papo; `python -m measure.contest tune`"):
+        contest(small)
+    contest(["starts", "--starts", TUNING[0].name, *small])
+    [score] = read_runs(tmp_path / "out/starts.csv")
+    assert score["start"] == TUNING[0].name and 0 <= float(score["mixed_groups"]) <= 1
+    contest(["tune", *small])
+    tried = read_runs(tmp_path / "out/tuning.csv")
+    assert [(row["method"], row["trial"]) for row in tried] == [(m, str(t)) for t in range(3) for m in ("grpo", "papo")]
+    with lock(tmp_path / "out/.locks" / f"{STARTS_OF_THE_CONTEST[0].name}-papo-0"):
+        contest(small)
+    runs = [(row["start"], row["method"], row["seed"]) for row in read_runs(tmp_path / "out/runs.csv")]
+    first, second = (start.name for start in STARTS_OF_THE_CONTEST[:2])
+    assert runs == [
+        *((first, "grpo", "0"), (second, "grpo", "0"), (second, "papo", "0")),
+        *((first, "grpo", "1"), (second, "grpo", "1")),
+    ], "papo does not lead"
+    before = (tmp_path / "out/runs.csv").read_text()
+    contest([*small, "--minutes", "0"])
+    assert (tmp_path / "out/runs.csv").read_text() == before, "no time, no run"
+    capsys.readouterr()
+    contest(small)
+    assert capsys.readouterr().out.count("contest: ") == 1, "the one that is missing"
+    rows = read_runs(tmp_path / "out/runs.csv")
+    assert len(rows) == 6 and all(int(row["flops"]) > 0 and int(row["steps"]) == 2 for row in rows)
+    papo, grpo = (int(next(r for r in rows if r["method"] == m)["flops"]) for m in ("papo", "grpo"))
+    assert papo > grpo, "every row stands twice in the update"
+    assert "Incomplete" in (tmp_path / "out/table.md").read_text()
+    assert len(read_runs(tmp_path / "out/curves.csv")) == 12

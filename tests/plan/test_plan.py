@@ -12,7 +12,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.sizing.speed import CARDS
 from tasks.plan import __main__ as command
 from tasks.plan.files import missing_all, source_rows, split_rows
-from tasks.plan.graph import GRAPH, LOCK, read, stages
+from tasks.plan.graph import GRAPH, read, stages
 from tasks.plan.machine import Machine, card_of, described, here, launched
 from tasks.plan.plan import make_plan
 from tests.support import scaling_page
@@ -189,7 +189,7 @@ def test_stages_say_what_start_spares_and_what_the_launcher_makes_of_them():
 
 
 def test_stages_say_which_parameters_differ_from_the_last_run():
-    lock = read(LOCK)
+    lock = {"stages": {"grpo": {"params": {"params.yaml": {"grpo": MINI["grpo"], "video.fps": MINI["video"]["fps"]}}}}}
     assert states(MINI, lock)["grpo"].state == "runs if its files changed"
     assert states(changed(MINI, {"grpo.steps": 7, "video.fps": 1.0}), lock)["grpo"].state == (
         "runs, changed are grpo, video.fps"
@@ -253,6 +253,15 @@ def test_cards_are_read_from_nvidia_smi(line, name, known):
     card = card_of(line)
     assert card.name == name and card.gib == int(line.rpartition(",")[2]) / 1024
     assert (card.tflops is not None) == known
+
+
+def test_an_objective_that_updates_under_two_views_takes_twice_the_update():
+    other = {kind: {"grpo.objective": {"kind": kind}} for kind in ("grpo", "papo")}
+    plain, papo = (planned(changed(SEVEN, other[kind]), described("4xh100", None, None), FSDP_4) for kind in other)
+    hours = [next(each.hours for each in plan.hours if each.stage == "grpo") for plan in (plain, papo)]
+    assert hours[0] < hours[1] < 2 * hours[0], "rollouts cost the same"
+    sizes = [next(need.size_bytes for need in plan.needs if need.stage == "grpo") for plan in (plain, papo)]
+    assert sizes[0] < sizes[1] < 2 * sizes[0], "weights and their states stay"
 
 
 def test_hours_on_an_unknown_card_are_not_made_up():

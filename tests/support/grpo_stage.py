@@ -3,16 +3,16 @@
 import torch
 from transformers import GenerationConfig
 
-from tasks.core.models.load import load_model, load_processor
+from measure.rehearsal.stage import parity_score as parity_score
+from tasks.core.models.load import load_processor
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore
+from tasks.core.train.sharding import load_policy
 from tasks.core.video import VideoError
 from tasks.grpo import trainer as trainer_module
 from tasks.grpo.data import open_views, render
-from tasks.grpo.objectives import Evidence
 from tasks.grpo.objectives.perturbations import Shuffle
-from tasks.grpo.scoring import GroupScore
 from tasks.grpo.train import train
 from tasks.params import Grpo
 
@@ -55,7 +55,7 @@ class Stage:
 
     def __init__(self, folder, make_clip, records=RECORDS, stop_at=None, workers=0):
         self.processor = load_processor(folder)
-        self.model = load_model(folder, "float32", "cpu")
+        self.model = load_policy(folder)
         self.prompts = render(records, self.processor, template="brief", system="You are a helpful assistant.")
         self.skipped = []
         self.asked = 0
@@ -101,18 +101,6 @@ class Stage:
             stop=stop,
             callbacks=callbacks,
         )
-
-
-def parity_score(record, answers, perturbed, rewards, comparison=None, seed=0):
-    """In place of `score_group`: an ordered answer is right when its tokens add up to an even number."""
-    right = [float(sum(answer.ids) % 2 == 0) for answer in answers]
-    wrong, none = [0.0] * len(perturbed), [0.0] * len(answers)
-    drops = comparison and comparison.drops
-    texts = [[answer.text for answer in side] for side in (answers, perturbed)]
-    seen = Evidence(right, texts[0], wrong, texts[1], comparison and comparison.log_probs, drops, seed)
-    terms = rewards.objective.terms(seen)
-    # The bonus before normalisation is left out: it would say nothing that accuracy does not.
-    return GroupScore(right, none, none, terms, wrong, wrong, right, [True] * len(right))
 
 
 def generation(stage, **changes):

@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 import torch.distributed.distributed_c10d as c10d
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
+from transformers import PreTrainedModel
 
+from measure.rehearsal.stage import allow_cpu
 from tasks.grpo import collect
 from tasks.grpo import train as train_module
 from tests.support.grpo_process import clip, die_once
 from tests.support.grpo_stage import LOGPROB, RECORDS, Stage, parity_score, record, settings
-from tests.support.sharded_stage import allow_cpu
 
 TIMEOUT = timedelta(seconds=60)
 BROKEN = record(9, path="broken")
@@ -44,6 +45,7 @@ CASES = {
         {"prompts_per_step": 2, "micro_batch": 4, "beta": 0.04, "learning_rate": 1e-4},
         VIDEOS_THEN_IMAGES,
     ),
+    "group over both": ({"prompts_per_step": 1, "group_ranks": 2, "beta": 0.04}, [0, 1, 2]),
     "vllm": ({"prompts_per_step": 1, "rollout_engine": "vllm", "rollout_max_len": 512}, None),
 }
 """Settings on each of two processes, and the prompts of a step in order, if they are not drawn."""
@@ -59,8 +61,9 @@ def run(model, work, case, processes, stop_at=None):
     """Train a case; what it wrote down. One process takes the prompts and micro-batches of both."""
     changes, order = (CASES | MIXED)[case]
     if processes == 1:
-        doubled = ("prompts_per_step", "micro_batch")
-        changes = {name: 2 * value if name in doubled else value for name, value in changes.items()}
+        doubled = () if changes.get("group_ranks") else ("prompts_per_step", "micro_batch")
+        more = {name: 2 * value if name in doubled else value for name, value in changes.items()}
+        changes = more | {"group_ranks": 1}
     original = train_module.schedule
     if order is not None:
         train_module.schedule = lambda prompts, draws, seed: (order * draws)[:draws]
@@ -97,6 +100,26 @@ def hold_gathers_together(group):
     return made
 
 
+def count_loads():
+    """Weights that transformers reads from a checkpoint in this process; their names, one entry a model."""
+    loads = []
+    original = PreTrainedModel.from_pretrained.__func__
+
+    def from_pretrained(cls, folder, *args, **options):
+        loads.append(str(folder))
+        return original(cls, folder, *args, **options)
+
+    PreTrainedModel.from_pretrained = classmethod(from_pretrained)
+    return loads
+
+
+def of_both(value):
+    """What each process has."""
+    values = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
 def main():
     """All cases that are named; `vllm` with an engine that dies, `penalty` once more from a checkpoint."""
     collect.score_group = parity_score
@@ -105,15 +128,17 @@ def main():
     c10d.default_pg_timeout = TIMEOUT
     torch.distributed.init_process_group("gloo", timeout=TIMEOUT)
     gathers = hold_gathers_together(torch.distributed.new_group(timeout=TIMEOUT))
+    loads = count_loads()
     model, work, cases = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     rank = torch.distributed.get_rank()
     for case in cases:
         if case == "vllm" and rank == 1:
             die_once()
-        before = len(gathers)
+        before, read = len(gathers), len(loads)
         found = run(model, work, case, 2)
+        counts = {"gathers": len(gathers) - before, "loads": of_both(len(loads) - read)}
         if rank == 0:
-            (work / f"{case}.json").write_text(json.dumps(found | {"gathers": len(gathers) - before}))
+            (work / f"{case}.json").write_text(json.dumps(found | counts))
     if "penalty" in cases:
         try:
             run(model, work / "parts", "penalty", 2, stop_at=2)

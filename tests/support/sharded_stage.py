@@ -1,32 +1,15 @@
 """One process of training stages with sharded weights on a CPU: `accelerate launch ... sharded_stage.py DIES STAGE..`.
 
 Runs stages in the working directory; the last one leaves after the checkpoint of step DIES, unless that is 0.
-
-accelerate keeps FSDP for accelerators: on a CPU its state drops the plugin without a word and weights stay whole.
-PyTorch's FSDP2 needs no accelerator, so the plugin is put where it is on a GPU; everything else is the stages' own.
 """
 
 import importlib
 import sys
 
 import torch
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType
 
+from measure.rehearsal.stage import allow_cpu
 from tasks.core.train.checkpoints import Sealing
-
-
-def allow_cpu():
-    """Make accelerate's state keep an FSDP plugin on a CPU."""
-    original = AcceleratorState.__init__
-
-    def init(self, *args, fsdp_plugin=None, **kwargs):
-        original(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
-        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
-            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
-            self.fsdp_plugin = fsdp_plugin
-
-    AcceleratorState.__init__ = init
 
 
 def leave_after(step):

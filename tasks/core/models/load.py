@@ -136,6 +136,37 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
     return model.eval().to(where)
 
 
+def empty_model(path: Path | str, dtype: str = "float32") -> Model:
+    """A checkpoint's model without its weights: parameters hold nothing, buffers are real; otherwise as `load_model`.
+
+    Parameters are address space that nobody has written to, which takes no memory. On the meta device they would all
+    lie at address 0, and accelerate finds a parameter's place in the optimizer by its address.
+
+    Raises:
+        ModelError: see `check_folder`; or no usable configuration.
+    """
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
+
+    folder = check_folder(path)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
+        if (folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: cannot make the model: {_first_line(error)}") from error
+    model.config.name_or_path = str(folder)
+    for module in model.modules():
+        for name, value in module.named_parameters(recurse=False):
+            module.register_parameter(name, torch.nn.Parameter(torch.empty_like(value, device="cpu")))
+    model.tie_weights()
+    of_model(model).use_positions(model)
+    return model.eval()
+
+
 def load_processor(path: Path | str) -> Processor:
     """Load tokenizer, chat template, image and video processor of a checkpoint; pads on the left.
 

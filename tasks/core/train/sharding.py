@@ -7,13 +7,16 @@ layer more or less than the others would wait for them for ever.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tasks.core.io.errors import StageError
+from tasks.core.models.load import empty_model, load_model
 from tasks.core.models.protocols import Model
 
 
@@ -34,6 +37,29 @@ def refuse_data_parallel(args: Any, stage: str) -> None:
             f"{stage}: one process sees {args.n_gpu} GPUs; start one process for each "
             f"(VIDEO_R1_LAUNCH=torchrun:{args.n_gpu}, or a file of profiles/accelerate), or let it see one"
         )
+
+
+def loads_once() -> bool:
+    """Whether the launcher shards weights (FSDP2) and has the first process alone load them for all.
+
+    accelerate says so in the environment, before there is a process group that could be asked.
+    """
+    words = ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")
+    return all(os.environ.get(word, "").lower() == "true" for word in words)
+
+
+def load_policy(path: Path | str, dtype: str = "float32") -> Model:
+    """A model to train, on the CPU; where the first process loads for all, the others get it without weights.
+
+    Sharding then hands out the first process's weights tensor by tensor: main memory holds the model once, not once for
+    each GPU.
+
+    Raises:
+        ModelError: see `load_model`.
+    """
+    if loads_once() and os.environ.get("RANK", "0") != "0":
+        return empty_model(path, dtype)
+    return load_model(path, dtype, "cpu")
 
 
 class ShardedNumbers:
@@ -81,9 +107,8 @@ def gather_for_encoding(model: Model) -> None:
 def sharded_reference(policy: Model, accelerator: Any) -> Model:
     """The reference model under FSDP2: a copy of the policy as it was loaded, sharded layer by layer as the policy is.
 
-    TRL 1.16's own has weights in the first process of a machine only: it is loaded after the processes have met, when
-    transformers leaves zeros in the others (`fsdp_cpu_ram_efficient_loading`), and is sharded so.
-    It is also sharded in one piece, so that a forward gathers all of it at once.
+    TRL 1.16's own is loaded by every process anew, with zeros in all but the first of a machine
+    (`fsdp_cpu_ram_efficient_loading`), is sharded so, and in one piece: a forward gathers all of it at once.
 
     Args:
         policy: unsharded, with its first weights.
@@ -91,7 +116,16 @@ def sharded_reference(policy: Model, accelerator: Any) -> Model:
     """
     from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 
-    return fsdp2_prepare_model(accelerator, deepcopy(policy).requires_grad_(False)).eval()
+    copy = policy_copy(policy, with_weights=accelerator.is_main_process or not loads_once())
+    return fsdp2_prepare_model(accelerator, copy.requires_grad_(False)).eval()
+
+
+def policy_copy(policy: Model, *, with_weights: bool) -> Model:
+    """A deep copy; without weights its parameters are on the meta device, and nothing is allocated."""
+    if with_weights:
+        return deepcopy(policy)
+    empty = {id(value): torch.nn.Parameter(value.to("meta")) for value in policy.parameters()}
+    return deepcopy(policy, empty)
 
 
 def whole_weights(model: Model, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:

@@ -48,6 +48,7 @@ def test_sharded_weights_equal_whole_ones(tiny_model, tmp_path, monkeypatch, sha
     torch.testing.assert_close(torch.tensor(two["steps"]), torch.tensor(one["steps"]), **TOLERANCE)
     torch.testing.assert_close(torch.tensor(two["weights"]), torch.tensor(one["weights"]), rtol=1e-4, atol=1e-4)
     assert two["gathers"] > 0 and any(norm > 0 for _, norm, *_ in one["steps"]), "weights were sharded and moved"
+    assert two["loads"] == [1, 0], "the first process loads for both, reference model included"
     if case == "lost clip":
         assert {skipped for *_, skipped, _ in one["steps"]} == {0.5}
     if case == "scored":

@@ -1,0 +1,80 @@
+"""One stage of the rehearsal in a process of its own: `python -m measure.rehearsal.stage STAGE [ARGUMENTS]`.
+
+The stage's own code, with two things changed. A random model is never right, so in GRPO a completion counts as right
+when its tokens add up to an even number: rewards differ, and an update has gradients. And accelerate keeps FSDP for
+accelerators: on a processor its state drops the plugin without a word, so it is put where it is on a GPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.core.io.cli import run_stage
+
+if TYPE_CHECKING:
+    from tasks.core.schemas.records import Record
+    from tasks.grpo.scoring import Comparison, Completion, GroupScore, Rewards
+
+
+def allow_cpu() -> None:
+    """Make accelerate's state keep an FSDP plugin on a processor; PyTorch's FSDP2 needs no accelerator."""
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+
+    original = AcceleratorState.__init__
+
+    def init(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
+        original(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+            self.fsdp_plugin = fsdp_plugin
+
+    AcceleratorState.__init__ = init
+
+
+def parity_score(
+    record: Record,
+    completions: Sequence[Completion],
+    perturbed: Sequence[Completion],
+    rewards: Rewards,
+    comparison: Comparison | None = None,
+    seed: int = 0,
+) -> GroupScore:
+    """In place of `score_group`: an ordered completion is right when its tokens add up to an even number."""
+    from tasks.grpo.objectives import Evidence
+    from tasks.grpo.scoring import GroupScore
+
+    right = [float(sum(answer.ids) % 2 == 0) for answer in completions]
+    wrong, none = [0.0] * len(perturbed), [0.0] * len(completions)
+    drops = comparison and comparison.drops
+    texts = [[answer.text for answer in side] for side in (completions, perturbed)]
+    seen = Evidence(right, texts[0], wrong, texts[1], comparison and comparison.log_probs, drops, seed)
+    terms = rewards.objective.terms(seen)
+    # The bonus before normalisation is left out: it would say nothing that accuracy does not.
+    return GroupScore(right, none, none, terms, wrong, wrong, right, [True] * len(right))
+
+
+def main() -> int:
+    """Run it."""
+    name, *arguments = sys.argv[1:]
+    sys.argv = [f"tasks.{name}", *arguments]
+    allow_cpu()
+    if name == "grpo":
+        from tasks.grpo import collect
+
+        collect.score_group = parity_score
+    code = importlib.import_module(f"tasks.{name}.__main__").main()
+    if (torch := sys.modules.get("torch")) is not None and torch.distributed.is_initialized():
+        torch.distributed.barrier()  # the first process writes the model
+        torch.distributed.destroy_process_group()
+    return code or 0
+
+
+if __name__ == "__main__":
+    from tasks.core.models.load import ModelError
+    from tasks.params import ParamsError
+
+    run_stage(main, ParamsError, ModelError)
