@@ -54,7 +54,7 @@ class Drawn(random.Random):
 
 def disturbed(toy: Path, kind: str, undisturbed):
     draw = Drawn(kind, toy / "slept")
-    return faults.disturbed(toy, "dvc", 1, 10.0, draw, undisturbed, toy.parent / "prefect")
+    return faults.disturbed(toy, ["dvc"], 1, 10.0, draw, undisturbed, toy.parent / "prefect")
 
 
 def test_a_killed_tree_leaves_nothing_and_its_rerun_equals_an_undisturbed_run(toy, undisturbed):
@@ -64,14 +64,14 @@ def test_a_killed_tree_leaves_nothing_and_its_rerun_equals_an_undisturbed_run(to
     assert (done.blocked, done.differs, done.files) == ((), (), len(undisturbed))
     assert faults.failures(done) == []
     table = faults.table([done], seed=7)
-    assert "| 1 | dvc | tree | 0.5 | rows |" in table and f"| 1 | dvc | 1 | 0 | {len(undisturbed)} | 0 |" in table
+    assert "| 1 | dvc | tree | 0.5 | rows |" in table and f"| 1 | 1 | 0 | {len(undisturbed)} | 0 |" in table
 
 
 def test_a_process_that_lives_on_and_an_output_that_differs_are_told(toy, undisturbed):
     done = disturbed(toy, "command", undisturbed | {"model.txt": "of another run"})
     told = faults.failures(done)
     assert "dvc: command in rows: lives on: sleep 100" in told
-    assert told[-1] == "dvc: model.txt: differs"
+    assert told[-1] == "model.txt: differs"
 
 
 def test_a_rerun_that_fails_is_told_with_its_last_lines(toy, undisturbed):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from measure.smallest.project import make_project, run
+from measure.smallest.project import make_project, outputs, run
 from tests.support.graph import ROOT, stages
 
 pytestmark = pytest.mark.slow
@@ -44,6 +44,12 @@ def first_run(project) -> set[str]:
     return repro(project)
 
 
+@pytest.fixture(scope="module")
+def finished(project, first_run, tmp_path_factory) -> Path:
+    """A copy of what the first run left."""
+    return shutil.copytree(project, tmp_path_factory.mktemp("finished") / "project")
+
+
 def test_the_first_run_runs_every_stage_and_leaves_its_report(project, first_run):
     assert first_run == ALL
     for model in ("base", "teacher", "sft", "grpo"):
@@ -56,6 +62,23 @@ def test_the_first_run_runs_every_stage_and_leaves_its_report(project, first_run
         ]
     assert "<html" in (project / "reports/index.html").read_text()
     assert "teacher" in (project / "reports/benchmark.md").read_text()
+
+
+def test_a_clone_pulls_a_finished_run_and_shows_its_report_without_computing_anything(finished, tmp_path):
+    """Through a remote in a folder; models/smoke, which the smallest graph starts from, is no output."""
+    clone = tmp_path / "clone"
+    run(finished, "git", "config", "user.email", "nobody@nowhere")
+    run(finished, "git", "config", "user.name", "nobody")
+    run(finished, sys.executable, "-m", "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    run(finished, "git", "add", ".")
+    run(finished, "git", "add", "-f", "models/smoke")
+    run(finished, "git", "commit", "-qm", "a finished run")
+    run(finished, sys.executable, "-m", "dvc", "push", "-q")
+    run(tmp_path, "git", "clone", "-q", str(finished), "clone")
+    run(clone, sys.executable, "-m", "dvc", "pull", "-q")
+    assert outputs(clone) == outputs(finished)
+    assert "teacher" in run(clone, sys.executable, "-m", "tasks.report", "show")
+    assert repro(clone) == set()
 
 
 def test_the_second_run_runs_nothing(project, first_run):
