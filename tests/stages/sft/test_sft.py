@@ -17,10 +17,12 @@ from tasks import paths
 from tasks.core.io.errors import StageError
 from tasks.core.io.tables import read_table
 from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.video import open as open_module
 from tasks.params import Sft
 from tasks.sft.data import EpochOrder, lengths, most_visual_tokens, row_packer
 from tasks.sft.seen import SEEN_SCHEMA, drawings, kept_orders
 from tasks.sft.train import check_sharding, keeps_features
+from tests.support import bad_readers
 from tests.support.sft_stage import RECORDS, SETTINGS, Stage, record
 from tests.support.training_project import make_project
 from tests.support.vision_passes import count_patches
@@ -345,6 +347,24 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
     told = capsys.readouterr()
     assert "models/sft" in told.out
     assert "data/filter/sft.parquet: problem_id 3 (clip.mp4): process: spells <|video_pad|>" in told.err
+
+
+@pytest.mark.parametrize("end", bad_readers.TORN)
+def test_a_clip_that_ends_its_reader_costs_its_row(tiny_model, tmp_path, monkeypatch, capsys, end):
+    from tasks.sft.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model, sft=[record(0, path="clip.mp4"), record(1, path="torn.mp4")])
+    reader, says = bad_readers.TORN[end]
+    monkeypatch.setattr(open_module, "read_resized", reader)
+    params = yaml.safe_load(paths.PARAMS.read_text())
+    params["video"] |= {"read_limit_seconds": 3.0}
+    paths.PARAMS.write_text(yaml.safe_dump(params))
+    assert main() == 0
+    metrics = json.loads((tmp_path / "reports/sft/metrics.json").read_text())
+    assert (metrics["rows"], metrics["skipped_rows"]) == (2, 1)
+    [told] = [line for line in capsys.readouterr().err.splitlines() if "torn.mp4" in line]
+    assert says in told and "1" in told
 
 
 @pytest.mark.parametrize(
