@@ -91,7 +91,8 @@ def grpo_pass(model: Model, params: Params) -> Pass:
     rows = settings.micro_batch or rows
     prompts = -(-rows // max(settings.group // settings.group_ranks, 1)) if settings.share_prefix_update else rows
     encoded = prompts if settings.encode_once else rows
-    return Pass(prompts * prompt + rows * (longest - 1), encoded * clip, rows * longest)
+    views = 1 if settings.objective.asks().contrast is None else 2
+    return Pass(views * (prompts * prompt + rows * (longest - 1)), views * encoded * clip, views * rows * longest)
 
 
 def sft_pass(model: Model, params: Params) -> Pass:

@@ -255,6 +255,15 @@ def test_cards_are_read_from_nvidia_smi(line, name, known):
     assert (card.tflops is not None) == known
 
 
+def test_an_objective_that_updates_under_two_views_takes_twice_the_update():
+    other = {kind: {"grpo.objective": {"kind": kind}} for kind in ("grpo", "papo")}
+    plain, papo = (planned(changed(SEVEN, other[kind]), described("4xh100", None, None), FSDP_4) for kind in other)
+    hours = [next(each.hours for each in plan.hours if each.stage == "grpo") for plan in (plain, papo)]
+    assert hours[0] < hours[1] < 2 * hours[0], "rollouts cost the same"
+    sizes = [next(need.size_bytes for need in plan.needs if need.stage == "grpo") for plan in (plain, papo)]
+    assert sizes[0] < sizes[1] < 2 * sizes[0], "weights and their states stay"
+
+
 def test_hours_on_an_unknown_card_are_not_made_up():
     machine = described("4xh100", None, None)
     plan = planned(SEVEN, machine._replace(card=machine.card._replace(tflops=None)), FSDP_4)
