@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import yaml
@@ -31,7 +32,8 @@ def test_a_checkpoint_has_the_published_names_in_several_shards(tmp_path):
     } <= set(names)
     settings = json.loads((folder / "generation_config.json").read_text())
     assert {name: settings[name] for name in GENERATION} == GENERATION
-    model, known = load_model(folder, "auto", "cpu"), model_in(folder)
+    model: Any = load_model(folder, "auto", "cpu")
+    known = model_in(folder)
     assert known is not None and known.parameters == count == sum(value.numel() for value in model.parameters())
     assert model.get_input_embeddings().weight.shape[0] == 1000 > model.config.text_config.eos_token_id
 
