@@ -42,7 +42,7 @@ verify: setup ## Run the smallest graph twice and compare every output byte by b
 	python -m measure.verify $(ARGS)
 
 clean: ## Remove outputs, work in progress and tool caches; keeps .venv, raw data, shipped weights and DVC's cache
-	rm -rf data/ingest data/verdicts data/annotate data/filter data/grpo data/benchmark data/.work
+	rm -rf data/ingest data/verdicts data/annotate data/filter data/sft data/grpo data/benchmark data/.work
 	rm -rf models/sft models/grpo models/.work reports/tensorboard
 	rm -rf .cache .import_linter_cache .ruff_cache .mypy_cache .pytest_cache
 	find flows tasks measure tests setup -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,11 +1,12 @@
 """`python -m measure.faults`: `kill -9` at random moments of the smallest graph, and what the reruns make of it.
 
-    python -m measure.faults                          20 kills, half through `dvc repro`, half through the flow
+    python -m measure.faults                          20 kills, through `dvc repro` and through the flow in turn
     python -m measure.faults --kills 3 --ways dvc     three, through `dvc repro` alone
 
-A pass runs the graph in a fresh folder, kills it at a random moment, runs the same command again, and so on, five times
-at most; then it is left to end. After each kill nothing may live on, and no lock may stop the rerun. The end of a pass
-must equal an undisturbed run, output by output, byte by byte.
+A pass runs the graph in a fresh folder, kills it at a random moment, runs it again, and so on, five times at most,
+through `dvc repro` and the flow in turn: each goes on with what the other left. Then it is left to end. After each kill
+nothing may live on, and no lock may stop the rerun. The end of a pass must equal an undisturbed run, output by output,
+byte by byte.
 
 Two kinds of kill take turns at random: of every process at once ("tree"), and of the command alone ("command"), whose
 processes must then end by themselves. The table goes to reports/faults/table.md.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import random
 import shutil
 import signal
@@ -66,7 +68,6 @@ class Kill(NamedTuple):
 class Pass(NamedTuple):
     """One run of the graph to its end, with kills on its way."""
 
-    way: str
     kills: tuple[Kill, ...]
     blocked: tuple[str, ...]
     """Lines of reruns that tell of a lock left behind."""
@@ -143,13 +144,13 @@ def _send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
 
 
 def disturbed(
-    folder: Path, way: str, kills: int, whole: float, draw: random.Random, undisturbed: Digests, home: Path
+    folder: Path, ways: Sequence[str], kills: int, whole: float, draw: random.Random, undisturbed: Digests, home: Path
 ) -> Pass:
     """Run the graph in a fresh folder with so many kills at most, then to its end.
 
     Args:
         folder: a project that has not run.
-        way: how it is run, a key of COMMANDS.
+        ways: how it is run, in turn: keys of COMMANDS.
         kills: at most; fewer where the graph was done before.
         whole: seconds of an undisturbed run, from which moments are drawn.
         draw: moments and kinds.
@@ -162,7 +163,7 @@ def disturbed(
     done: list[Kill] = []
     blocked: list[str] = []
     log = folder.with_suffix(".log")
-    while True:
+    for way in itertools.cycle(ways):
         command = Command(folder, way, home, log)
         moment = EARLIEST_SECONDS + draw.uniform(0, 2 * whole / KILLS_PER_PASS)
         ended = command.ends_within(moment if len(done) < kills else REST_SECONDS)
@@ -180,11 +181,11 @@ def disturbed(
         done.append(Kill(way, kind, moment, stage, killed, command.left(END_SECONDS)))
         print(f"{way}: kill {len(done)}, {kind}, after {moment:.1f} s in {stage or 'no stage'}", flush=True)
     files = outputs(folder)
-    return Pass(way, tuple(done), tuple(blocked), tuple(differing(undisturbed, files)), len(files))
+    return Pass(tuple(done), tuple(blocked), tuple(differing(undisturbed, files)), len(files))
 
 
 def passes(folder: Path, ways: Sequence[str], kills: int, seed: int) -> Iterator[Pass]:
-    """Passes until every way had its share of the kills; each in a folder of its own below `folder`.
+    """Passes until there were so many kills; each in a folder of its own below `folder`.
 
     Raises:
         StageError: the undisturbed run or a rerun failed.
@@ -196,21 +197,24 @@ def passes(folder: Path, ways: Sequence[str], kills: int, seed: int) -> Iterator
     whole = time.monotonic() - start
     undisturbed = outputs(quiet)
     draw = random.Random(seed)
-    for number, way in enumerate(ways):
-        wanted = kills // len(ways) + (number < kills % len(ways))
-        while wanted > 0:
-            project = shutil.copytree(fresh, folder / f"{way}-{wanted}", symlinks=True)
-            most = min(wanted, KILLS_PER_PASS)
-            done = disturbed(project, way, most, whole, draw, undisturbed, folder / "prefect")
-            yield done
-            wanted -= len(done.kills)
-            shutil.rmtree(project)
+    left = kills
+    for number in itertools.count(1):
+        project = shutil.copytree(fresh, folder / f"pass-{number}", symlinks=True)
+        most = min(left, KILLS_PER_PASS)
+        done = disturbed(project, ways, most, whole, draw, undisturbed, folder / "prefect")
+        yield done
+        shutil.rmtree(project)
+        left -= len(done.kills)
+        if left <= 0:
+            return
 
 
 def failures(done: Pass) -> list[str]:
     """What went wrong in a pass, a line each."""
-    orphans = [f"{kill.kind} in {kill.stage}: lives on: {line}" for kill in done.kills for line in kill.left]
-    return [f"{done.way}: {line}" for line in (*orphans, *(f"lock: {line}" for line in done.blocked), *done.differs)]
+    orphans = [
+        f"{kill.way}: {kill.kind} in {kill.stage}: lives on: {line}" for kill in done.kills for line in kill.left
+    ]
+    return [*orphans, *(f"lock: {line}" for line in done.blocked), *done.differs]
 
 
 def table(all_passes: Sequence[Pass], seed: int) -> str:
@@ -233,11 +237,11 @@ def table(all_passes: Sequence[Pass], seed: int) -> str:
         ]
     lines += [
         "",
-        "| pass | through | kills | locks in the way | files compared with an undisturbed run | differ |",
+        "| pass | kills | locks in the way | files compared with an undisturbed run | differ |",
     ]
-    lines.append("|---|---|---|---|---|---|")
+    lines.append("|---|---|---|---|---|")
     lines += [
-        f"| {number} | {done.way} | {len(done.kills)} | {len(done.blocked)} | {done.files} | {len(done.differs)} |"
+        f"| {number} | {len(done.kills)} | {len(done.blocked)} | {done.files} | {len(done.differs)} |"
         for number, done in enumerate(all_passes, 1)
     ]
     return "\n".join(lines) + "\n"
@@ -257,7 +261,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in passes(Path(folder), options.ways, options.kills, options.seed):
             done.append(each)
             wrong += failures(each)
-            print(f"{each.way}: {len(each.kills)} kills, {len(each.differs)} of {each.files} files differ", flush=True)
+            print(
+                f"pass {len(done)}: {len(each.kills)} kills, {len(each.differs)} of {each.files} files differ",
+                flush=True,
+            )
             write_text(options.out, table(done, options.seed))
     for line in wrong:
         print(line)

@@ -28,8 +28,15 @@ from typing import Any, NamedTuple
 import yaml
 
 from tasks import paths
-from tasks.core.io.tables import iter_table, writing_table
-from tasks.core.schemas.records import COT_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA, SFT_SCHEMA, truth_of
+from tasks.core.io.tables import iter_table, write_table, writing_table
+from tasks.core.schemas.records import (
+    COT_SCHEMA,
+    QUARANTINE_SCHEMA,
+    RECORD_SCHEMA,
+    REJECTED_SCHEMA,
+    SFT_SCHEMA,
+    truth_of,
+)
 from tasks.ingest import __main__ as ingest
 from tasks.ingest.manifest import MediaRow, Medium
 from tasks.validate import __main__ as validate
@@ -134,6 +141,7 @@ def make_project(rows: int) -> set[int]:
 
 def make_later_tables() -> None:
     """Tables of annotate and filter with a row for every train record."""
+    write_table(paths.REJECTED_ROWS, [], REJECTED_SCHEMA)
     think = "<think>" + " ".join(_WORDS * 5) + "</think>"
     with writing_table(paths.COT, COT_SCHEMA) as cot, writing_table(paths.SFT_ROWS, SFT_SCHEMA) as sft:
         for row in iter_table(paths.TRAIN_RECORDS, RECORD_SCHEMA):

@@ -97,7 +97,10 @@ def told(rows: Sequence[Sighting]) -> Iterable[str]:
     if all("step" in sighting.values for sighting in rows):
         for step, count in sorted(Counter(sighting.values["step"] for sighting in rows).items()):
             mine = [sighting.values for sighting in rows if sighting.values["step"] == step]
-            right = [values["accuracy"] for values in mine if not values.get("shuffled")]
+            if "accuracy" not in mine[0]:  # supervised: the row itself
+                yield f"seen in step {step}{f', {count} times' if count > 1 else ''}"
+                continue
+            right = [values["accuracy"] for values in mine if not values.get("perturbed")]
             mean = f", mean accuracy {sum(right) / len(right):.2f}" if right else ""
             yield f"seen in step {step}: {count} completions{mean}"
         return

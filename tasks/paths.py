@@ -24,6 +24,8 @@ COT = Path("data/annotate/cot.parquet")
 SFT_ROWS = Path("data/filter/sft.parquet")
 REJECTED_ROWS = Path("data/filter/rejected.parquet")
 
+SFT_STEPS = Path("data/sft/steps.parquet")
+
 ROLLOUTS = Path("data/grpo/rollouts.parquet")
 GRPO_STEPS = Path("data/grpo/steps.jsonl")
 

@@ -112,7 +112,7 @@ def trace(problem_id: int, data: Path, models: Mapping[str, str]) -> Iterator[Si
         data: folder of the stages' tables.
         models: benchmarked models, whose logs are JSON lines.
     """
-    order = ("ingest", "annotate", "filter", "grpo")
+    order = ("ingest", "annotate", "filter", "sft", "grpo")
     for path in (path for stage in order for path in sorted((data / stage).glob("*.parquet"))):
         if "problem_id" not in pq.read_schema(path).names:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from tasks.ingest.facts import KnownMedia
 from tasks.ingest.held_out import SPLIT as HELD_OUT
 from tasks.ingest.held_out import read_held_out
 from tasks.ingest.ingest import SPLITS, check_names, read_source, render_world, summarise, undecodable
-from tasks.ingest.manifest import Checker, MediaRow, Medium, check_media
+from tasks.ingest.manifest import Checker, MediaRow, Medium, check_media, manifest_table
 from tasks.ingest.mix import mix_media
 from tasks.ingest.overlap_report import Policy, Told, overlaps, sentence, summary
 from tasks.ingest.parse import Candidate, Quarantined
@@ -143,7 +142,7 @@ def _write(
     paths.MEDIA.mkdir(parents=True, exist_ok=True)
     for split, table in tables.items():
         write_arrow(TABLES[split], table, RECORD_SCHEMA)
-    write_table(paths.MANIFEST, map(dataclasses.asdict, media), MANIFEST_SCHEMA)
+    write_arrow(paths.MANIFEST, manifest_table(media), MANIFEST_SCHEMA)
     write_table(paths.QUARANTINE, (row._asdict() for row in quarantined), QUARANTINE_SCHEMA)
     write_table(paths.OVERLAP, (item.values() for item in told), OVERLAP_SCHEMA)
     write_json(paths.metrics("ingest"), summarise(tables, media, quarantined, overlap, sources))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.digests import code_digests, file_digest, folder_digest
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
-from tasks.core.io.tables import read_table
+from tasks.core.io.tables import read_table, write_table
 from tasks.core.io.work import Work, find_work
 from tasks.core.models.load import ModelError, frame_shape_in, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
@@ -22,6 +23,7 @@ from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.sft.given import take_checkpoint
+from tasks.sft.seen import SEEN_SCHEMA, drawings, kept_orders
 
 if TYPE_CHECKING:
     from tasks.sft.train import Result
@@ -75,7 +77,8 @@ def main() -> int:
         )
     publish(result.trainer, work, paths.SFT_MODEL, config.sft.dtype)
     if result.trainer.is_world_process_zero():
-        write_reports(result, work, len(rows))
+        rows_per_step = config.sft.batch_size * config.sft.gradient_accumulation * processes()
+        write_reports(result, work, [row["problem_id"] for row in rows], rows_per_step)
     return 0
 
 
@@ -86,14 +89,16 @@ def note_skipped(log: Path, record: Record, reason: str) -> None:
     print(f"sft: row left out: {row}: {reason}", file=sys.stderr)
 
 
-def write_reports(result: Result, work: Path, rows: int) -> None:
-    """Curve and metrics of a finished run; then its work folder is removed."""
+def write_reports(result: Result, work: Path, problem_ids: Sequence[int], rows_per_step: int) -> None:
+    """Curve, metrics and the rows of each step of a finished run; then its work folder is removed."""
     skipped = len({row["problem_id"] for row in read_jsonl(work / SKIPPED)})
+    drawn = drawings(kept_orders(work), rows_per_step, result.trainer.state.global_step, problem_ids)
+    write_table(paths.SFT_STEPS, drawn, SEEN_SCHEMA)
     write_text(paths.curve("sft"), result.curve)
     write_json(paths.metrics("sft"), {**result.metrics, "skipped_rows": skipped})
     clear(work)
     metrics = result.metrics
-    print(f"sft: {metrics['steps']} steps on {rows} rows, loss {metrics['loss']:.3f} -> {paths.SFT_MODEL}")
+    print(f"sft: {metrics['steps']} steps on {len(problem_ids)} rows, loss {metrics['loss']:.3f} -> {paths.SFT_MODEL}")
     tell_cache("sft")
 
 
@@ -102,6 +107,7 @@ def take_given(checkpoint: Path) -> int:
     if os.environ.get("RANK", "0") != "0":
         return 0
     files = take_checkpoint(checkpoint, paths.SFT_MODEL)
+    write_table(paths.SFT_STEPS, [], SEEN_SCHEMA)
     write_text(paths.curve("sft"), "step,loss\n")
     write_json(paths.metrics("sft"), {"steps": 0, "skipped_rows": 0, "taken_from": str(checkpoint)})
     print(f"sft: skipped, start.at is sft: {files} files of {checkpoint} -> {paths.SFT_MODEL}")

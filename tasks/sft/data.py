@@ -129,10 +129,17 @@ class EpochOrder:
         sampler: of rows, by length or at random.
         seed: of the run.
         epoch: returns the present epoch, from 0.
+        note: called with the epoch and its whole order, of all processes, as it begins.
     """
 
-    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int]) -> None:
-        self._sampler, self._seed, self._epoch = sampler, seed, epoch
+    def __init__(
+        self,
+        sampler: Any,
+        seed: int,
+        epoch: Callable[[], int],
+        note: Callable[[int, list[int]], None] = lambda epoch, order: None,
+    ) -> None:
+        self._sampler, self._seed, self._epoch, self._note = sampler, seed, epoch, note
 
     def __iter__(self) -> Iterator[int]:
         epoch = self._epoch()
@@ -140,7 +147,9 @@ class EpochOrder:
             self._sampler.set_epoch(epoch)
         else:
             self._sampler.generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
-        return iter(self._sampler)
+        order = list(self._sampler)
+        self._note(epoch, order)
+        return iter(order)
 
     def __len__(self) -> int:
         return len(self._sampler)

@@ -25,6 +25,7 @@ from tasks.core.train.resume import ResumesWeights
 from tasks.core.train.sharding import ShardedNumbers, refuse_data_parallel
 from tasks.params import Sft
 from tasks.sft.data import AnnouncedOrder, Collator, EpochOrder, Example, lengths
+from tasks.sft.seen import keep_order
 
 COLUMNS = {
     "step": "step",
@@ -68,13 +69,17 @@ class VideoSFTTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, SFTTrainer):
         # Several processes share out the batches of an inner sampler of batches.
         batches = getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler)
         batches.sampler = AnnouncedOrder(
-            EpochOrder(batches.sampler, self.args.seed, lambda: int(self.state.epoch)),
+            EpochOrder(batches.sampler, self.args.seed, lambda: int(self.state.epoch), self._keep_order),
             self.data_collator.expect,
             self._train_batch_size,
             self.args.process_index,
             self.args.world_size,
         )
         return loader
+
+    def _keep_order(self, epoch: int, order: list[int]) -> None:
+        if self.args.process_index == 0:
+            keep_order(Path(self.args.output_dir), epoch, order)
 
     def compute_loss(self, model: Model, inputs: dict[str, Any], *others: Any, **options: Any) -> Any:
         """TRL's loss, a mean over tokens that have one; a batch's `Media` are encoded first.

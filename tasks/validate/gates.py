@@ -17,6 +17,7 @@ from tasks.core.schemas.records import (
     MANIFEST_SCHEMA,
     QUARANTINE_SCHEMA,
     RECORD_SCHEMA,
+    REJECTED_SCHEMA,
     SFT_SCHEMA,
 )
 
@@ -116,8 +117,9 @@ def _cot() -> tuple[dict[str, frames.Shards], dict[str, str]]:
 
 
 def _sft() -> tuple[dict[str, frames.Shards], dict[str, str]]:
-    keys = {"sft": "problem_id", "ids": "problem_id", "texts": "problem_id", "tables": "name"}
-    return frames.sft_frames(partial(iter_parts, paths.SFT_ROWS, SFT_SCHEMA)), keys
+    keys = {"sft": "problem_id", "rejected": "row_name", "ids": "problem_id", "texts": "problem_id", "tables": "name"}
+    rejected = partial(iter_parts, paths.REJECTED_ROWS, REJECTED_SCHEMA)
+    return frames.sft_frames(partial(iter_parts, paths.SFT_ROWS, SFT_SCHEMA), rejected), keys
 
 
 def _predictions() -> tuple[dict[str, frames.Shards], dict[str, str]]:

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.lineage import as_json, chain, maker, sources, stage_report, trace
+from tasks.core.lineage import Sighting, as_json, chain, maker, sources, stage_report, trace
+from tasks.lineage import told
 
 
 def stage(deps, outs, **params):
@@ -79,6 +80,7 @@ def test_a_question_is_followed_through_every_table(tmp_path):
     table("ingest/rl.parquet", [{"problem_id": 4, "problem": "a"}, {"problem_id": 7, "problem": "b"}])
     table("ingest/manifest.parquet", [{"path": "clip"}])
     table("ingest/quarantine.parquet", [{"problem_id": "7", "reason": "as it was found"}])
+    table("sft/steps.parquet", [{"problem_id": 7, "step": 2, "epoch": 0}])
     table("grpo/rollouts.parquet", [{"problem_id": 7, "step": step} for step in (1, 3)])
     (tmp_path / "benchmark").mkdir()
     (tmp_path / "benchmark/sft.jsonl").write_text('{"problem_id": 4}\n{"problem_id": 7, "completion": "B"}\n')
@@ -86,9 +88,23 @@ def test_a_question_is_followed_through_every_table(tmp_path):
     tables = [sighting.table.removeprefix(f"{tmp_path}/") for sighting in seen]
     assert tables == [
         *("ingest/quarantine.parquet", "ingest/rl.parquet"),
+        "sft/steps.parquet",
         *["grpo/rollouts.parquet"] * 2,
         "benchmark/sft.jsonl",
     ]
-    assert [sighting.row for sighting in seen] == [0, 1, 0, 1, 1]
+    assert [sighting.row for sighting in seen] == [0, 1, 0, 0, 1, 1]
     assert seen[-1].values["completion"] == "B"
     assert list(trace(99, tmp_path, {})) == []
+
+
+def test_steps_that_drew_a_question_are_told_with_what_came_of_it():
+    def sightings(*rows):
+        return [Sighting("table", number, row) for number, row in enumerate(rows)]
+
+    learned = sightings({"step": 4, "epoch": 1}, {"step": 2, "epoch": 0}, {"step": 4, "epoch": 1})
+    assert list(told(learned)) == ["seen in step 2", "seen in step 4, 2 times"]
+    sampled = sightings(
+        *({"step": 3, "accuracy": accuracy, "perturbed": False} for accuracy in (1.0, 0.0)),
+        {"step": 3, "accuracy": 0.0, "perturbed": True},
+    )
+    assert list(told(sampled)) == ["seen in step 3: 3 completions, mean accuracy 0.50"], "of the true order of frames"

@@ -54,7 +54,7 @@ class Drawn(random.Random):
 
 def disturbed(toy: Path, kind: str, undisturbed):
     draw = Drawn(kind, toy / "slept")
-    return faults.disturbed(toy, "dvc", 1, 10.0, draw, undisturbed, toy.parent / "prefect")
+    return faults.disturbed(toy, ["dvc"], 1, 10.0, draw, undisturbed, toy.parent / "prefect")
 
 
 def test_a_killed_tree_leaves_nothing_and_its_rerun_equals_an_undisturbed_run(toy, undisturbed):
@@ -64,14 +64,14 @@ def test_a_killed_tree_leaves_nothing_and_its_rerun_equals_an_undisturbed_run(to
     assert (done.blocked, done.differs, done.files) == ((), (), len(undisturbed))
     assert faults.failures(done) == []
     table = faults.table([done], seed=7)
-    assert "| 1 | dvc | tree | 0.5 | rows |" in table and f"| 1 | dvc | 1 | 0 | {len(undisturbed)} | 0 |" in table
+    assert "| 1 | dvc | tree | 0.5 | rows |" in table and f"| 1 | 1 | 0 | {len(undisturbed)} | 0 |" in table
 
 
 def test_a_process_that_lives_on_and_an_output_that_differs_are_told(toy, undisturbed):
     done = disturbed(toy, "command", undisturbed | {"model.txt": "of another run"})
     told = faults.failures(done)
     assert "dvc: command in rows: lives on: sleep 100" in told
-    assert told[-1] == "dvc: model.txt: differs"
+    assert told[-1] == "model.txt: differs"
 
 
 def test_a_rerun_that_fails_is_told_with_its_last_lines(toy, undisturbed):
@@ -96,6 +96,17 @@ def test_two_runs_are_compared_file_by_file(first, second, lines):
 
 def test_every_file_of_every_output_is_compared(toy, undisturbed):
     assert {"dvc.lock", "data/rows.txt", "data/verdict", "model.txt", "report.txt", "scores/tuned.txt"} < {*undisturbed}
+
+
+def test_the_order_of_entries_in_the_lock_is_no_difference(tmp_path, undisturbed):
+    lock = tmp_path / "undisturbed/dvc.lock"
+    entries = yaml.safe_load(lock.read_text())
+    stages = dict(reversed(entries["stages"].items()))
+    lock.write_text(yaml.safe_dump({"stages": stages, "schema": entries["schema"]}, sort_keys=False))
+    assert outputs(tmp_path / "undisturbed") == undisturbed
+    next(iter(stages.values()))["cmd"] = "another"
+    lock.write_text(yaml.safe_dump({"stages": stages, "schema": entries["schema"]}, sort_keys=False))
+    assert differing(undisturbed, outputs(tmp_path / "undisturbed")) == ["dvc.lock: differs"]
 
 
 def test_outputs_of_a_folder_that_did_not_run_or_lost_some_are_refused(toy, tmp_path, undisturbed):

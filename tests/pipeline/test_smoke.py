@@ -5,6 +5,7 @@ hundred thousand weights.
 """
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from measure.smallest.project import make_project, run
+from measure.faults import disturbed, failures
+from measure.smallest.project import make_project, outputs, run
 from tests.support.graph import ROOT, stages
 
 pytestmark = pytest.mark.slow
@@ -40,8 +42,20 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first_run(project) -> set[str]:
+def fresh(project, tmp_path_factory) -> Path:
+    """The same before anything ran."""
+    return shutil.copytree(project, tmp_path_factory.mktemp("fresh") / "project")
+
+
+@pytest.fixture(scope="module")
+def first_run(project, fresh) -> set[str]:
     return repro(project)
+
+
+@pytest.fixture(scope="module")
+def finished(project, first_run, tmp_path_factory) -> Path:
+    """A copy of what the first run left."""
+    return shutil.copytree(project, tmp_path_factory.mktemp("finished") / "project")
 
 
 def test_the_first_run_runs_every_stage_and_leaves_its_report(project, first_run):
@@ -56,6 +70,31 @@ def test_the_first_run_runs_every_stage_and_leaves_its_report(project, first_run
         ]
     assert "<html" in (project / "reports/index.html").read_text()
     assert "teacher" in (project / "reports/benchmark.md").read_text()
+
+
+def test_a_run_that_is_killed_three_times_ends_as_an_undisturbed_one(fresh, finished, tmp_path):
+    """Byte by byte, weights included; `python -m measure.faults` is the long form, through the flow too."""
+    folder, draw = shutil.copytree(fresh, tmp_path / "project"), random.Random(0)
+    done = disturbed(folder, ["dvc"], 3, 90.0, draw, outputs(finished), tmp_path / "prefect")
+    assert done.kills
+    assert failures(done) == []
+
+
+def test_a_clone_pulls_a_finished_run_and_shows_its_report_without_computing_anything(finished, tmp_path):
+    """Through a remote in a folder; models/smoke, which the smallest graph starts from, is no output."""
+    clone = tmp_path / "clone"
+    run(finished, "git", "config", "user.email", "nobody@nowhere")
+    run(finished, "git", "config", "user.name", "nobody")
+    run(finished, sys.executable, "-m", "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    run(finished, "git", "add", ".")
+    run(finished, "git", "add", "-f", "models/smoke")
+    run(finished, "git", "commit", "-qm", "a finished run")
+    run(finished, sys.executable, "-m", "dvc", "push", "-q")
+    run(tmp_path, "git", "clone", "-q", str(finished), "clone")
+    run(clone, sys.executable, "-m", "dvc", "pull", "-q")
+    assert outputs(clone) == outputs(finished)
+    assert "teacher" in run(clone, sys.executable, "-m", "tasks.report", "show")
+    assert repro(clone) == set()
 
 
 def test_the_second_run_runs_nothing(project, first_run):

@@ -38,6 +38,24 @@ def hang_on_first(path, data_type, budget, sampling):
     return read_resized(path, data_type, budget, sampling)
 
 
+def hang_on_torn(path, data_type, budget, sampling):
+    """A reader that never returns from torn.mp4."""
+    if path.endswith("/torn.mp4"):
+        time.sleep(600)
+    return read_resized(path, data_type, budget, sampling)
+
+
+def crash_on_torn(path, data_type, budget, sampling):
+    """A reader that dies of torn.mp4."""
+    if path.endswith("/torn.mp4"):
+        crash(path)
+    return read_resized(path, data_type, budget, sampling)
+
+
+TORN = {"hangs": (hang_on_torn, "not read within"), "crashes": (crash_on_torn, "the decoder crashed (SIGSEGV)")}
+"""What torn.mp4 does to its reader -> the reader, and what is told of the file."""
+
+
 def fail(path):
     raise AttributeError("'NoneType' object has no attribute 'name'")
 

@@ -6,8 +6,10 @@ Whatever a file is like, reading it must end within its limit, in a clip or in a
 import argparse
 import random
 import sys
+import tarfile
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.core.video import ReaderError, VideoError, guarded, open_clip, probe
+from tasks.core.video.archive import SUFFIXES
 from tests.support import media_kinds
 
 VIDEO_KINDS = (
@@ -24,6 +27,7 @@ VIDEO_KINDS = (
     *("mp4-mpeg4-b", "mpg-mpeg1", "vob-mpeg2", "3gp-h263", "asf-wmv2", "avi-mjpeg", "mov-prores", "mkv-ffv1"),
 )
 ANIMATIONS = ("gif", "webp", "avif", "png")
+ARCHIVES = ("stored.zip", "deflated.zip", "plain.tar")
 IMAGES = ("jpg", "png", "webp", "avif", "tif", "bmp", "jp2", "ppm")
 SETTINGS: dict[str, Any] = {"frames": 8, "fps": 2.0, "min_frames": 4, "min_pixels": 3136, "max_pixels": 12544}
 LIMIT_SECONDS = 20.0
@@ -43,7 +47,21 @@ def make_originals(folder: Path) -> list[tuple[Path, str]]:
     for suffix in IMAGES:
         Image.fromarray(noise).save(folder / f"still.{suffix}")
         made.append((folder / f"still.{suffix}", "image"))
+    for name in ARCHIVES:
+        make_archive(folder / name, folder / "mp4-h264.mp4")
+        made.append((folder / name, "video"))
     return made
+
+
+def make_archive(path: Path, clip: Path) -> None:
+    """An archive that holds a clip as a.mp4."""
+    if path.suffix == ".tar":
+        with tarfile.open(path, "w") as file:
+            file.add(clip, "a.mp4")
+    else:
+        method = zipfile.ZIP_DEFLATED if path.stem == "deflated" else zipfile.ZIP_STORED
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.write(clip, "a.mp4")
 
 
 def damaged(data: bytes, draw: random.Random) -> bytes:
@@ -90,7 +108,7 @@ def fuzz(folder: Path, files: int, seed: int = 0, workers: int = 1) -> Counter[s
         name, data, data_type = originals[number % len(originals)]
         path = folder / f"{number}-{name}"
         path.write_bytes(damaged(data, random.Random(f"{seed} {number}")))
-        end = outcome(path, data_type)
+        end = outcome(path / "a.mp4" if path.suffix in SUFFIXES else path, data_type)
         if end != "killed":
             path.unlink()
         return end
@@ -113,7 +131,7 @@ def main() -> int:
     folder = options.keep or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     counts = fuzz(folder, options.files, options.seed, options.workers)
-    kinds = len(VIDEO_KINDS) + len(ANIMATIONS) + len(IMAGES)
+    kinds = len(VIDEO_KINDS) + len(ANIMATIONS) + len(IMAGES) + len(ARCHIVES)
     words = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     print(f"fuzz: {options.files} damaged files of {kinds} kinds: {words}; {time.monotonic() - start:.0f} s")
     return 0 if sum(counts.values()) == options.files else 1

@@ -36,6 +36,7 @@ class Stage:
         self.rows = examples(records, self.processor, template="brief", system="You are a helpful assistant.")
         self.skipped: list[tuple[str, str]] = []
         self.batches = 0
+        self.drawn: list[int] = []
         self._stop_after = stop_after
 
         def read(path, data_type):
@@ -55,6 +56,7 @@ class Stage:
 
     def __call__(self, batch):
         self.batches += 1
+        self.drawn += [item["index"] for item in batch]
         if self._stop_after is not None and self.batches > self._stop_after:
             raise KeyboardInterrupt
         return self._collate(batch)

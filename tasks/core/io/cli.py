@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from tqdm import tqdm
+
 from tasks.core.io.errors import StageError, full_disk
 from tasks.core.io.lifeline import hold
 from tasks.core.io.seconds import note_seconds
@@ -48,15 +50,20 @@ def _ended(main: Callable[[], int | None], expected: tuple[type[Exception], ...]
             OneLineParser(prog=command, description=description.removeprefix(":").strip()).parse_args()
         return main() or 0
     except expected as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
     except BrokenPipeError:  # whoever read the output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if (reason := full_disk(error)) is None:
             raise
-        print(f"error: {program()}: {reason}; make room, then the same command goes on", file=sys.stderr)
+        tell(f"error: {program()}: {reason}; make room, then the same command goes on")
     return USAGE_EXIT
+
+
+def tell(text: str) -> None:
+    """Print on stderr, on a line of its own also where a progress bar stands."""
+    tqdm.write(text, file=sys.stderr)
 
 
 def program() -> str:

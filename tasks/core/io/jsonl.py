@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from tasks.core.io.atomic import naming
 from tasks.core.io.errors import StageError
 
 SYNC_SECONDS = 1.0
@@ -51,7 +52,7 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     text = "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend_tail(path)
-    with path.open("ab") as file:
+    with naming(path), path.open("ab") as file:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
@@ -68,6 +69,7 @@ class JsonlWriter:
         """Open the file; a torn tail left by a crash is cut off."""
         path.parent.mkdir(parents=True, exist_ok=True)
         _mend_tail(path)
+        self._path = path
         self._file = path.open("ab", buffering=0)
         self._synced = time.monotonic()
 
@@ -83,11 +85,15 @@ class JsonlWriter:
 
         Raises:
             ValueError: it holds NaN or infinity.
+            OSError: no room for it; names the file.
         """
-        self._file.write((json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n").encode())
-        if time.monotonic() - self._synced > SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+        rest = memoryview((json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n").encode())
+        with naming(self._path):
+            while rest:  # what fits on a disk that is almost full is written without an error
+                rest = rest[self._file.write(rest) :]
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
 
 
 def _mend_tail(path: Path) -> None:

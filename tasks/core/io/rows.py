@@ -142,6 +142,8 @@ class _Array:
 
     def _peek(self) -> str:
         """Next character that is not white space; "" at the end."""
+        if self._at < len(self._text) and not (character := self._text[self._at]).isspace():
+            return character
         while True:
             space = _SPACE.match(self._text, self._at)
             self._at = space.end() if space else self._at

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.core.io.atomic import write_json
+from tasks.core.io.atomic import naming, write_json
 from tasks.core.io.digests import DIGEST_LENGTH, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
@@ -128,8 +128,9 @@ def claim(folder: Path, stage: str, wait_seconds: float = WAIT_SECONDS) -> None:
                 print(f"{stage}: waits for process {holder}, which works in {folder}", file=sys.stderr, flush=True)
                 announced = True
             time.sleep(0.5)
-    os.truncate(number, 0)
-    os.pwrite(number, str(os.getpid()).encode(), 0)
+    with naming(folder / LOCK):
+        os.truncate(number, 0)
+        os.pwrite(number, str(os.getpid()).encode(), 0)
     _CLAIMED[file.st_dev, file.st_ino] = number
 
 

@@ -78,7 +78,7 @@ def cot_checks(*, min_rows: int) -> list[Check]:
 
 
 def sft_checks(*, min_rows: int) -> list[Check]:
-    """Filtered table: frame sft."""
+    """Tables of filter: frames sft and rejected."""
     return [
         *_record_checks("sft", ["problem_id"]),
         _between("table holds enough rows", "tables", "rows", low=min_rows),
@@ -86,6 +86,9 @@ def sft_checks(*, min_rows: int) -> list[Check]:
         _true("one think block and one answer", "sft", "well_formed"),
         _true("reward is a share", "sft", "reward_is_share"),
         _unique("reasoning is not copied between rows", "texts", ["text"], severity=WARNING),
+        _true("a rejected row is charged to the first rule that it breaks", "rejected", "rule_is_first"),
+        _match("a rejected row names its rule", "rejected", "rule", _SOMETHING),
+        _true("reward of a rejected row is a share", "rejected", "reward_is_share"),
     ]
 
 

@@ -87,8 +87,8 @@ def cot_frames(parts: Parts) -> dict[str, Shards]:
     return {"cot": Shards(lambda: map(_cot_shard, parts())), **_whole_frames(parts, ["problem_id", "sample"])}
 
 
-def sft_frames(parts: Parts) -> dict[str, Shards]:
-    """Frames of the gate `sft`."""
+def sft_frames(parts: Parts, rejected: Parts) -> dict[str, Shards]:
+    """Frames of the gate `sft` from the tables of filter."""
 
     def texts() -> Iterator[pd.DataFrame]:
         columns = ("problem", "path", "process")
@@ -103,6 +103,7 @@ def sft_frames(parts: Parts) -> dict[str, Shards]:
     return {
         "sft": Shards(lambda: map(_sft_shard, parts())),
         "texts": Shards(texts),
+        "rejected": Shards(lambda: map(_rejected_shard, rejected())),
         **_whole_frames(parts, ["problem_id"]),
     }
 
@@ -165,6 +166,20 @@ def _sft_shard(part: pa.Table) -> pd.DataFrame:
         well_formed=[
             is_well_formed(f"{process}\n{solution}") for process, solution in zip(processes, solutions, strict=True)
         ],
+    )
+
+
+def _rejected_shard(part: pa.Table) -> pd.DataFrame:
+    """Rejected rows under the names that tell samples of a question apart."""
+    rewards = part.column("reward").to_numpy()
+    numbers, samples, rules, broken = _columns(part, "problem_id", "sample", "rule", "rules")
+    return pd.DataFrame(
+        {
+            "row_name": [f"{number} sample {sample}" for number, sample in zip(numbers, samples, strict=True)],
+            "rule": rules,
+            "rule_is_first": [bool(names) and names[0] == rule for rule, names in zip(rules, broken, strict=True)],
+            "reward_is_share": (rewards >= 0) & (rewards <= 1),
+        }
     )
 
 

@@ -231,6 +231,8 @@ def _text(raw: Mapping[str, Any], field: str, where: str) -> str:
 
 def _encodable(value: str, field: str, where: str) -> str:
     """Refuse half surrogates, which JSON can spell but no file can hold."""
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABEL = re.compile(r"\(?([A-Z])[.):：、．]\s+\S")
 _SPACE = re.compile(r"\s+")
+_LABELS = {letter: (f"{letter}.", f"{letter})", f"({letter})", f"{letter}:", f"{letter}：") for letter in LETTERS}
 
 
 def is_labelled(option: str, letter: str) -> bool:
     """Whether an option begins with this letter as its label ("A. left", "A) left", "(A) left", "A: left", or "A")."""
     text = option.strip()
-    return text == letter or text.startswith((f"{letter}.", f"{letter})", f"({letter})", f"{letter}:", f"{letter}："))
+    return text == letter or text.startswith(_LABELS[letter])
 
 
 def are_labelled(options: Sequence[str]) -> bool:

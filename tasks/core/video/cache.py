@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tasks.core.io.atomic import naming
 from tasks.core.video.archive import is_media, open_media_file, state_of
 from tasks.core.video.clip import Clip, VideoError
 
@@ -202,7 +203,7 @@ def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(path), os.fdopen(handle, "wb") as file:
             file.write(data)
         os.replace(temporary, path)
     finally:

@@ -9,6 +9,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tasks.core.io.atomic import replacing
 from tasks.core.world.scene import COLOURS, DURATION_SECONDS, Figure, Scene
 
 CANVAS_PIXELS = 112
@@ -29,7 +30,7 @@ def render_image(scene: Scene) -> np.ndarray:
 
 def write_clip(path: Path, frames: np.ndarray, fps: int | Fraction = SOURCE_FPS) -> None:
     """Encode (T, H, W, 3) uint8 as H.264 MP4: equal frames give equal bytes, in every run and on every processor."""
-    with av.open(str(path), "w", format="mp4") as container:
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         options = {"crf": "18", "preset": "veryfast", "threads": "1", "x264-params": X264_PARAMS}
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from tasks.core.io.atomic import replacing
 from tasks.core.io.orphan import end_with
 from tasks.core.world.questions import Question, ask
 from tasks.core.world.render import clip_seconds, render_frames, render_image, write_clip
@@ -71,7 +72,8 @@ def _row(job: tuple[Path, int, int, float, tuple[str, ...]]) -> dict[str, Any]:
     if medium == "video":
         write_clip(out_dir / name, render_frames(scene, clip_seconds()))
     else:
-        Image.fromarray(render_image(scene)).save(out_dir / name)
+        with replacing(out_dir / name) as temporary:
+            Image.fromarray(render_image(scene)).save(temporary, format="PNG")
     return raw_record(row, medium, scene, question, name)
 
 

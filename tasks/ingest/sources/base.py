@@ -24,4 +24,11 @@ def draw_rows(read: Callable[[], Iterator[RawRow]], limit: int | None, seed: int
         return
     total = sum(1 for _ in read())
     chosen = set(random.Random(seed).sample(range(total), limit)) if limit < total else range(total)
-    yield from (raw for place, raw in enumerate(read()) if place in chosen)
+    if not chosen:
+        return
+    last = max(chosen)
+    for place, raw in enumerate(read()):
+        if place in chosen:
+            yield raw
+        if place == last:
+            return

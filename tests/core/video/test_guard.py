@@ -140,6 +140,6 @@ def test_a_forked_process_has_children_of_its_own():
 
 def test_damaged_files_of_all_kinds_end_in_a_clip_or_a_reason(tmp_path):
     """`python -m tests.support.fuzz_media 4000` does more of it."""
-    counts = fuzz(tmp_path, files=290, seed=1)
-    assert counts["read"] + counts["refused"] + counts["killed"] == 290
+    counts = fuzz(tmp_path, files=320, seed=1)
+    assert counts["read"] + counts["refused"] + counts["killed"] == 320
     assert counts["read"] > 50 and counts["refused"] > 50 and counts["killed"] <= 2

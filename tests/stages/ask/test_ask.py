@@ -1,12 +1,18 @@
 """ask: what it reads, prints and refuses."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
 
+from tasks import paths
 from tasks.ask import __main__ as stage
 from tasks.core.engine.types import Completion
+from tasks.core.video import VideoError
+from tasks.core.video import open as open_module
+from tests.support import bad_readers
 from tests.support.infer_project import FakeEngine, make_project
 
 
@@ -65,6 +71,18 @@ def test_wrong_commands_are_one_line_and_exit_2(project, tiny_model, arguments, 
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("end", bad_readers.TORN)
+def test_a_clip_that_ends_its_reader_is_told(project, tiny_model, monkeypatch, end):
+    (project / "media/1.mp4").rename(project / "media/torn.mp4")
+    reader, says = bad_readers.TORN[end]
+    monkeypatch.setattr(open_module, "read_resized", reader)
+    params = yaml.safe_load(paths.PARAMS.read_text())
+    params["video"] |= {"read_limit_seconds": 3.0}
+    paths.PARAMS.write_text(yaml.safe_dump(params))
+    with pytest.raises(VideoError, match=re.escape(f"media/torn.mp4: {says}")):
+        ask(monkeypatch, "media/torn.mp4", "?", "--model", tiny_model, engine=FakeEngine())
 
 
 def environment():

@@ -21,10 +21,12 @@ from tasks.core.io.seeds import derive_seed
 from tasks.core.io.tables import check_rows, write_table
 from tasks.core.schemas.answers import ANSWER_SCHEMA, numbers_of
 from tasks.core.schemas.records import RECORD_SCHEMA
+from tasks.core.video import open as open_module
+from tests.support import bad_readers
 from tests.support.answers import answer_row, failed_row
 from tests.support.benchmark_runs import SAMPLING, benchmark
 from tests.support.benchmark_trees import annotate, parquet, render, runs
-from tests.support.infer_project import RECORDS, FakeEngine, Killed, make_project, write_params
+from tests.support.infer_project import RECORDS, FakeEngine, Killed, make_project, params_of, write_params
 
 
 @pytest.fixture
@@ -70,6 +72,22 @@ def test_log_is_typed_and_complete(project, monkeypatch):
     assert entry(made, "ordered").errors == {"unreadable clip": 1}
     assert entry(made, "ordered").overall.n == 6
     assert entry(made, "shuffled").overall.n == 4
+
+
+@pytest.mark.parametrize("end", bad_readers.TORN)
+def test_a_clip_that_ends_its_reader_costs_its_rows(project, tiny_model, monkeypatch, end):
+    reader, says = bad_readers.TORN[end]
+    (project / "media/4.mp4").rename(project / "media/torn.mp4")
+    rows = [dataclasses.asdict(one) for one in RECORDS]
+    rows[3]["path"] = "media/torn.mp4"
+    write_table(paths.TEST_RECORDS, rows, RECORD_SCHEMA)
+    monkeypatch.setattr(open_module, "read_resized", reader)
+    video = params_of(tiny_model)["video"] | {"read_limit_seconds": 3.0}
+    write_params(tiny_model, video=video)
+    run(monkeypatch)
+    errors = {row["sample_id"]: row["error"] for row in rows_of() if row["error"] and row["view"] == "ordered"}
+    assert errors.keys() == {"3", "4"} and f"media/torn.mp4: {says}" in errors["4"]
+    assert entry(numbers(), "ordered").errors == {"unreadable clip": 2}
 
 
 def test_views_show_what_they_say(project, monkeypatch):

@@ -11,11 +11,14 @@ import pytest
 import torch
 import yaml
 
+from tasks import paths
 from tasks.core.io.digests import file_digest
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
+from tasks.core.video import open as open_module
 from tasks.grpo.log import RolloutLog
 from tasks.grpo.settings import arguments
+from tests.support import bad_readers
 from tests.support.grpo_stage import (
     RECORDS,
     Stage,
@@ -122,6 +125,25 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
     assert load_processor(tmp_path / "models/grpo").chat_template
     assert not list((tmp_path / "models/.work/grpo").iterdir()), "work in progress is removed when done"
     assert "models/grpo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("end", bad_readers.TORN)
+def test_a_clip_that_ends_its_reader_costs_its_prompt(tiny_model, tmp_path, monkeypatch, capsys, end):
+    from tasks.grpo.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model, rl=[record(0, path="clip.mp4"), record(1, path="torn.mp4")])
+    reader, says = bad_readers.TORN[end]
+    monkeypatch.setattr(open_module, "read_resized", reader)
+    params = yaml.safe_load(paths.PARAMS.read_text())
+    params["video"] |= {"read_limit_seconds": 3.0}
+    params["grpo"] |= {"steps": 1}
+    paths.PARAMS.write_text(yaml.safe_dump(params))
+    assert main() == 0
+    metrics = json.loads((tmp_path / "reports/grpo/metrics.json").read_text())
+    assert (metrics["steps"], metrics["skipped_prompts"]) == (1, 1)
+    [told] = [line for line in capsys.readouterr().err.splitlines() if "torn.mp4" in line]
+    assert says in told
 
 
 @pytest.mark.parametrize(

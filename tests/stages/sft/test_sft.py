@@ -15,10 +15,14 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks import paths
 from tasks.core.io.errors import StageError
+from tasks.core.io.tables import read_table
 from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.video import open as open_module
 from tasks.params import Sft
 from tasks.sft.data import EpochOrder, lengths, most_visual_tokens, row_packer
+from tasks.sft.seen import SEEN_SCHEMA, drawings, kept_orders
 from tasks.sft.train import check_sharding, keeps_features
+from tests.support import bad_readers
 from tests.support.sft_stage import RECORDS, SETTINGS, Stage, record
 from tests.support.training_project import make_project
 from tests.support.vision_passes import count_patches
@@ -129,6 +133,10 @@ def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path, packed
     parts = resumed.train(tmp_path / "parts")
     assert resumed.batches < straight.batches
     assert parts.curve == whole.curve
+    seen = list(drawings(kept_orders(tmp_path / "whole"), 3, 6, range(7)))
+    assert [row["problem_id"] for row in seen] == straight.drawn, "the table of steps tells what was learned"
+    assert [row["step"] for row in seen] == [1] * 3 + [2] * 3 + [3] + [4] * 3 + [5] * 3 + [6]
+    assert kept_orders(tmp_path / "parts") == kept_orders(tmp_path / "whole")
     for (name, ours), theirs in zip(
         resumed.model.state_dict().items(), straight.model.state_dict().values(), strict=True
     ):
@@ -330,6 +338,8 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
     metrics = json.loads((tmp_path / "reports/sft/metrics.json").read_text())
     assert (metrics["steps"], metrics["rows"], metrics["skipped_rows"]) == (2, 4, 2)
     assert (tmp_path / "reports/sft/curve.csv").read_text().count("\n") == 3
+    seen = read_table(paths.SFT_STEPS, SEEN_SCHEMA)
+    assert sorted(row["problem_id"] for row in seen) == [0, 1, 2, 3] and [row["step"] for row in seen] == [1, 1, 2, 2]
     assert str(load_model(tmp_path / "models/sft", "auto").dtype) == f"torch.{dtype}"
     assert load_processor(tmp_path / "models/sft").chat_template
     assert not list((tmp_path / "models/sft").glob("*.bin"))
@@ -337,6 +347,24 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
     told = capsys.readouterr()
     assert "models/sft" in told.out
     assert "data/filter/sft.parquet: problem_id 3 (clip.mp4): process: spells <|video_pad|>" in told.err
+
+
+@pytest.mark.parametrize("end", bad_readers.TORN)
+def test_a_clip_that_ends_its_reader_costs_its_row(tiny_model, tmp_path, monkeypatch, capsys, end):
+    from tasks.sft.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model, sft=[record(0, path="clip.mp4"), record(1, path="torn.mp4")])
+    reader, says = bad_readers.TORN[end]
+    monkeypatch.setattr(open_module, "read_resized", reader)
+    params = yaml.safe_load(paths.PARAMS.read_text())
+    params["video"] |= {"read_limit_seconds": 3.0}
+    paths.PARAMS.write_text(yaml.safe_dump(params))
+    assert main() == 0
+    metrics = json.loads((tmp_path / "reports/sft/metrics.json").read_text())
+    assert (metrics["rows"], metrics["skipped_rows"]) == (2, 1)
+    [told] = [line for line in capsys.readouterr().err.splitlines() if "torn.mp4" in line]
+    assert says in told and "1" in told
 
 
 @pytest.mark.parametrize(

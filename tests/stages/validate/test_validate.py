@@ -15,6 +15,7 @@ from tasks.core.schemas.records import (
     MANIFEST_SCHEMA,
     QUARANTINE_SCHEMA,
     RECORD_SCHEMA,
+    REJECTED_SCHEMA,
     SFT_SCHEMA,
 )
 from tasks.validate import __main__ as stage
@@ -208,7 +209,31 @@ def test_cot(rows, critical):
 )
 def test_sft(rows, critical):
     write_table(paths.SFT_ROWS, rows, SFT_SCHEMA)
+    write_table(paths.REJECTED_ROWS, [], REJECTED_SCHEMA)
     assert report("sft")["failed_critical"] == critical
+
+
+@pytest.mark.parametrize(
+    ("changes", "critical"),
+    [
+        pytest.param({}, [], id="good"),
+        pytest.param(
+            {"rule": "length"}, ["a rejected row is charged to the first rule that it breaks"], id="another-rule"
+        ),
+        pytest.param({"rule": " ", "rules": [" "]}, ["a rejected row names its rule"], id="no-rule"),
+        pytest.param({"rules": []}, ["a rejected row is charged to the first rule that it breaks"], id="no-rules"),
+        pytest.param({"reward": float("nan")}, ["reward of a rejected row is a share"], id="reward-of-no-number"),
+    ],
+)
+def test_rejected_rows(changes, critical):
+    good = {**COT, "rule": "reward", "rules": ["reward", "length"]}
+    write_table(paths.SFT_ROWS, [SFT], SFT_SCHEMA)
+    write_table(paths.REJECTED_ROWS, [good, {**good, "problem_id": 7, "sample": 2, **changes}], REJECTED_SCHEMA)
+    told = report("sft")
+    assert told["failed_critical"] == critical
+    assert [result["first_failing"] for result in told["results"] if not result["success"]] == [["7 sample 2"]] * len(
+        critical
+    )
 
 
 FAILED = failed_row(sample_id="1")
