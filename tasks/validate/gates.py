@@ -117,7 +117,7 @@ def _cot() -> tuple[dict[str, frames.Shards], dict[str, str]]:
 
 
 def _sft() -> tuple[dict[str, frames.Shards], dict[str, str]]:
-    keys = {"sft": "problem_id", "rejected": "row_name", "ids": "problem_id", "texts": "problem_id", "tables": "name"}
+    keys = {"sft": "problem_id", "rejected": "row_name", "texts": "problem_id", "tables": "name"}
     rejected = partial(iter_parts, paths.REJECTED_ROWS, REJECTED_SCHEMA)
     return frames.sft_frames(partial(iter_parts, paths.SFT_ROWS, SFT_SCHEMA), rejected), keys
 

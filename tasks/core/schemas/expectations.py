@@ -80,7 +80,7 @@ def cot_checks(*, min_rows: int) -> list[Check]:
 def sft_checks(*, min_rows: int) -> list[Check]:
     """Tables of filter: frames sft and rejected."""
     return [
-        *_record_checks("sft", ["problem_id"]),
+        *_record_checks("sft", ["problem_id", "text"], ids="texts"),
         _between("table holds enough rows", "tables", "rows", low=min_rows),
         _match("reasoning is tagged and not empty", "sft", "process", _TAGGED_THINK),
         _true("one think block and one answer", "sft", "well_formed"),
@@ -118,10 +118,10 @@ def predictions_checks(*, min_rows: int) -> list[Check]:
     ]
 
 
-def _record_checks(frame: str, key: list[str]) -> list[Check]:
-    """What holds for a record in every table."""
+def _record_checks(frame: str, key: list[str], *, ids: str = "ids") -> list[Check]:
+    """What holds for a record in every table; `key` names a row in the frame `ids`."""
     return [
-        _unique("problem_id is unique", "ids", key),
+        _unique("problem_id is unique", ids, key),
         _in_set("data type is known", frame, "data_type", DATA_TYPES),
         _in_set("problem type is known", frame, "problem_type", PROBLEM_TYPES),
         _match("problem is not empty", frame, "problem", _SOMETHING),

@@ -88,7 +88,7 @@ def cot_frames(parts: Parts) -> dict[str, Shards]:
 
 
 def sft_frames(parts: Parts, rejected: Parts) -> dict[str, Shards]:
-    """Frames of the gate `sft` from the tables of filter."""
+    """Frames of the gate `sft` from the tables of filter, which may keep several samples of a question."""
 
     def texts() -> Iterator[pd.DataFrame]:
         columns = ("problem", "path", "process")
@@ -104,7 +104,7 @@ def sft_frames(parts: Parts, rejected: Parts) -> dict[str, Shards]:
         "sft": Shards(lambda: map(_sft_shard, parts())),
         "texts": Shards(texts),
         "rejected": Shards(lambda: map(_rejected_shard, rejected())),
-        **_whole_frames(parts, ["problem_id"]),
+        "tables": _row_count(parts),
     }
 
 
@@ -112,8 +112,12 @@ def _whole_frames(parts: Parts, key: list[str]) -> dict[str, Shards]:
     """Frames of a table as a whole: the columns that name a row, and the number of rows."""
     return {
         "ids": Shards(lambda: _in_one(part.select(key).to_pandas() for part in parts())),
-        "tables": Shards(lambda: iter([_frame([{"name": "rows", "rows": sum(map(len, parts()))}], ("name", "rows"))])),
+        "tables": _row_count(parts),
     }
+
+
+def _row_count(parts: Parts) -> Shards:
+    return Shards(lambda: iter([_frame([{"name": "rows", "rows": sum(map(len, parts()))}], ("name", "rows"))]))
 
 
 def _pieces(tables: Mapping[str, Parts]) -> Iterator[tuple[str, pa.Table]]:

@@ -205,6 +205,7 @@ def test_cot(rows, critical):
             [{**SFT, "process": "<think>a</think>b</think>"}], ["one think block and one answer"], id="closed-twice"
         ),
         pytest.param([SFT, SFT], ["problem_id is unique"], id="duplicate"),
+        pytest.param([SFT, {**SFT, "process": "<think>another</think>"}], [], id="two-samples-of-a-question-kept"),
     ],
 )
 def test_sft(rows, critical):
