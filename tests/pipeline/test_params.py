@@ -262,7 +262,9 @@ def test_a_base_or_a_value_that_is_none_is_refused(tmp_path, text, error):
 @pytest.mark.parametrize("name", ["video_r1_7b_8gpu", "video_r1_7b_lora"])
 def test_the_published_recipe_is_kept_where_the_machine_is_another(name):
     """As many rows and prompts a step, the same objective and rewards; `ours` is a profile of its own."""
-    published, other = (params.parse(profile.text_of(each), Path(each)) for each in ("video_r1_7b", name))
+    published, other = (
+        params.parse(profile.text_of(each, ROOT / "profiles"), Path(each)) for each in ("video_r1_7b", name)
+    )
     gpus = {"video_r1_7b": 4, "video_r1_7b_8gpu": 8, "video_r1_7b_lora": 1}
 
     def step(config: params.Params, count: int) -> tuple[float, int]:
@@ -271,7 +273,7 @@ def test_the_published_recipe_is_kept_where_the_machine_is_another(name):
     assert step(other, gpus[name]) == step(published, gpus["video_r1_7b"]) == (4, 8)
     for field in ("objective", "steps", "beta", "length", "sampling", "reward_variant", "scale_rewards", "loss_type"):
         assert getattr(other.grpo, field) == getattr(published.grpo, field), field
-    ours = params.parse(profile.text_of("video_r1_7b_ours"), Path("ours"))
+    ours = params.parse(profile.text_of("video_r1_7b_ours", ROOT / "profiles"), Path("ours"))
     assert ours.grpo.objective != published.grpo.objective
     assert ours.grpo.steps * step(ours, 4)[0] == published.grpo.steps * 4, "as many prompts"
 
