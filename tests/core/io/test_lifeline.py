@@ -41,12 +41,12 @@ def tag():
 
 
 def tagged(word):
-    found = []
+    processes = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = process.info["cmdline"] or []
         if word in line and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def held(tag, then="time.sleep(120)", handler=""):
@@ -61,11 +61,16 @@ def start(command, **environment):
     return child
 
 
-def all_end(tag, within=30.0):
+def all_end(tag):
+    return live(tag, 0)
+
+
+def live(tag, count, within=30.0):
+    """Whether so many come to live: right after its start a process has no command line yet."""
     deadline = time.monotonic() + within
-    while tagged(tag) and time.monotonic() < deadline:
+    while len(tagged(tag)) != count and time.monotonic() < deadline:
         time.sleep(0.1)
-    return not tagged(tag)
+    return len(tagged(tag)) == count
 
 
 @pytest.mark.parametrize(
@@ -93,7 +98,7 @@ def test_what_a_process_started_ends_with_it(tag, then, number):
 def test_a_stage_ends_with_what_started_it(tag, number, handler):
     leader = LEADER.format(command=repr(held(tag, handler=handler)), variables="'DVC_STAGE': 'sft'")
     parent = start([sys.executable, "-c", leader, tag])
-    assert len(tagged(tag)) == 3
+    assert live(tag, 3)
     parent.send_signal(number)
     parent.wait(30)
     assert all_end(tag)
@@ -113,4 +118,4 @@ def test_what_was_started_by_hand_outlives_its_terminal(tag):
     parent.kill()
     parent.wait(30)
     time.sleep(3)
-    assert len(tagged(tag)) == 2
+    assert live(tag, 2)
