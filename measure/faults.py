@@ -84,6 +84,7 @@ class Command:
         self.mark = f"{MARK}_{uuid.uuid4().hex}"
         variables = {self.mark: "1", GRACE: str(GRACE_SECONDS), "PREFECT_HOME": str(home), "PYTHONUNBUFFERED": "1"}
         self._log = log.open("w")
+        self._seen: set[psutil.Process] = set()
         self.process = subprocess.Popen(
             COMMANDS[way],
             cwd=folder,
@@ -112,6 +113,7 @@ class Command:
     def kill(self, kind: str) -> int:
         """Kill by -9: every process of the command, stopped first so that none starts another, or the command alone."""
         if kind == "command":
+            self._seen |= set(marked(self.mark))
             self.process.kill()
             self.process.wait()
             return 1
@@ -120,6 +122,7 @@ class Command:
             _send(new, signal.SIGSTOP)
             stopped |= new
         _send(stopped, signal.SIGKILL)
+        self._seen |= stopped
         self.process.wait()
         return len(stopped)
 
@@ -133,6 +136,8 @@ class Command:
             with contextlib.suppress(psutil.Error):
                 lines.append(" ".join(process.cmdline()))
                 process.kill()
+        # To DVC a process holds its locks until the system's init has reaped it.
+        psutil.wait_procs(self._seen, timeout=max(0.0, deadline - time.monotonic()))
         self._log.close()
         return tuple(lines)
 
