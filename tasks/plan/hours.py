@@ -19,9 +19,9 @@ from tasks.plan.machine import Launched, Machine
 from tasks.plan.needs import checkpointing, frame_tokens, text_tokens, visual_tokens
 
 MEAN_SHARE = 0.5
-"""Mean length of a completion, of the most that it may have; 385 to 400 of 768 were measured elsewhere."""
+"""Mean length of a completion, of the most that it may have. Assumed."""
 LONGEST_SHARE = 0.8
-"""Length of the longest of a group, likewise."""
+"""Length of the longest of a group, likewise. Assumed."""
 READ_SECONDS, PIXEL_SECONDS = 0.1, 1.2e-7
 """Processor time to check and hash a medium, and for a pixel of its sampled frames: clips of ten to twenty seconds, 16
 frames of 105,369 pixels, take 0.1 to 0.2 s to decode (reports/perf/decode.md)."""
