@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from tasks.core.io.progress import tracked
 from tasks.core.schemas.records import MANIFEST_SCHEMA
-from tasks.core.video import LIMIT_SECONDS, MediaInfo, ReaderError, VideoError, file_sha256, guarded, probe
+from tasks.core.video import LIMIT_SECONDS, ReaderError, VideoError, file_sha256, guarded
 from tasks.core.video.archive import state_of
+from tasks.core.video.probe import MediaInfo, probe
 from tasks.ingest.facts import KnownMedia, Stat
 
 OK = "ok"

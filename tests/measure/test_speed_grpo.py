@@ -1,6 +1,7 @@
 """The speed benchmark: what it counts, whom it compares with, and that every path runs."""
 
 import math
+import subprocess
 import sys
 
 import pytest
@@ -178,3 +179,23 @@ def test_every_path_runs(case, tmp_path, monkeypatch):
         assert found["wall"][part] > 0
     assert math.isfinite(found["peak_mb"]) and found["prompt"] > 8
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+WITHOUT_DECODERS = """
+import importlib, sys
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("av", "decord"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refused())
+for module in ("measure.speed.grpo.work", "tasks.grpo.train", "tasks.sft.train"):
+    importlib.import_module(module)
+"""
+
+
+def test_an_update_on_frames_in_memory_needs_no_decoder():
+    """A machine with a GPU may have torch and transformers alone."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_DECODERS], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.core.video import probe
 from tasks.core.video.open import read_resized
+from tasks.core.video.probe import probe
 
 
 def sleep(path, seconds=600):

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.core.video import ReaderError, VideoError, guarded, open_clip, probe
+from tasks.core.video import ReaderError, VideoError, guarded, open_clip
 from tasks.core.video.archive import SUFFIXES
+from tasks.core.video.probe import probe
 from tests.support import media_kinds
 
 VIDEO_KINDS = (

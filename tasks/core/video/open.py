@@ -13,7 +13,6 @@ from typing import Any
 from tasks.core.video.archive import is_media
 from tasks.core.video.cache import Counts, FrameCache
 from tasks.core.video.clip import Clip, VideoError
-from tasks.core.video.decode import read_media
 from tasks.core.video.guard import LIMIT_SECONDS, guarded
 from tasks.core.video.picture import is_animation
 from tasks.core.video.resize import SIDE_FACTOR, resize_clip
@@ -88,6 +87,8 @@ def read_resized(path: str, data_type: str, budget: Mapping[str, Any], sampling:
         budget: keyword arguments of `resize_clip`.
         sampling: keyword arguments of `read_clip`.
     """
+    from tasks.core.video.decode import read_media
+
     clip = read_media(path, data_type, **sampling)
     try:
         return resize_clip(clip, **budget)
@@ -109,6 +110,8 @@ def open_media(
     Raises:
         VideoError: it does not decode.
     """
+    from tasks.core.video.decode import read_media
+
     sampling = {"frames": frames, "fps": fps, "min_frames": min_frames}
     return guarded(read_media, path, data_type, limit_seconds=read_limit_seconds, **sampling)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -30,6 +29,8 @@ def render_image(scene: Scene) -> np.ndarray:
 
 def write_clip(path: Path, frames: np.ndarray, fps: int | Fraction = SOURCE_FPS) -> None:
     """Encode (T, H, W, 3) uint8 as H.264 MP4: equal frames give equal bytes, in every run and on every processor."""
+    import av  # here alone: scenes are rendered, and policies trained on them, without an encoder too
+
     with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         options = {"crf": "18", "preset": "veryfast", "threads": "1", "x264-params": X264_PARAMS}
         stream = container.add_stream("libx264", rate=fps, options=options)

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.core.video import ReaderError, VideoError, guarded, open_clip, probe
+from tasks.core.video import ReaderError, VideoError, guarded, open_clip
 from tasks.core.video.archive import contents, folder_of, is_media, read_member, split, state_of
 from tasks.core.video.cache import file_sha256
+from tasks.core.video.probe import probe
 from tests.support import bad_readers
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.core.video import VideoError, probe, read_clip, read_image, read_media
+from tasks.core.video import VideoError, read_image
+from tasks.core.video.decode import read_clip, read_media
+from tasks.core.video.probe import probe
 from tests.support import media_kinds
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"

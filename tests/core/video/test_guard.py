@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.core.video import ReaderError, VideoError, guarded, open_clip, read_clip
+from tasks.core.video import ReaderError, VideoError, guarded, open_clip
+from tasks.core.video.decode import read_clip
 from tasks.core.video.open import data_type_of
 from tests.support import bad_readers
 from tests.support.fuzz_media import fuzz

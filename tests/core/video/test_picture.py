@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.core.video import VideoError, data_type_of, probe, read_image
+from tasks.core.video import VideoError, data_type_of, read_image
 from tasks.core.video import picture as picture_module
+from tasks.core.video.probe import probe
 
 MEDIA = Path(__file__).parents[2] / "fixtures/media"
 ORIENTATION = 0x0112

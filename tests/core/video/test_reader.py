@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.core.video import VideoError, probe, read_clip
+from tasks.core.video import VideoError
 from tasks.core.video.container import read_index
-from tasks.core.video.decode import decode_by_packets, decode_frames, decode_in_order
+from tasks.core.video.decode import decode_by_packets, decode_frames, decode_in_order, read_clip
 from tasks.core.video.packets import doubt
+from tasks.core.video.probe import probe
 from tasks.core.video.timeline import sample_times
 from tests.support import media_kinds as kinds
 

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tasks.core.video import read_clip
+from tasks.core.video.decode import read_clip
 from tasks.core.world import make_split, render
 from tasks.core.world.questions import ask, shortcut, skills
 from tasks.core.world.render import clip_seconds, render_frames

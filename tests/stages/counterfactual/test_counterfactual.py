@@ -7,7 +7,8 @@ import pytest
 
 from tasks.core.io.errors import StageError
 from tasks.core.schemas.records import Record
-from tasks.core.video import Clip, VideoError, read_clip
+from tasks.core.video import Clip, VideoError
+from tasks.core.video.decode import read_clip
 from tasks.counterfactual.__main__ import main, make, parse, score
 from tasks.counterfactual.mapping import COUNTERPARTS, ORDER_WORDS, Mapped, counterpart, mapped
 
