@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from measure.contest.remedies import Remedy, audited, kept, pairs
 from tasks.core.io.errors import StageError
 from tasks.grpo.objectives import Choice
 from tasks.grpo.objectives.arrow import Arrow
@@ -35,6 +36,8 @@ class Method(NamedTuple):
     group: int = GROUP
     changes: Mapping[str, Any] = {}
     """Further fields of the `grpo` section."""
+    remedy: Remedy = kept
+    """What becomes of the RL rows."""
 
 
 CLIP_HIGHER = {"refill": 1, "epsilon_high": 0.28}
@@ -53,10 +56,14 @@ METHODS: dict[str, Method] = {
     "permuted": Method(Permuted(), changes=CLIP_HIGHER),
     "unlikely": Method(Unlikely(), changes=CLIP_HIGHER),
     "grpo_hot": Method(PlainGrpo(), changes=CLIP_HIGHER | {"temperature": 1.3}),
+    "grpo_pairs": Method(PlainGrpo(), changes=CLIP_HIGHER, remedy=pairs),
+    "grpo_audited": Method(PlainGrpo(), changes=CLIP_HIGHER, remedy=audited),
 }
-"""`grpo_hot` is exploration at the same operations: plain GRPO sampled at a higher temperature."""
-LEADING = ("grpo", "taro", "arrow", "exchange", "permuted")
-"""Methods with a run for every start and seed; the others take half of the seeds."""
+"""`grpo_hot` is exploration at the same operations: plain GRPO sampled at a higher temperature; `grpo_pairs` and
+`grpo_audited` are plain GRPO on other rows (`remedies.py`)."""
+LEADING = ("grpo", "tgrpo", "arrow", "exchange", "permuted")
+"""Plain GRPO, ours, its placebo and the two others that led in tuning have a run for every start and seed; the others
+take half of the seeds."""
 RUNS_ASKED, STARTS_ASKED = {True: 16, False: 8}, 5
 """Runs that the protocol asks of a method that leads (or does not), and over how many starts."""
 STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob": "alpha", "exchange": "alpha"} | {
@@ -76,7 +83,7 @@ class Trial(NamedTuple):
     """Times the default of the method's number."""
 
 
-TRIALS = (Trial(0.0003, 1.0), Trial(0.0007, 1.0), Trial(0.0005, 2.0))
+TRIALS = (Trial(0.0003, 1.0), Trial(0.0007, 1.0), Trial(0.0005, 2.0), Trial(0.0001, 1.0))
 
 
 def runs_asked(method: str, seeds: int) -> int:

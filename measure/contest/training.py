@@ -6,14 +6,16 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import TrainerCallback
 
 from measure.contest.evaluate import Policy, answers, evaluate, pair_scores
 from measure.contest.flops import Operations, counted
-from measure.contest.methods import Trial, settings
+from measure.contest.methods import METHODS, Trial, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
+from measure.contest.remedies import MOVING
 from measure.contest.starts import Start, folder_of
 from measure.runs import lock, rounded, split
 from tasks import paths
@@ -27,10 +29,6 @@ from tasks.params import Params
 DATA = paths.WORK_DATA / "contest"
 RL_SEED, TEST_SEED, VALIDATION_SEED, QUICK_SEED = 11_000, 12_000, 13_000, 14_000
 """World seeds of splits; the pipeline's own are below. Validation is never tested on, nor the test tuned on."""
-
-
-MOVING = "world/move"
-"""Data source of rows with a moving figure."""
 
 
 class Size(NamedTuple):
@@ -113,11 +111,12 @@ def run(
         policy = policy_of(model, processor, clips, params)
         before = scores_before(start, size, test_seed + seed, policy, tests, mixed)
         with counted() as spent:
+            rows = METHODS[method].remedy(policy, learning(start, size, seed, workers), pairs_folder(start, size, seed))
             watch = Watch(size, policy, [question for question in quick if question.variant != STATIC], spent)
             result = train(
                 model,
                 processor,
-                render(learning(start, size, seed, workers), processor, **params.prompt.model_dump()),
+                render(rows, processor, **params.prompt.model_dump()),
                 clips=clips,
                 settings=grpo,
                 seed=seed,
@@ -154,6 +153,11 @@ def learning(start: Start, size: Size, seed: int, workers: int) -> list[Record]:
     moving = [record for record in rows if record.data_source == MOVING]
     others = [record for record in rows if record.data_source != MOVING]
     return [*moving, *others[: len(moving)]]
+
+
+def pairs_folder(start: Start, size: Size, seed: int) -> Path:
+    """Where pairs of a seed's RL rows lie."""
+    return DATA / "pairs" / f"{start.shortcut}-{size.rl_rows}-{RL_SEED + seed}-{size.rl_bias}"
 
 
 def tests_of(size: Size, seed: int, workers: int) -> tuple[list[Asked], list[Record]]:

@@ -1,5 +1,6 @@
 """The contest of objectives: what is counted, how it is judged, and a run at the smallest size."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,12 +9,14 @@ import pytest
 import torch
 import yaml
 
+from measure.contest import remedies
 from measure.contest.__main__ import main as contest
 from measure.contest.__main__ import named, order, ready
 from measure.contest.evaluate import Result, pair_scores
 from measure.contest.flops import counted, dispatcher_count
 from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
+from measure.contest.remedies import pairs
 from measure.contest.start_scores import group_shares
 from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, folder_of, scenes_of
 from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown, missing
@@ -21,9 +24,14 @@ from measure.runs import lock, read_runs
 from tasks.core.io.errors import StageError
 from tasks.core.models.inputs import encode, prompt_text
 from tasks.core.models.load import load_model, load_processor
-from tasks.core.schemas.records import Record
+from tasks.core.schemas.records import Record, parse_record, truth_of
 from tasks.core.stats import holm
-from tasks.core.world.scene import COLOUR_OF
+from tasks.core.video.decode import read_clip
+from tasks.core.world.questions import ask
+from tasks.core.world.render import clip_seconds, render_frames, write_clip
+from tasks.core.world.scene import COLOUR_OF, sample_scene
+from tasks.core.world.split import raw_record
+from tasks.grpo.objectives.perturbations import OneFrame
 from tasks.params import load
 from tests.support.training_project import make_project
 
@@ -84,7 +92,7 @@ def test_every_method_has_settings_of_its_own(method):
     base = load().grpo
     weak, strong = (settings(method, base, Trial(0.0002, strength), 7) for strength in (0.5, 2.0))
     assert weak.steps == 7 and weak.learning_rate == 0.0002
-    assert (weak.objective == strong.objective) == (method in ("grpo", "grpo_hot")), "what a strength means"
+    assert (weak.objective == strong.objective) == method.startswith("grpo"), "what a strength means"
     assert method == "tgrpo" or (weak.beta, weak.length, weak.refill) == (0.0, None, 1)
 
 
@@ -126,16 +134,16 @@ def test_a_method_that_was_not_tried_in_full_has_no_values(trials, starts):
 def test_whatever_has_ended_compares_methods_on_the_same_starts_and_seeds():
     runs = order(STARTS_OF_THE_CONTEST[:2], ["grpo", "ktr"], 3)
     told = [(seed, start.name.split("-")[0], method) for seed, start, method in runs]
-    first = [(0, "side", "grpo"), (0, "side", "ktr"), (0, "background", "grpo"), (0, "background", "ktr")]
+    first = [(0, "colour", "grpo"), (0, "colour", "ktr"), (0, "side", "grpo"), (0, "side", "ktr")]
     assert told[:4] == first and len(told) == 6 + 4, "ktr does not lead: two seeds of three"
     assert set(LEADING) <= set(METHODS)
 
 
 def test_starts_that_are_not_there_are_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("measure.contest.starts.STARTS", tmp_path)
-    with pytest.raises(StageError, match="not made: side-0.6-caption-10; `python -m measure.contest starts` makes"):
-        ready(["side-0.6-caption-10"])
-    with pytest.raises(StageError, match="not made: side-0.6-caption-10, background"):
+    with pytest.raises(StageError, match="not made: side-0.8-caption-10; `python -m measure.contest starts` makes"):
+        ready(["side-0.8-caption-10"])
+    with pytest.raises(StageError, match="not made: .*side-0.8-caption-10"):
         ready(None)
     with pytest.raises(StageError, match="no start red; starts: colour-0.6-caption-900, "):
         named(["red"])
@@ -166,6 +174,51 @@ def test_scenes_are_biased_from_the_start_s_skill_on():
         assert 180 < len(moving) < 260, "about half of the scenes"
         given_away.append(sum(COLOUR_OF[each.direction] == each.figures[0].colours[0] for each in moving) / len(moving))
     assert given_away[0] == pytest.approx(0.25, abs=0.1) and given_away[1] == pytest.approx(0.925, abs=0.05)
+
+
+# Other rows.
+
+EVERY_FRAME = {"frames": 16, "fps": 4.0, "min_frames": 4}
+
+
+def rl_rows(folder, number=4):
+    scenes = [sample_scene("move", np.random.default_rng((7, n))) for n in range(number)]
+    rows = []
+    for n, scene in enumerate(scenes):
+        write_clip(folder / f"{n}.mp4", render_frames(scene, clip_seconds()))
+        question = ask(scene, np.random.default_rng(n), "direction")
+        record = parse_record(raw_record(n, "video", scene, question, f"{n}.mp4"), f"row {n}")
+        rows.append(dataclasses.replace(record, path=str(folder / f"{n}.mp4")))
+    return rows
+
+
+def test_pairs_take_the_place_of_as_many_rows(tmp_path):
+    rows = rl_rows(tmp_path)
+    still = dataclasses.replace(rows[0], problem_id=9, data_source="world/still")
+    made = pairs(None, [*rows, still], tmp_path / "pairs")
+    assert len(made) == len(rows) + 1 and made[-1] == still
+    opposite = {"left": "right", "right": "left", "up": "down", "down": "up"}
+    for forward, backward in zip(made[0:4:2], made[1:4:2], strict=True):
+        words = [record.options[ord(truth_of(record.solution)) - ord("A")][3:] for record in (forward, backward)]
+        assert words[1] == opposite[words[0]]
+        shown = [
+            read_clip(record.path, frames=16, fps=4.0, min_frames=4).frames.astype(int)
+            for record in (forward, backward)
+        ]
+        assert np.abs(shown[0][::-1] - shown[1]).mean() < 3, "encoded anew, not another scene"
+    assert pairs(None, [*rows, still], tmp_path / "pairs") == made, "made once"
+
+
+def test_audited_rows_are_those_that_one_frame_does_not_answer(monkeypatch, tmp_path):
+    rows, asked = rl_rows(tmp_path, 2), []
+
+    def answered(policy, records, view):
+        asked.append((policy, list(records), view))
+        return [Result(True, "A"), Result(False, "B")]
+
+    monkeypatch.setattr(remedies, "answers", answered)
+    assert remedies.audited("start", rows, tmp_path) == rows[1:]
+    assert asked == [("start", rows, OneFrame())]
 
 
 # How it is tested.

@@ -1,0 +1,60 @@
+"""Other RL rows in place of another objective: what a user can do to the data, at the same operations.
+
+Kept: the rows as they are. Pairs: half of the moving figures, each with its clip played backwards and the answer that
+it then has (`tasks.counterfactual`); what gives the forward clip's answer away misleads on the other one. Audited:
+without the rows that the start itself answers from one frame, as `grpo.rows` drops by the tags of `tasks.audit`; the
+answers asked for that count as the run's operations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from measure.contest.evaluate import Policy, answers
+from measure.runs import lock
+from tasks.core.schemas.records import Record, parse_record
+from tasks.core.video import open_clip
+from tasks.counterfactual.__main__ import RECORDS, make
+from tasks.grpo.objectives.perturbations import OneFrame
+from tasks.params import Video
+
+Remedy = Callable[[Policy, Sequence[Record], Path], list[Record]]
+"""(start, RL rows, folder that is theirs alone) -> RL rows."""
+MOVING = "world/move"
+"""Data source of rows with a moving figure."""
+READ = Video(frames=16, fps=4.0, min_pixels=112 * 112, max_pixels=112 * 112)
+"""Clips of the mini world whole."""
+
+
+def kept(_: Policy, rows: Sequence[Record], __: Path) -> list[Record]:
+    """The rows."""
+    return list(rows)
+
+
+def pairs(_: Policy, rows: Sequence[Record], folder: Path) -> list[Record]:
+    """As many rows: the first half of the moving figures, each forward and reversed, and all others.
+
+    Raises:
+        RuntimeError: a question of the mini world that no rule maps; there is none.
+    """
+    moving = [record for record in rows if record.data_source == MOVING]
+    half = moving[: len(moving) // 2]
+    with lock(folder.parent / f"{folder.name}.lock", wait=True):
+        if not (folder / RECORDS).exists():
+            _, refused = make(half, ["reversed"], partial(open_clip, **READ.opening()), folder)
+            if refused:
+                raise RuntimeError(f"{folder}: refused {dict(refused)}")
+    raw = json.loads((folder / RECORDS).read_text())
+    made = [parse_record(row, f"{folder / RECORDS} row {number}") for number, row in enumerate(raw)]
+    made = [dataclasses.replace(record, path=str(folder / record.path)) for record in made]
+    return [*made, *(record for record in rows if record.data_source != MOVING)]
+
+
+def audited(policy: Policy, rows: Sequence[Record], _: Path) -> list[Record]:
+    """The rows that the policy does not answer right from one frame of their clip."""
+    seen = answers(policy, rows, OneFrame())
+    return [record for record, result in zip(rows, seen, strict=True) if not result.right]
