@@ -26,7 +26,7 @@ SMALL = ["--shape", "mini", "--frames", "4", "--side", "56", "--answer", "5", "-
 
 def job(**changes):
     base: dict[str, Any] = {"profile": "video_r1_7b", "shape": "mini", "steps": 2, "frames": 4, "side": 56, "answer": 5}
-    return LaunchedJob(**{**base, "group": 4, "prompts": None, "folder": "", **changes})
+    return LaunchedJob(**{**base, "group": 4, "prompts": None, "host": False, "folder": "", **changes})
 
 
 def step(seconds, **changes):

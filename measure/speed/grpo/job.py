@@ -62,5 +62,7 @@ class LaunchedJob(NamedTuple):
     """Completions of a prompt; None: the profile's."""
     prompts: int | None
     """Prompts of a step and process; None: the profile's."""
+    host: bool
+    """Whether a single process, too, has the model in main memory before it trains, as a stage loads it."""
     folder: str
     """Takes `process-<rank>.json` of every process."""

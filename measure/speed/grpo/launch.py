@@ -20,11 +20,12 @@ from typing import Any
 
 from measure.speed.grpo.job import LaunchedJob
 from measure.speed.grpo.launched_settings import settings_of
-from measure.speed.grpo.launched_table import check, last_line, memory_line, no_room, step_table
+from measure.speed.grpo.launched_table import Process, check, last_line, memory_line, no_room, step_table
 from measure.speed.grpo.table import comma_separated, markdown
 from tasks.core.io.atomic import write_text
 from tasks.core.io.errors import StageError
 from tasks.core.sizing.shapes import SHAPES
+from tasks.params import Grpo
 
 FSDP = "profiles/accelerate/fsdp_4gpu.yaml"
 NONE = "none"
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         job = LaunchedJob(
             *(options.profile, options.shape, options.steps, options.frames, options.side, options.answer),
-            *(options.group, options.prompts, folder),
+            *(options.group, options.prompts, options.host, folder),
         )
         params, told = settings_of(job)
         if params.grpo.lora.rank and options.config == FSDP:
@@ -66,29 +67,28 @@ def main(arguments: Sequence[str]) -> int:
             )
         check(measured, options.steps)
     table = step_table(measured)
-    note = NOTE.format(
-        steps=options.steps,
-        launcher=options.config if options.config != NONE else "without configuration",
-        processes=options.processes,
-        device=measured[0]["device"],
-        profile=options.profile,
-        prompts=params.grpo.prompts_per_step,
-        frames=options.frames,
-        side=options.side,
-        group=params.grpo.group,
-        answer=options.answer,
-        weights=WEIGHTS[measured[0].get("sharded")],
-    )
-    body = [markdown(table) if table else "", note, *(f"{line}\n" for line in told), f"{memory_line(measured)}\n"]
     last = missing or last_line(table)
     out = Path(options.out)
     if table:
         write_text(out.with_suffix(".csv"), comma_separated(table))
-    write_text(
-        out.with_suffix(".md"), f"# Steps under the launcher, shape {options.shape}\n\n{''.join(body)}\n{last}\n"
-    )
+    write_text(out.with_suffix(".md"), page(options, params.grpo, measured, told, last))
     print(f"{markdown(table) if table else ''}\n{memory_line(measured)}\n{last}")
     return 1 if missing else 0
+
+
+def page(options: Any, settings: Grpo, measured: Sequence[Process], told: Sequence[str], last: str) -> str:
+    """The table with what it was measured on, ending with its last line."""
+    note = NOTE.format(
+        **{name: getattr(options, name) for name in ("steps", "processes", "profile", "frames", "side", "answer")},
+        launcher=options.config if options.config != NONE else "without configuration",
+        device=measured[0]["device"],
+        prompts=settings.prompts_per_step,
+        group=settings.group,
+        weights=WEIGHTS[measured[0].get("sharded")],
+    )
+    table = step_table(measured)
+    body = [markdown(table) if table else "", note, *(f"{line}\n" for line in told), f"{memory_line(measured)}\n"]
+    return f"# Steps under the launcher, shape {options.shape}\n\n{''.join(body)}\n{last}\n"
 
 
 def files(folder: Path) -> list[Path]:
@@ -145,6 +145,9 @@ def _options(arguments: Sequence[str]) -> Any:
     parser.add_argument("--answer", type=int, default=128, help="tokens of a completion; all have as many")
     parser.add_argument("--group", type=int, default=None, help="completions of a prompt; default: the profile's")
     parser.add_argument("--prompts", type=int, default=None, help="of a step and process; default: the profile's")
+    parser.add_argument(
+        "--host", action="store_true", help="one process: the model in main memory first, as a stage loads it"
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="the processes are ended after so long")
     parser.add_argument("--out", default=None, help="path of the table, without suffix")
     options = parser.parse_args(arguments)

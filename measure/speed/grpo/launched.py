@@ -163,13 +163,13 @@ def policy(job: LaunchedJob, params: Params, processor: Any, device: str, enviro
     """The random policy as a stage has it before training.
 
     Of several processes the first alone has weights, in main memory, where the launcher shards them (`load_policy`).
-    A single process keeps them where they were made.
+    A single process keeps them where they were made, unless `host` asks for main memory.
     """
     shape, dtype = SHAPES[job.shape], params.grpo.weights_dtype
     if loads_once() and environment.get("RANK", "0") != "0":
         return build_without_weights(shape, processor, dtype)
     model = build(shape, processor, dtype, device).eval()
-    return model.cpu() if environment.get("WORLD_SIZE", "1") != "1" else model
+    return model.cpu() if job.host or environment.get("WORLD_SIZE", "1") != "1" else model
 
 
 def measure(job: LaunchedJob, device: str, numbers: dict[str, Any]) -> None:
