@@ -69,15 +69,18 @@ class Peak:
             # What the allocator keeps from the warm pass is given back, lest the next pass hide in it.
             ctypes.CDLL(None).malloc_trim(0)
             CLEAR.write_text("5")  # sets the peak back to what is held now
-            self._held = _status("VmRSS")
+            self._held = status_mib("VmRSS")
 
     def above(self) -> float:
         """MiB above the start."""
-        peak = torch.cuda.max_memory_allocated() / MEBIBYTE if self._cuda else _status("VmHWM")
+        peak = torch.cuda.max_memory_allocated() / MEBIBYTE if self._cuda else status_mib("VmHWM")
         return peak - self._held
 
 
-def _status(name: str) -> float:
+def status_mib(name: str) -> float:
+    """A memory figure of this process, MiB: VmRSS what it holds, VmHWM the most it held; NaN where Linux is not."""
+    if not STATUS.is_file():
+        return float("nan")
     for line in STATUS.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / KIBIBYTES

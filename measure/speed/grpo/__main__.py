@@ -2,7 +2,8 @@ r"""`python -m measure.speed.grpo`: a policy update and a step, lever by lever, 
 
 Every measurement has a process of its own, so that peak memory is its own. Results go to reports/perf/. `--quick` takes
 minutes on two cores. Plain and TRL are measured at several micro-batch sizes; ratios are to the fastest. `--step` times
-whole steps of params.yaml instead, with its levers as they are and with all of them off.
+whole steps of params.yaml instead, with its levers as they are and with all of them off. `--launched` times steps of a
+profile under its launcher, on as many GPUs as there are (options of its own: `--launched --help`).
 
     python -m measure.speed.grpo --quick
     python -m measure.speed.grpo --shape small --frames 8 16 32 64 --group 4 8 16 --whole
@@ -10,6 +11,7 @@ whole steps of params.yaml instead, with its levers as they are and with all of 
         --frames 8 16 32 64 --group 4 8 16                         cost curves alone, about ten minutes on two cores
     python -m measure.speed.grpo --shape 3b --dtype bfloat16 --answer 512 --whole        on a GPU
     python -m measure.speed.grpo --step
+    python -m measure.speed.grpo --launched --shape 3b
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from measure.speed.grpo import launch
 from measure.speed.grpo.job import CACHED, Job
 from measure.speed.grpo.table import (
     Measured,
@@ -36,7 +39,11 @@ from measure.speed.grpo.table import (
 )
 from tasks import paths
 from tasks.core.io.atomic import write_text
+from tasks.core.io.cli import run_stage
+from tasks.params import ParamsError
+from tasks.profile import ProfileError
 
+LAUNCHED = "--launched"
 PATHS = ("plain", "encode once", "share prefix", "varlen attention", "all levers", "cached features", "TRL")
 
 NOTE = """
@@ -55,6 +62,8 @@ optimizer, on clips of the mini world and from {model}. `plain` has every lever 
 
 def main() -> int:
     """Measure in child processes, then write table and verdict."""
+    if LAUNCHED in sys.argv[1:]:
+        return launch.main([word for word in sys.argv[1:] if word != LAUNCHED])
     options = _options()
     if options.job:
         return _child(options.job)
@@ -177,6 +186,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--whole", action="store_true", help="decode, rollout and optimizer too")
     parser.add_argument("--step", action="store_true", help="whole steps of params.yaml, levers as they are and off")
     parser.add_argument("--steps", type=int, default=4, help="steps that count, with --step")
+    parser.add_argument(LAUNCHED, action="store_true", help="steps of a profile under its launcher; see its --help")
     parser.add_argument("--model", default=str(paths.SFT_MODEL), help="where the policy starts, with --step")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--device", default=None, choices=("cpu", "cuda"))
@@ -200,4 +210,6 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    if LAUNCHED in sys.argv[1:]:  # the launcher and its processes end with this one
+        run_stage(main, ParamsError, ProfileError)
     sys.exit(main())

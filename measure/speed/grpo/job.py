@@ -44,3 +44,25 @@ class Job(NamedTuple):
     """Whether to measure decode, rollout and optimizer too."""
     dtype: str
     device: str
+
+
+class LaunchedJob(NamedTuple):
+    """What every process of `--launched` is told."""
+
+    profile: str
+    """A file of profiles/."""
+    shape: str
+    steps: int
+    frames: int
+    side: int
+    """Pixels, a multiple of the merged patch."""
+    answer: int
+    """Tokens of a completion; none ends earlier."""
+    group: int | None
+    """Completions of a prompt; None: the profile's."""
+    prompts: int | None
+    """Prompts of a step and process; None: the profile's."""
+    host: bool
+    """Whether a single process, too, has the model in main memory before it trains, as a stage loads it."""
+    folder: str
+    """Takes `process-<rank>.json` of every process."""

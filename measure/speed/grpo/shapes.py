@@ -13,15 +13,52 @@ FAMILY = "qwen2_5_vl"
 def build(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
     """Random Qwen2.5-VL of a shape; token ids are those of `processor`, whose vocabulary may be smaller."""
     import torch
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers import Qwen2_5_VLForConditionalGeneration
 
+    config = configuration(shape, processor)
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=getattr(torch, dtype))
+    return _made_ready(model, config)
+
+
+def build_without_weights(shape: Shape, processor: Any, dtype: str) -> Any:
+    """`build` for a process that gets its weights from the first one: parameters hold nothing, buffers are real.
+
+    As `tasks.core.models.load.empty_model`, which wants a checkpoint folder.
+    """
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    config = configuration(shape, processor)
+    with init_empty_weights(include_buffers=False):
+        model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=getattr(torch, dtype))
+    for module in model.modules():
+        for name, value in module.named_parameters(recurse=False):
+            module.register_parameter(name, torch.nn.Parameter(torch.empty_like(value, device="cpu")))
+    model.tie_weights()
+    return _made_ready(model, config)
+
+
+def _made_ready(model: Any, config: Any) -> Any:
+    """The model with its end and padding tokens, as `load_model` would hand it over."""
     from tasks.core.train.prepare import prepare
+
+    model.generation_config.eos_token_id = config.text_config.eos_token_id
+    model.generation_config.pad_token_id = config.text_config.pad_token_id
+    return prepare(model)
+
+
+def configuration(shape: Shape, processor: Any) -> Any:
+    """A shape as a configuration of transformers."""
+    from transformers import Qwen2_5_VLConfig
 
     tokenizer = processor.tokenizer
     half = shape.hidden // shape.heads // 2
     rows = half * 3 // 8
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("im_end", "endoftext", "vision_start")}
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         text_config={
             "vocab_size": max(shape.vocabulary, len(tokenizer)),
             "hidden_size": shape.hidden,
@@ -56,12 +93,6 @@ def build(shape: Shape, processor: Any, dtype: str, device: str) -> Any:
         vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
         tie_word_embeddings=shape.tied,
     )
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=getattr(torch, dtype))
-    model.generation_config.eos_token_id = ids["im_end"]
-    model.generation_config.pad_token_id = ids["endoftext"]
-    return prepare(model)
 
 
 def build_other(family: str, shape: Shape, processor: Any, dtype: str, device: str) -> Any:

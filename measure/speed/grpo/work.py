@@ -17,7 +17,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from measure.speed.clock import Clock, Peak
-from measure.speed.grpo.job import CACHED, LEVERS, Job
+from measure.speed.grpo.job import CACHED, LEVERS, Job, LaunchedJob
 from measure.speed.grpo.shapes import FAMILY, build, build_other
 from tasks.core.backbones import of_model
 from tasks.core.models.inputs import prompt_text
@@ -58,10 +58,10 @@ def record() -> Record:
     )
 
 
-def noise(job: Job) -> Clip:
+def noise(job: Job | LaunchedJob, seed: int = 0) -> Clip:
     """A clip of noise, one frame every half second."""
     size = (job.frames, job.side, job.side, 3)
-    frames = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    frames = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
     return Clip(frames, list(range(job.frames)), FPS, FPS, job.frames / FPS)
 
 

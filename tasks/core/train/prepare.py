@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import torch
+
 from tasks.core.backbones import of_model
 from tasks.core.models.protocols import Model
 from tasks.core.train.recompute import use_selective_checkpointing
@@ -37,7 +39,8 @@ def prepare(model: Model, *, packed: bool = False, varlen: bool = True, selectiv
     if packed:
         use_shared_prefix(model, varlen)
         encoder = getattr(model.model, backbone.names.encoder[0])
-        if varlen and backbone.windowed_encoder and next(encoder.parameters()).is_cuda:
+        # By what the machine has, not by where the weights lie: a trainer moves or shards them later.
+        if varlen and backbone.windowed_encoder and torch.cuda.is_available():
             use_varlen_encoder(encoder)
     if selective:
         use_selective_checkpointing(model)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tasks.core.train.packing import Layout
+from tasks.core.train.prepare import prepare
 from tasks.core.train.split_attention import attend
 from tasks.core.train.varlen_attention import (
     ENCODER,
@@ -129,3 +130,10 @@ def test_flash_equals_the_masked_form_on_a_gpu(layout, key_heads):
     gradients = [torch.autograd.grad((out * weights).sum(), tensors) for out in results]
     for ours, masked in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, masked, rtol=5e-2, atol=5e-2)
+
+
+def test_a_model_that_a_trainer_moves_later_has_the_encoder_s_windows(tiny_vl, monkeypatch):
+    """Sharded weights lie in main memory when the model is prepared."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert next(tiny_vl.parameters()).device.type == "cpu"
+    assert prepare(tiny_vl, packed=True).model.visual.config._attn_implementation == ENCODER
