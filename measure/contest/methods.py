@@ -61,9 +61,9 @@ METHODS: dict[str, Method] = {
 }
 """`grpo_hot` is exploration at the same operations: plain GRPO sampled at a higher temperature; `grpo_pairs` and
 `grpo_audited` are plain GRPO on other rows (`remedies.py`)."""
-LEADING = ("grpo", "tgrpo", "arrow", "exchange", "permuted")
-"""Plain GRPO, ours, its placebo and the two others that led in tuning have a run for every start and seed; the others
-take half of the seeds."""
+LEADING = ("grpo", "tgrpo", "arrow", "grpo_hot", "exchange")
+"""Plain GRPO, ours and the three others that led in tuning have a run for every start and seed; the others take half
+of the seeds."""
 RUNS_ASKED, STARTS_ASKED = {True: 16, False: 8}, 5
 """Runs that the protocol asks of a method that leads (or does not), and over how many starts."""
 STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob": "alpha", "exchange": "alpha"} | {
