@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tasks.core.sizing.shapes import Model, Shape
 
 HALF = 2
-MEASURED = {"3b": 276.0, "7b": 382.0}
+MEASURED = {"3b": 185.0, "7b": 343.0}
 """TFLOP/s of a policy update with all levers, measured on one H200 (reports/perf/gpu-3b.md, gpu-7b.md)."""
 H200_TFLOPS = 989.0
 LARGE_HIDDEN = 3584
