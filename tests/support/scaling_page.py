@@ -77,8 +77,8 @@ def machines(plans: dict[Run, Plan]) -> str:
         training = [need for need in plan.needs if need.stage in ("sft", "grpo")]
         gpu = max(need.size_bytes for need in training if need.where == "GPU")
         host = max(need.size_bytes for need in training if need.where == "host")
-        trained = sum(each.hours for each in plan.hours if each.stage in ("sft", "grpo"))
-        whole = sum(each.hours for each in plan.hours)
+        trained = sum(each.hours or 0.0 for each in plan.hours if each.stage in ("sft", "grpo"))
+        whole = sum(each.hours or 0.0 for each in plan.hours)
         cells = [f"{plan.machine.gpus} x {plan.machine.card.name}", f"`{run.profile}`", f"`{run.launch}`"]
         cells += [f"{gib(gpu)} of {plan.machine.card.gib:g}", gib(host), f"{trained:.1f} h", f"{whole:.0f} h"]
         lines.append(f"| {' | '.join(cells)} |")
