@@ -7,6 +7,7 @@ Overrides of TRL 1.16; its losses, reference model, metrics, checkpoints and log
     _compute_loss                       forward over the rows that have a gradient (`forwards.py`), then TRL's own loss
     _get_per_token_logps_and_entropies  hands TRL's loss what that forward gave
     _load_from_checkpoint               restores weights under their published names (`core/train/resume.py`)
+    _save_checkpoint                    names the checkpoint when the disk is full (there too)
 """
 
 from __future__ import annotations

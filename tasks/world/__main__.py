@@ -164,11 +164,17 @@ def save(model: Any, processor: Any, folder: Path, steps: list[Step]) -> None:
 
 
 def publish(source: Path, target: Path, dtype: str) -> None:
-    """Copy weights, as `dtype`, and processor files to where the pipeline reads them."""
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns(STEPS))
-    if dtype != "float32":
-        load_model(source, dtype="float32").to(getattr(torch, dtype)).save_pretrained(target)
+    """Copy weights, as `dtype`, and processor files to where the pipeline reads them, whole or not at all."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(STEPS))
+        if dtype != "float32":
+            load_model(source, dtype="float32").to(getattr(torch, dtype)).save_pretrained(partial)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def score(model: Any, processor: Any, name: str, rows: int, seed: int, prompt: dict[str, str]) -> dict[str, Any]:

@@ -10,13 +10,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from measure.faults import disturbed, failures
-from measure.smallest.project import make_project, outputs, run
-from tests.support.graph import ROOT, stages
+from measure.smallest.project import digest, environment, make_project, outputs, run
+from tests.support.graph import ROOT, covers, stages
+from tests.support.small_disk import leave, make_room, mounted
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +80,52 @@ def test_a_run_that_is_killed_three_times_ends_as_an_undisturbed_one(fresh, fini
     done = disturbed(folder, ["dvc"], 3, 90.0, draw, outputs(finished), tmp_path / "prefect")
     assert done.kills
     assert failures(done) == []
+
+
+@pytest.fixture(scope="module")
+def small_disk(finished, tmp_path_factory) -> Iterator[Path]:
+    """A finished run on a disk of its own, without what stages keep beside their outputs."""
+    with mounted(tmp_path_factory.mktemp("disk") / "project", 128 * 2**20) as folder:
+        kept_elsewhere = shutil.ignore_patterns(".git", ".dvc", ".cache", ".work")
+        shutil.copytree(finished, folder, dirs_exist_ok=True, ignore=kept_elsewhere)
+        yield folder
+
+
+DRAWN = random.Random(0).uniform(0.1, 0.9)
+FULL = {
+    "ingest": (0, 0.5, DRAWN),
+    "annotate": (0, 0.5),
+    "filter": (0, 0.5, DRAWN),
+    "sft": (DRAWN,),
+    "grpo": (DRAWN,),
+}
+"""Stage -> room on the disk, as shares of the bytes of its outputs."""
+GROWING = (".jsonl", "curve.csv")
+"""Logs of answers and curves of training: whole after every batch or step."""
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_disk_is_told_by_stage_and_file_and_costs_nothing(small_disk, finished, name):
+    """What stands where an output belongs is whole; with room the rerun completes what an undisturbed run leaves."""
+    stage = stages()[name]
+    outs = {path: sha for path, sha in outputs(finished).items() if any(covers(out, path) for out in stage.outs)}
+    command = [sys.executable, *stage.cmd.split()[1:]]
+    for out in stage.outs:
+        shutil.rmtree(small_disk / out) if (small_disk / out).is_dir() else (small_disk / out).unlink()
+    for share in FULL[name]:
+        leave(small_disk, int(share * sum((finished / path).stat().st_size for path in outs)))
+        temporary = {"TMPDIR": str(small_disk)}
+        done = subprocess.run(command, cwd=small_disk, env=environment() | temporary, text=True, capture_output=True)
+        assert done.returncode == 2, f"{share}: {done.stderr[-3000:]}"
+        [told] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert re.fullmatch(rf"error: {stage.package}: no space left on the disk: \S+; make room, then .*", told), told
+        assert "Traceback" not in done.stderr
+        present = [path for path in outs if (small_disk / path).is_file() and not path.endswith(GROWING)]
+        assert [path for path in present if digest(small_disk / path) != outs[path]] == [], "half-written"
+        assert len(present) < len(outs)
+    make_room(small_disk)
+    run(small_disk, *command)
+    assert {path: digest(small_disk / path) for path in outs} == outs
 
 
 def test_a_clone_pulls_a_finished_run_and_shows_its_report_without_computing_anything(finished, tmp_path):

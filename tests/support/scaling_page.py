@@ -1,5 +1,7 @@
-"""Tables of docs/scaling_7b.md from the profiles and the plan's arithmetic: `python -m tests.support.scaling_page`."""
+"""Tables of docs/scaling.md and docs/scaling_7b.md from profiles and plan: `python -m tests.support.scaling_page`."""
 
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 import yaml
@@ -12,7 +14,7 @@ from tasks.plan.machine import described
 from tasks.plan.plan import Plan, make_plan
 from tests.support.graph import ROOT
 
-PAGE = ROOT / "docs/scaling_7b.md"
+README = ROOT / "README.md"
 FSDP = "accelerate:profiles/accelerate/fsdp_{}gpu.yaml"
 
 
@@ -36,6 +38,17 @@ RUNS = [
 ]
 
 
+PLACES = [
+    Run("video_r1_3b", "1xrtx4090", "python"),
+    Run("video_r1_7b_lora", "1xl40s", "python"),
+    Run("video_r1_7b_lora", "1xh100", "python"),
+    Run("video_r1_7b", "4xh100", FSDP.format(4)),
+    Run("video_r1_7b_ours", "4xh100", FSDP.format(4)),
+    Run("video_r1_7b_8gpu", "8xh100", FSDP.format(8)),
+]
+"""The smallest machine of each kind to the largest, for docs/scaling.md."""
+
+
 def plan_of(run: Run) -> Plan:
     """Its plan."""
     values = yaml.safe_load(profile.text_of(run.profile, ROOT / "profiles"))
@@ -43,10 +56,33 @@ def plan_of(run: Run) -> Plan:
     return make_plan(config, values, read(ROOT / GRAPH), {}, machine=described(run.gpus, None, None), launch=run.launch)
 
 
-def tables() -> dict[str, str]:
-    """Marked name -> table."""
+def tables() -> dict[Path, dict[str, str]]:
+    """Page -> marked name -> table."""
     plans = {run: plan_of(run) for run in RUNS}
-    return {"memory": memory(plans), "sums": sums(plans), "hours": hours(plans)}
+    return {
+        ROOT / "docs/scaling_7b.md": {"memory": memory(plans), "sums": sums(plans), "hours": hours(plans)},
+        ROOT / "docs/scaling.md": {"machines": machines({run: plan_of(run) for run in PLACES})},
+    }
+
+
+def machines(plans: dict[Run, Plan]) -> str:
+    """What runs where: the mini run as README tells it, then a profile on each kind of machine."""
+    [minutes] = re.findall(r"^\| `make run` \|.*\| (\d+ minutes) \|$", README.read_text(), re.M)
+    lines = [
+        "| machine | profile | launched with | largest need of a GPU | main memory | SFT and GRPO | whole run |",
+        "|---|---|---|--:|--:|--:|--:|",
+        f"| 2 processor cores | `mini` | `python` |  |  |  | **{minutes}** |",
+    ]
+    for run, plan in plans.items():
+        training = [need for need in plan.needs if need.stage in ("sft", "grpo")]
+        gpu = max(need.size_bytes for need in training if need.where == "GPU")
+        host = max(need.size_bytes for need in training if need.where == "host")
+        trained = sum(each.hours or 0.0 for each in plan.hours if each.stage in ("sft", "grpo"))
+        whole = sum(each.hours or 0.0 for each in plan.hours)
+        cells = [f"{plan.machine.gpus} x {plan.machine.card.name}", f"`{run.profile}`", f"`{run.launch}`"]
+        cells += [f"{gib(gpu)} of {plan.machine.card.gib:g}", gib(host), f"{trained:.1f} h", f"{whole:.0f} h"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "| 8 machines of 8 GPUs | none |  | no figure |  |  |  |"])
 
 
 def memory(plans: dict[Run, Plan]) -> str:
@@ -94,9 +130,9 @@ def hours(plans: dict[Run, Plan]) -> str:
     return "\n".join(lines)
 
 
-def with_tables(text: str) -> str:
-    """The page with its tables made anew."""
-    for name, table in tables().items():
+def with_tables(text: str, made: dict[str, str]) -> str:
+    """A page with its tables made anew."""
+    for name, table in made.items():
         start, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         assert text.count(start) == text.count(end) == 1, name
         text = text.partition(start)[0] + f"{start}\n{table}\n{end}" + text.partition(end)[2]
@@ -104,4 +140,5 @@ def with_tables(text: str) -> str:
 
 
 if __name__ == "__main__":
-    write_text(PAGE, with_tables(PAGE.read_text()))
+    for page, made in tables().items():
+        write_text(page, with_tables(page.read_text(), made))

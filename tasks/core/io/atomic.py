@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tasks.core.io.errors import full_disk
 
 
 @contextmanager
@@ -37,6 +40,17 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
         if error.filename not in (None, str(temporary)):
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Let the error of a full disk name what is being written where a library's own error does not, as torch's."""
+    try:
+        yield
+    except Exception as error:
+        if full_disk(error) is None or (isinstance(error, OSError) and error.filename):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def sync(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import psutil
 
-from tasks.core.io.jsonl import read_jsonl
+from tasks.core.io.jsonl import append_jsonl, read_jsonl
 
 LOG = Path(".cache/stage_seconds.jsonl")
 
@@ -34,9 +33,7 @@ def note_seconds(exit_code: int) -> None:
     now = time.time()
     row = StageSeconds(stage, now, now - psutil.Process().create_time(), exit_code)
     try:
-        LOG.parent.mkdir(parents=True, exist_ok=True)
-        with LOG.open("a") as file:
-            file.write(json.dumps(row._asdict()) + "\n")
+        append_jsonl(LOG, [row._asdict()])
     except OSError:
         return  # a full disk has been told already, and times are worth no error
 

@@ -1,10 +1,13 @@
-"""Resuming a run with its weights."""
+"""Checkpoints of a run: a full disk names the one being written, and a resumed run has its weights."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from tasks.core.io.atomic import naming_full_disk
 from tasks.core.models.load import load_model
+from tasks.core.train.checkpoints import PREFIX
 
 
 class ResumesWeights:
@@ -26,3 +29,9 @@ class ResumesWeights:
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
         target.load_state_dict(load_model(resume_from_checkpoint, "float32", "cpu").state_dict())
+
+    def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+        """Save a checkpoint as the trainer does."""
+        trainer: Any = self
+        with naming_full_disk(Path(trainer.args.output_dir) / f"{PREFIX}{trainer.state.global_step}"):
+            super()._save_checkpoint(*arguments, **named)  # type: ignore[misc]

@@ -13,6 +13,7 @@ from typing import Any
 
 from accelerate.utils import get_int_from_env
 
+from tasks.core.io.atomic import naming_full_disk
 from tasks.core.io.errors import StageError
 from tasks.core.io.work import Work, begin_work, listed
 from tasks.core.models.load import load_model, load_processor, save_model
@@ -59,12 +60,13 @@ def publish(trainer: Any, work: Path, out: Path, dtype: str) -> None:
     final = work / FINAL
     if trainer.is_world_process_zero():
         shutil.rmtree(final, ignore_errors=True)  # what a crash left here
-    trainer.save_model(str(final))
-    if not trainer.is_world_process_zero():
-        return
-    (final / ARGUMENTS).unlink(missing_ok=True)
-    if dtype != "float32":
-        save_model(load_model(final, dtype, "cpu"), load_processor(final), final)
+    with naming_full_disk(final):
+        trainer.save_model(str(final))
+        if not trainer.is_world_process_zero():
+            return
+        (final / ARGUMENTS).unlink(missing_ok=True)
+        if dtype != "float32":
+            save_model(load_model(final, dtype, "cpu"), load_processor(final), final)
     shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(final, out)

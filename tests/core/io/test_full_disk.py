@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.core.io.atomic import write_text
+from tasks.core.io.atomic import naming_full_disk, write_text
 from tasks.core.io.errors import full_disk
 from tasks.core.io.jsonl import JsonlWriter, append_jsonl, read_jsonl
 from tasks.core.io.tables import write_table
@@ -69,6 +69,28 @@ def test_a_full_disk_names_what_was_written():
     error = OSError(errno.ENOSPC, "No space left on device")
     error.filename = "data/x.parquet"
     assert full_disk(error) == "no space left on the disk: data/x.parquet"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(RuntimeError("[enforce fail] unexpected pos 64 vs 0"), id="torch"),
+        pytest.param(ValueError("IoError: No space left on device (os error 28)"), id="safetensors"),
+        pytest.param(OSError(errno.ENOSPC, "No space left on device"), id="the system, without a name"),
+    ],
+)
+def test_an_error_without_a_name_gets_that_of_what_was_written(tmp_path, error):
+    with pytest.raises(OSError, match="No space left") as raised, naming_full_disk(tmp_path / "checkpoint-2"):
+        raise error
+    assert full_disk(raised.value) == f"no space left on the disk: {tmp_path / 'checkpoint-2'}"
+
+
+def test_other_errors_and_names_stay(tmp_path):
+    named = OSError(errno.ENOSPC, "No space left on device", "config.json")
+    for error in (named, RuntimeError("7 is odd")):
+        with pytest.raises(type(error)) as raised, naming_full_disk(tmp_path):
+            raise error
+        assert raised.value is error
 
 
 BAR = """

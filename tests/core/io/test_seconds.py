@@ -45,3 +45,14 @@ def test_a_place_that_cannot_be_written_costs_no_run(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(seconds, "LOG", tmp_path / "file" / "log.jsonl")
     note_seconds(0)
+
+
+def test_a_line_that_a_full_disk_cut_off_is_not_glued_to_the_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "sft")
+    monkeypatch.delenv("RANK", raising=False)
+    note_seconds(0)
+    with seconds.LOG.open("a") as log:
+        log.write('{"stage": "sft", "en')
+    note_seconds(0)
+    assert [row.stage for row in read_seconds(0)] == ["sft", "sft"]

@@ -1,13 +1,14 @@
 """The frozen stage that makes the mini models."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from tasks.core.io.errors import StageError
+from tasks.core.io.errors import StageError, full_disk
 from tasks.core.world.model import build_model, build_processor
 from tasks.core.world.scene import sample_scene
 from tasks.params import Skill
@@ -17,6 +18,7 @@ from tasks.world.muon import orthogonalise
 from tasks.world.pretrain import Step, learning_rate_share, train_skill
 from tasks.world.rows import KINDS
 from tests.support.graph import ROOT
+from tests.support.small_disk import leave, make_room, mounted
 
 PROMPT = {"template": "brief", "system": "You are a helpful assistant."}
 
@@ -158,3 +160,31 @@ def test_one_skill_again_equals_the_whole_curriculum(tmp_path, monkeypatch):
     assert (reports / "curve.csv").read_text() == curve
     with pytest.raises(StageError, match="--only see: no skill that says `after`; those that do: habit"):
         main(["--only", "see"])
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_published_model_as_it_is(tmp_path, monkeypatch):
+    """Full in training's own folder, and full when the model is published from there."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    small = {"hidden_size": 64, "layers": 2, "heads": 2, "vision_layers": 1, "eval_rows": 2}
+    params["world"] |= small | {"curriculum": [skill("see", save_as="teacher").model_dump()]}
+    monkeypatch.setattr("tasks.world.__main__.CORPUS_ROWS", 500)
+    with mounted(tmp_path / "disk", 64 * 2**20) as disk:
+        monkeypatch.chdir(disk)
+        (disk / "params.yaml").write_text(yaml.safe_dump(params))
+        published = disk / "models/world/teacher"
+        main([])
+        whole = {file.name: file.read_bytes() for file in published.iterdir()}
+        for unfinished in (True, False):
+            if unfinished:
+                shutil.rmtree(disk / "models/.work")
+            leave(disk, len(whole["model.safetensors"]) // 2)
+            with pytest.raises(Exception, match="No space left") as raised:
+                main([])
+            assert full_disk(raised.value)
+            assert {file.name: file.read_bytes() for file in published.iterdir()} == whole
+            assert [folder.name for folder in published.parent.iterdir()] == ["teacher"]
+            make_room(disk)
+            main([])
+            assert {file.name: file.read_bytes() for file in published.iterdir()} == whole
+        monkeypatch.chdir(tmp_path)
