@@ -45,7 +45,7 @@ def pairs(_: Policy, rows: Sequence[Record], folder: Path) -> list[Record]:
     half = moving[: len(moving) // 2]
     with lock(folder.parent / f"{folder.name}.lock", wait=True):
         if not (folder / RECORDS).exists():
-            _, refused = make(half, ["reversed"], partial(open_clip, **READ.opening()), folder)
+            refused = make(half, ["reversed"], partial(open_clip, **READ.opening()), folder)[1]
             if refused:
                 raise RuntimeError(f"{folder}: refused {dict(refused)}")
     raw = json.loads((folder / RECORDS).read_text())
