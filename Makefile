@@ -4,9 +4,10 @@
 PYTHON  ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 FLAVOUR ?= cpu
 ARGS    ?=
-# Test processes, one thread each; tests of one file stay in one of them.
+# Test processes, one thread each; tests of one file stay in one of them. Losses that are written in tests are those of a
+# CPU, which is what they run on where there is a GPU too.
 JOBS    ?= 2
-PYTEST   = OMP_NUM_THREADS=1 python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST   = CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # No run calls home or reaches for a model hub; tasks/__init__.py sets the same for a stage run by hand.
@@ -17,7 +18,7 @@ export DVC_NO_ANALYTICS     ?= 1
 export VLLM_NO_USAGE_STATS  ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
-.PHONY: setup check quick test run verify rehearse clean
+.PHONY: setup check quick test gpu run verify rehearse clean
 .DEFAULT_GOAL := run
 
 setup: ## Make .venv with the pinned packages; ends at once when it is up to date
@@ -34,6 +35,9 @@ quick: setup ## The tests that start no server, no vLLM and no whole graph; ARGS
 
 test: setup ## All tests
 	$(PYTEST) $(ARGS)
+
+gpu: setup ## The tests that need a GPU
+	python -m pytest -q -m gpu $(ARGS)
 
 run: setup ## The pipeline of params.yaml; only what changed runs
 	@start=$$(date +%s); dvc repro $(ARGS) && python -m tasks.report show && python -m tasks.seconds $$start
