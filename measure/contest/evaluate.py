@@ -12,7 +12,7 @@ from measure.contest.quadruples import STATIC, Asked
 from tasks.core.engine.sampler import end_tokens, generation_settings
 from tasks.core.rewards import accuracy
 from tasks.core.schemas.records import Record
-from tasks.core.text import answer_of
+from tasks.core.text import answer_of, is_well_formed
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.features import encode_media
 from tasks.grpo.data import View, open_views, render
@@ -31,6 +31,7 @@ class Result(NamedTuple):
 
     right: bool
     answer: str
+    well_formed: bool = True
 
 
 class Policy(NamedTuple):
@@ -98,7 +99,7 @@ def answers(policy: Policy, records: Sequence[Record], view: Perturbation | None
         for prompt, [ids] in zip(batch, sampled, strict=True):
             text = policy.processor.tokenizer.decode(ids, skip_special_tokens=True)
             score = accuracy(prompt.record.problem_type, text, prompt.record.solution, policy.variant).value
-            results.append(Result(score > RIGHT_ABOVE, answer_of(text) or ""))
+            results.append(Result(score > RIGHT_ABOVE, answer_of(text) or "", is_well_formed(text)))
     return results
 
 
