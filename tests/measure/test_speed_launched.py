@@ -105,7 +105,7 @@ def test_what_did_not_fit_is_one_line(tmp_path, monkeypatch):
 def test_settings_are_the_profiles_but_for_what_is_told():
     params, told = settings_of(job(profile="video_r1_7b_ours", steps=3))
     assert len(told) == 1 and told[0].startswith("grpo.rollout_engine: transformers in place of vllm")
-    assert params.grpo.objective.kind == "exchange" and params.grpo.dtype == "bfloat16" and params.grpo.beta == 0.0
+    assert params.grpo.objective.kind == "grpo" and params.grpo.dtype == "bfloat16" and params.grpo.beta == 0.0
     assert (params.grpo.prompts_per_step, params.grpo.sampling.max_tokens, params.grpo.steps) == (8, 5, 3)
     assert settings_of(job())[1] == []
 
