@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -121,6 +123,25 @@ def test_after_a_reap_nothing_starts_so_that_a_retry_cannot_outlive_its_flow(toy
     CHILDREN.reap()
     with pytest.raises(ReproError, match="rows: not started"):
         repro_stage("rows", Policy(), False, lambda line: None)
+
+
+def test_a_stage_that_is_stopped_with_its_run_is_recorded_as_cancelled(toy, monkeypatch):
+    """Prefect records the state that a task returns."""
+    from flows import pipeline
+
+    set_stage("rows", cmd=f"touch started && {SLEEPER}")
+
+    def stop() -> None:
+        while not Path("started").exists():
+            time.sleep(0.1)
+        CHILDREN.reap()
+
+    monkeypatch.setattr(pipeline, "get_run_logger", lambda: SimpleNamespace(info=lambda line: None))
+    stopping = threading.Thread(target=stop, daemon=True)
+    stopping.start()
+    state = pipeline.repro.fn("rows", Policy(), False, False)
+    assert (state.type.value, state.message) == ("CANCELLED", "rows: stopped with the run")
+    assert processes_in(toy) == []
 
 
 def test_a_second_driver_in_the_workspace_is_refused(toy):
