@@ -96,9 +96,9 @@ def score(params: Params, epochs: float, questions: Sequence[Record]) -> tuple[l
         result = train(model, processor, table, collator, settings=settings, seed=params.seed, work=work, curve=curve)
         trained = result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
         policy = Policy(trained, processor, clips, prompt, params.grpo.sampling.max_tokens, params.grpo.reward_variant)
-        told = answers(policy, questions)
+        answered = answers(policy, questions)
     clear(work)
-    return told, {"steps": result.metrics["steps"], "loss": result.metrics["loss"]}
+    return answered, {"steps": result.metrics["steps"], "loss": result.metrics["loss"]}
 
 
 def open_clips(params: Params, base: Path, limit_gb: float) -> ClipStore:

@@ -61,7 +61,7 @@ def evaluate(
         ValueError: the split lacks temporal or static questions.
     """
     config = generation_settings(processor, end_tokens(model, processor), max_tokens)
-    found: dict[tuple[bool, bool, str], list[float]] = defaultdict(list)
+    accuracies: dict[tuple[bool, bool, str], list[float]] = defaultdict(list)
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
         clips.expect((p.record.path, p.record.data_type) for p in prompts[start : start + 2 * BATCH])
@@ -80,24 +80,26 @@ def evaluate(
         for (prompt, view), [ids] in zip(asked, answers, strict=True):
             text = processor.tokenizer.decode(ids, skip_special_tokens=True)
             value = accuracy(prompt.record.problem_type, text, prompt.record.solution, variant).value
-            found[bool(prompt.record.temporal), view.perturbed, prompt.record.skill].append(value)
-    return summary(found)
+            accuracies[bool(prompt.record.temporal), view.perturbed, prompt.record.skill].append(value)
+    return summary(accuracies)
 
 
-def summary(found: Mapping[tuple[bool, bool, str], Sequence[float]]) -> Scores:
+def summary(accuracies: Mapping[tuple[bool, bool, str], Sequence[float]]) -> Scores:
     """Means of accuracies by (temporal, frames shuffled, skill).
 
     Raises:
         ValueError: no temporal or no static questions.
     """
     kinds = {"temporal": (True, False), "static": (False, False), "shuffled": (True, True)}
-    values = {name: [v for key, some in found.items() if key[:2] == kind for v in some] for name, kind in kinds.items()}
+    values = {
+        name: [v for key, some in accuracies.items() if key[:2] == kind for v in some] for name, kind in kinds.items()
+    }
     if empty := [kind for kind, some in values.items() if not some]:
         raise ValueError(f"the test split has no {' and no '.join(empty)} questions")
     means = {kind: sum(some) / len(some) for kind, some in values.items()}
     skills = {}
-    for temporal, _, skill in sorted((key for key in found if not key[1]), key=lambda key: key[2]):
-        right, mixed = found[temporal, False, skill], found.get((temporal, True, skill))
+    for temporal, _, skill in sorted((key for key in accuracies if not key[1]), key=lambda key: key[2]):
+        right, mixed = accuracies[temporal, False, skill], accuracies.get((temporal, True, skill))
         skills[skill] = SkillScore(len(right), sum(right) / len(right), sum(mixed) / len(mixed) if mixed else None)
     return Scores(means["temporal"], means["static"], means["shuffled"], skills)
 

@@ -162,5 +162,5 @@ def _save(model: Any, processor: Any, folder: Path, facts: dict[str, Any]) -> No
 
 def _log(start: Start, step: Step, steps: list[Step]) -> None:
     steps.append(step)
-    told = "  ".join(f"{kind} {step.loss[kind]:.3f}/{step.accuracy[kind]:.3f}" for kind in step.loss)
-    print(f"{start.name}: {step.skill} {step.step} {step.seconds:.0f} s  {told}", flush=True)
+    losses = "  ".join(f"{kind} {step.loss[kind]:.3f}/{step.accuracy[kind]:.3f}" for kind in step.loss)
+    print(f"{start.name}: {step.skill} {step.step} {step.seconds:.0f} s  {losses}", flush=True)

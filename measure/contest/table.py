@@ -140,10 +140,10 @@ def missing(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
 
 def _against(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[str]:
     pairs = {m: compared(rows, m, BASELINE, "pair_accuracy") for m in methods if m != BASELINE}
-    told = {method: pair for method, pair in pairs.items() if pair is not None}
-    if not told:
+    known = {method: pair for method, pair in pairs.items() if pair is not None}
+    if not known:
         return []
-    corrected = holm([pair.p for pair in told.values()])
+    corrected = holm([pair.p for pair in known.values()])
     lines = [
         "",
         f"Pair accuracy minus that of {BASELINE} in points, paired by start and seed; static questions likewise:",
@@ -151,7 +151,7 @@ def _against(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[
         "| method | runs | starts | pair accuracy | p | p (Holm) | static |",
         "|---|---|---|---|---|---|---|",
     ]
-    for (method, pair), p in zip(told.items(), corrected, strict=True):
+    for (method, pair), p in zip(known.items(), corrected, strict=True):
         static = compared(rows, method, BASELINE, "static")
         lines.append(
             f"| {method} | {pair.runs} | {pair.starts} | {_points(pair)} | {pair.p:.3f} | {p:.3f} | "
@@ -161,14 +161,14 @@ def _against(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[
 
 
 def _placebo(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    told = compared(rows, OURS, PLACEBO, "pair_accuracy")
-    if told is None:
+    known = compared(rows, OURS, PLACEBO, "pair_accuracy")
+    if known is None:
         return []
-    return ["", f"{OURS} minus its placebo {PLACEBO}: {_points(told)} points of pair accuracy, p = {told.p:.3f}."]
+    return ["", f"{OURS} minus its placebo {PLACEBO}: {_points(known)} points of pair accuracy, p = {known.p:.3f}."]
 
 
-def _points(told: Compared) -> str:
-    return f"{100 * told.difference:+.1f} ({100 * told.low:+.1f} to {100 * told.high:+.1f})"
+def _points(known: Compared) -> str:
+    return f"{100 * known.difference:+.1f} ({100 * known.low:+.1f} to {100 * known.high:+.1f})"
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], field: str) -> float:

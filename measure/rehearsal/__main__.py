@@ -52,7 +52,7 @@ class Ran(NamedTuple):
     processor_seconds: float
     peak_gib: float
     """Of its largest process."""
-    said: str
+    outcome: str
     """Its last line, and of a training stage the largest gradient norm."""
 
 
@@ -79,8 +79,8 @@ def rehearse(folder: Path, size: str, max_pixels: int | None, processes: int) ->
     parameters = make_checkpoint(folder / BASE, SIZES[size])
     shards = len(set(keys_of(folder / BASE).values()))
     used = resource.getrusage(resource.RUSAGE_SELF)
-    told = f"{parameters / 1e9:.3f}e9 weights, {shards} shards, {media} media"
-    tell(ran("checkpoint, data", time.monotonic() - begun, used, told))
+    summary = f"{parameters / 1e9:.3f}e9 weights, {shards} shards, {media} media"
+    tell(ran("checkpoint, data", time.monotonic() - begun, used, summary))
     for start, stages in (("teacher", TEACHER), ("cot", [*REASONING, *ANSWERS])):
         write_params(folder, start, max_pixels)
         for stage in stages:
@@ -151,13 +151,13 @@ def run(folder: Path, stage: str, processes: int = 1) -> Ran:
     if child.returncode:
         raise StageError(f"{name}: ended with {child.returncode}:\n{text[-3000:]}")
     lines = [line for line in text.splitlines() if line.startswith(f"{stage.split()[0]}")] or [""]
-    said = lines[-1] + (f"; gradient norm up to {gradient(folder, stage):.3g}" if stage in TRAINED else "")
-    return ran(name, time.monotonic() - begun, used, said)
+    outcome = lines[-1] + (f"; gradient norm up to {gradient(folder, stage):.3g}" if stage in TRAINED else "")
+    return ran(name, time.monotonic() - begun, used, outcome)
 
 
-def ran(name: str, seconds: float, used: resource.struct_rusage, said: str) -> Ran:
+def ran(name: str, seconds: float, used: resource.struct_rusage, outcome: str) -> Ran:
     """What a process used, in the table's units."""
-    return Ran(name, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20, said)
+    return Ran(name, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20, outcome)
 
 
 def wait(child: subprocess.Popen[bytes], until: float) -> resource.struct_rusage:
@@ -194,7 +194,7 @@ def environment() -> Mapping[str, str]:
 def tell(ran: Ran) -> None:
     """A line of the table, as soon as it is known."""
     sizes = f"{ran.seconds:7.1f} s {ran.processor_seconds:8.1f} s CPU {ran.peak_gib:6.2f} GiB"
-    print(f"{ran.name:<22} {sizes}  {ran.said}", flush=True)
+    print(f"{ran.name:<22} {sizes}  {ran.outcome}", flush=True)
 
 
 if __name__ == "__main__":

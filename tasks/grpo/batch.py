@@ -89,8 +89,8 @@ def training_batch(
         other = [_other(part) for part in local for _ in part.part.ordered]
         batch["contrasted"] = batch["valid"] & torch.tensor([view is not None for view in other])
         both = list(zip(other, batch["contrasted"].tolist(), keys, prompts, strict=True))
-        batch["other_view"] = [view.key if view and told else key for view, told, key, _ in both]
-        batch["other_prompt"] = [view.encoded if view and told else own for view, told, _, own in both]
+        batch["other_view"] = [view.key if view and given else key for view, given, key, _ in both]
+        batch["other_prompt"] = [view.encoded if view and given else own for view, given, _, own in both]
     if any(completion.log_probs is not None for completion in completions):
         batch["rollout_log_probs"] = rollout_log_probs(completions)
     return batch
@@ -140,8 +140,8 @@ def view_divergence(log_probs: torch.Tensor, others: torch.Tensor, mask: torch.T
 def rollout_scores(compared: Sequence[LocalPart]) -> torch.Tensor | None:
     """Log-probabilities (rows, C) under the ordered view that sampling left; None where it left some out."""
     rows = [completion.policy_log_probs for part in compared for completion in part.completions]
-    told = [torch.tensor(row) for row in rows if row is not None]
-    return pad_sequence(told, batch_first=True) if len(told) == len(rows) else None
+    given = [torch.tensor(row) for row in rows if row is not None]
+    return pad_sequence(given, batch_first=True) if len(given) == len(rows) else None
 
 
 def scored_rows(compared: Sequence[LocalPart], pad: int, ordered: bool = True) -> Rows:

@@ -76,9 +76,9 @@ def pay_by_term(paid: pd.DataFrame) -> dict[str, float]:
 
 def contradicted(paid: pd.DataFrame) -> Alarm:
     """Right letters whose reasoning names another, paid all the same."""
-    told = _letter_rows(paid)
-    wrong = told[(told.accuracy > RIGHT_ABOVE) & (told.reasoned != told.answered)]
-    right = told[told.accuracy > RIGHT_ABOVE]
+    lettered = _letter_rows(paid)
+    wrong = lettered[(lettered.accuracy > RIGHT_ABOVE) & (lettered.reasoned != lettered.answered)]
+    right = lettered[lettered.accuracy > RIGHT_ABOVE]
     share = float((wrong.advantage > 0).sum() / len(right)) if len(right) else None
     what = "share of right letters that are paid although their reasoning names another letter"
     return Alarm("reasoning contradicts a paid letter", what, share, 0.02, _example(wrong[wrong.advantage > 0]))
@@ -176,9 +176,9 @@ def _letters(completion: str) -> tuple[str, str] | None:
 
 def _letter_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Multiple choice completions whose reasoning and answer both name a letter, with the two."""
-    told = rows[(rows.problem_type == "multiple choice") & rows.said.notna()]
-    reasoned, answered = ([said[place] for said in told.said] for place in (0, 1))
-    return told.assign(reasoned=reasoned, answered=answered)
+    lettered = rows[(rows.problem_type == "multiple choice") & rows.said.notna()]
+    reasoned, answered = ([said[place] for said in lettered.said] for place in (0, 1))
+    return lettered.assign(reasoned=reasoned, answered=answered)
 
 
 def _ends(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -39,10 +39,10 @@ def choose(rows: Sequence[dict[str, Any]], tags: Path, digest: str, drop: Sequen
     """
     if not tags.exists():
         raise StageError(f"grpo.rows.tags: {tags}: no such file; `python -m tasks.audit MODEL RECORDS` makes it")
-    found = file_digest(tags)
-    if not digest or not found.startswith(digest):
+    actual = file_digest(tags)
+    if not digest or not actual.startswith(digest):
         raise StageError(
-            f"grpo.rows.digest: {digest!r}, but {tags} has {found[:12]!r}; write that, and the stage reruns"
+            f"grpo.rows.digest: {digest!r}, but {tags} has {actual[:12]!r}; write that, and the stage reruns"
         )
     by_id = {row["problem_id"]: row for row in read_table(tags, TAGS)}
     kept, dropped, unknown = [], Counter[str](), 0

@@ -22,7 +22,7 @@ from tasks.ingest.held_out import read_held_out
 from tasks.ingest.ingest import SPLITS, check_names, read_source, render_world, summarise, undecodable
 from tasks.ingest.manifest import Checker, MediaRow, Medium, check_media, manifest_table
 from tasks.ingest.mix import mix_media
-from tasks.ingest.overlap_report import Policy, Told, overlaps, sentence, summary
+from tasks.ingest.overlap_report import Overlap, Policy, overlaps, sentence, summary
 from tasks.ingest.parse import Candidate, Quarantined
 from tasks.ingest.pool import Pool, Refusal, media_of, numbered, repeated_ids, without
 
@@ -54,8 +54,8 @@ def main() -> None:
         leave_out(split, undecodable(tables[split], media))
         leave_out(split, repeated_ids(tables[split]))
     policy = Policy(**section.overlap.model_dump())
-    told, refusals = overlaps(tables, media, names, policy)
-    overlap = summary(told, {split: len(table) for split, table in tables.items()}, policy)
+    repeated, refusals = overlaps(tables, media, names, policy)
+    overlap = summary(repeated, {split: len(table) for split, table in tables.items()}, policy)
     for split, of_split in refusals.items():
         leave_out(split, of_split)
     held = tables.pop(HELD_OUT)
@@ -66,7 +66,7 @@ def main() -> None:
     only_held = set(media_of(held)) - set(chain(*map(media_of, asked.values())))
     kept = [row for medium, row in media.items() if medium not in only_held]
     described = [source.model_dump(include=DESCRIBED) | {"read": read[source.name]} for source in sources]
-    _write(written, kept, quarantined, told, overlap, described)
+    _write(written, kept, quarantined, repeated, overlap, described)
 
 
 def _mixed(table: pa.Table, split: str, video_share: float | None, seed: int) -> pa.Table:
@@ -135,7 +135,7 @@ def _write(
     tables: Mapping[str, pa.Table],
     media: Sequence[MediaRow],
     quarantined: Sequence[Quarantined],
-    told: Sequence[Told],
+    repeated: Sequence[Overlap],
     overlap: Mapping[str, Any],
     sources: Sequence[Mapping[str, Any]],
 ) -> None:
@@ -144,7 +144,7 @@ def _write(
         write_arrow(TABLES[split], table, RECORD_SCHEMA)
     write_arrow(paths.MANIFEST, manifest_table(media), MANIFEST_SCHEMA)
     write_table(paths.QUARANTINE, (row._asdict() for row in quarantined), QUARANTINE_SCHEMA)
-    write_table(paths.OVERLAP, (item.values() for item in told), OVERLAP_SCHEMA)
+    write_table(paths.OVERLAP, (item.values() for item in repeated), OVERLAP_SCHEMA)
     write_json(paths.metrics("ingest"), summarise(tables, media, quarantined, overlap, sources))
     counts = ", ".join(f"{split} {len(table)}" for split, table in tables.items())
     print(f"ingest: rows {counts}; {len(media)} media files; {len(quarantined)} rows quarantined -> {paths.INGEST}")

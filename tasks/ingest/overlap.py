@@ -71,14 +71,14 @@ def repeats(rows: Questions, similarity: float) -> list[Match]:
     is_known = (media != UNKNOWN) & (asked.texts != UNKNOWN)
     is_exact = is_known & (first != places)
     is_contrary = is_known & ~is_exact & (first_asked != places)
-    told = _matches("exact", np.flatnonzero(is_exact), first[is_exact])
-    told += _matches("contradicting", np.flatnonzero(is_contrary), first_asked[is_contrary])
+    matches = _matches("exact", np.flatnonzero(is_exact), first[is_exact])
+    matches += _matches("contradicting", np.flatnonzero(is_contrary), first_asked[is_contrary])
     of_one = mixed(media, asked.truths)
     left = np.flatnonzero(is_known & ~is_exact & ~is_contrary & (asked.truths != UNKNOWN) & comes_twice(of_one))
     pieces = shingles(_texts(rows, left), of_one[left])
     near = nearest(pieces, pieces, similarity)
-    told += _matches("near", left[near.left], left[near.right], near.similarity)
-    return sorted(told)
+    matches += _matches("near", left[near.left], left[near.right], near.similarity)
+    return sorted(matches)
 
 
 def leaks(rows: Questions, held: Questions, similarity: float) -> list[Match]:
@@ -88,10 +88,10 @@ def leaks(rows: Questions, held: Questions, similarity: float) -> list[Match]:
     sharing = np.flatnonzero((rows.media != UNKNOWN) & np.isin(rows.media, held.media[known]))
     first = order[np.searchsorted(held.media[order], rows.media[sharing])]
     near = _near(_Some(rows, sharing, rows.media), _Some(held, known, held.media), similarity)
-    told = _matches("question", near.left, near.right, near.similarity)
+    matches = _matches("question", near.left, near.right, near.similarity)
     others = ~np.isin(sharing, near.left)
-    told += _matches("medium", sharing[others], first[others], np.zeros(int(others.sum())))
-    return sorted(told + _text_leaks(rows, np.setdiff1d(np.arange(len(rows.media)), sharing), held, similarity))
+    matches += _matches("medium", sharing[others], first[others], np.zeros(int(others.sum())))
+    return sorted(matches + _text_leaks(rows, np.setdiff1d(np.arange(len(rows.media)), sharing), held, similarity))
 
 
 def _text_leaks(rows: Questions, left: Indices, held: Questions, similarity: float) -> list[Match]:
@@ -101,14 +101,14 @@ def _text_leaks(rows: Questions, left: Indices, held: Questions, similarity: flo
     true = np.flatnonzero(is_long & (truths != UNKNOWN))
     open_ = np.flatnonzero(is_long & (truths == UNKNOWN))
     among = left[np.isin(rows.asked.truths[left], truths[true])]
-    told: dict[int, Match] = {}
+    matches: dict[int, Match] = {}
     for near in (
         _near(_Some(rows, among, rows.asked.truths), _Some(held, true, truths), similarity),
         _near(_Some(rows, left), _Some(held, open_), similarity),
     ):
         for match in _matches("text", near.left, near.right, near.similarity):
-            told.setdefault(match.place, match)
-    return list(told.values())
+            matches.setdefault(match.place, match)
+    return list(matches.values())
 
 
 class _Some(NamedTuple):
@@ -197,8 +197,8 @@ def _joined(left: tuple[Hashes, Indices], right: tuple[Hashes, Indices]) -> Indi
     low, high = np.searchsorted(pieces, left[0], "left"), np.searchsorted(pieces, left[0], "right")
     counts = high - low
     begins = np.repeat(low - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) if len(counts) else low
-    found = texts[begins + np.arange(int(counts.sum()))]
-    pairs = np.stack([np.repeat(left[1], counts), found], axis=1)
+    candidates = texts[begins + np.arange(int(counts.sum()))]
+    pairs = np.stack([np.repeat(left[1], counts), candidates], axis=1)
     return np.unique(pairs, axis=0) if len(pairs) else pairs.astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Overlaps of the tables of ingest: which there are, what is left out for them, and how they are told."""
+"""Overlaps of the tables of ingest: which there are, what is left out for them, and how they are listed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Row(NamedTuple):
     problem: str
 
 
-class Told(NamedTuple):
+class Overlap(NamedTuple):
     """One overlap."""
 
     row: Row
@@ -74,7 +74,7 @@ class Told(NamedTuple):
 class Overlaps(NamedTuple):
     """What the tables share."""
 
-    told: list[Told]
+    listed: list[Overlap]
     refusals: dict[str, list[Refusal]]
     """By split."""
 
@@ -94,7 +94,7 @@ def overlaps(
         policy: what becomes of them.
     """
     questions = {split: questions_of(table, media) for split, table in tables.items()}
-    told: list[Told] = []
+    listed: list[Overlap] = []
     refusals: dict[str, dict[int, Refusal]] = defaultdict(dict)
     for split in tables:
         row_at = Places(split, tables[split], sources[split])
@@ -105,12 +105,12 @@ def overlaps(
             other_at = Places(other, tables[other], sources[other])
             for match in of_other:
                 leaves = policy.of(split, match.kind) == "quarantine"
-                item = Told(row_at[match.place], other_at[match.other], match.kind, match.similarity, leaves)
-                told.append(item)
+                item = Overlap(row_at[match.place], other_at[match.other], match.kind, match.similarity, leaves)
+                listed.append(item)
                 if leaves:
                     refusals[split].setdefault(match.place, _refusal(match, item))
     return Overlaps(
-        told, {split: [of_split[place] for place in sorted(of_split)] for split, of_split in refusals.items()}
+        listed, {split: [of_split[place] for place in sorted(of_split)] for split, of_split in refusals.items()}
     )
 
 
@@ -140,17 +140,17 @@ def _asked(batch: pa.RecordBatch) -> Asked:
     return asked(batch.column("problem"), batch.column("options"), batch.column("solution"), is_choice)
 
 
-def summary(told: Sequence[Told], rows: Mapping[str, int], policy: Policy) -> dict[str, Any]:
+def summary(listed: Sequence[Overlap], rows: Mapping[str, int], policy: Policy) -> dict[str, Any]:
     """Counts and examples for reports/ingest/metrics.json; `rows` by split."""
     return {
         "similarity": policy.similarity,
         "held_against": {split: rows[split] for split in HELD},
         **{
             name: {
-                **{"action": action, "left_out": sum(item.is_left_out for item in told if item.kind in kinds)},
-                "by_kind": {kind: sum(item.kind == kind for item in told) for kind in kinds},
-                "by_source": _by_source(item for item in told if item.kind in kinds),
-                "examples": _examples(told, kinds),
+                **{"action": action, "left_out": sum(item.is_left_out for item in listed if item.kind in kinds)},
+                "by_kind": {kind: sum(item.kind == kind for item in listed) for kind in kinds},
+                "by_source": _by_source(item for item in listed if item.kind in kinds),
+                "examples": _examples(listed, kinds),
             }
             for name, kinds, action in (
                 ("repeats", REPEATS, policy.repeats),
@@ -171,14 +171,14 @@ def sentence(counts: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _by_source(told: Iterable[Told]) -> list[dict[str, Any]]:
-    counts = Counter((item.row.split, item.row.source, item.kind, item.other.source) for item in told)
+def _by_source(listed: Iterable[Overlap]) -> list[dict[str, Any]]:
+    counts = Counter((item.row.split, item.row.source, item.kind, item.other.source) for item in listed)
     names = ("split", "source", "kind", "other_source")
     return [{**dict(zip(names, key, strict=True)), "rows": rows} for key, rows in sorted(counts.items())]
 
 
-def _examples(told: Sequence[Told], kinds: Sequence[str]) -> list[dict[str, Any]]:
-    shown = [item for kind in kinds for item in [item for item in told if item.kind == kind][:EXAMPLES]]
+def _examples(listed: Sequence[Overlap], kinds: Sequence[str]) -> list[dict[str, Any]]:
+    shown = [item for kind in kinds for item in [item for item in listed if item.kind == kind][:EXAMPLES]]
     return [
         {"kind": item.kind, "similarity": item.similarity, "row": _shown(item.row), "other": _shown(item.other)}
         for item in shown
@@ -189,15 +189,15 @@ def _shown(row: Row) -> dict[str, Any]:
     return row._asdict() | {"problem": row.problem[:_SHOWN_CHARS]}
 
 
-def _refusal(match: Match, told: Told) -> Refusal:
-    other = f"{told.other.source} row {told.other.row}"
+def _refusal(match: Match, overlap: Overlap) -> Refusal:
+    other = f"{overlap.other.source} row {overlap.other.row}"
     says = {
         "exact": f"asks what {other} asks",
         "contradicting": f"asks what {other} asks, with another truth",
-        "near": f"asks nearly what {other} asks (similarity {told.similarity})",
-        "question": f"asks nearly what the held-out {other} asks about the same medium (similarity {told.similarity})",
+        "near": f"asks nearly what {other} asks (similarity {overlap.similarity})",
+        "question": f"asks nearly what the held-out {other} asks of the same medium (similarity {overlap.similarity})",
         "medium": f"its medium is that of the held-out {other}",
-        "text": f"nearly the words and the truth of the held-out {other} (similarity {told.similarity})",
+        "text": f"nearly the words and the truth of the held-out {other} (similarity {overlap.similarity})",
     }
     kind = "repeat" if match.kind in REPEATS else "leak"
     return Refusal(match.place, kind, "path" if match.kind == "medium" else "problem", says[match.kind])

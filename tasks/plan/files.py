@@ -183,9 +183,9 @@ def _origin(path: str | None) -> str:
 
 def missing_all(params: Params) -> list[Missing]:
     """All of them; what several need is told once."""
-    told: dict[str, Missing] = {}
+    by_file: dict[str, Missing] = {}
     for each in (*missing_models(params), *missing_data(params)):
-        before = told.get(each.reason)
+        before = by_file.get(each.reason)
         names = each.needed_by if before is None else f"{before.needed_by}, {each.needed_by.rpartition(' ')[2]}"
-        told[each.reason] = each._replace(needed_by=names, comes_from=each.comes_from or (before or each).comes_from)
-    return list(told.values())
+        by_file[each.reason] = each._replace(needed_by=names, comes_from=each.comes_from or (before or each).comes_from)
+    return list(by_file.values())

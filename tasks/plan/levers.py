@@ -71,14 +71,14 @@ def fits(need: Need, machine: Machine) -> bool:
 
 def remedy(stage: str, model: Model, params: Params, start: Launched, machine: Machine) -> str:
     """The cheapest change that makes a stage fit, with what it then needs; of FSDP the fewest GPUs."""
-    told: list[str] = []
+    reasons: list[str] = []
     is_sharded = False
     for lever in levers(stage, params, start, machine):
         need = NEEDS[stage](model, lever.params, lever.start, machine)
         if fits(need, machine) and not (lever.start.is_sharded and is_sharded):
             is_sharded = is_sharded or lever.start.is_sharded
-            told.append(f"{lever.text}: {gib(need.size_bytes)}")
-    return "; or ".join(told[:3]) or "no single setting makes it fit here: a smaller model, or larger cards"
+            reasons.append(f"{lever.text}: {gib(need.size_bytes)}")
+    return "; or ".join(reasons[:3]) or "no single setting makes it fit here: a smaller model, or larger cards"
 
 
 def gib(size_bytes: float) -> str:

@@ -79,10 +79,10 @@ def visible_cards() -> list[Card]:
     """GPUs that nvidia-smi tells of, less those that CUDA_VISIBLE_DEVICES hides."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=20)
+        listing = subprocess.run(query, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    cards = [card_of(line) for line in told.stdout.splitlines() if "," in line] if told.returncode == 0 else []
+    cards = [card_of(line) for line in listing.stdout.splitlines() if "," in line] if listing.returncode == 0 else []
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     return (
         cards if shown is None else cards[: len([each for each in shown.split(",") if each.strip() not in ("", "-1")])]

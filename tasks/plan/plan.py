@@ -27,7 +27,7 @@ class Hours(NamedTuple):
 
     stage: str
     hours: float | None
-    """None: cannot be told."""
+    """None: cannot be parts."""
     why: str
 
 
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     hours: list[Hours]
     refusals: list[str]
     unknown: list[str]
-    """Models whose size cannot be told."""
+    """Models whose size cannot be parts."""
 
     @property
     def works(self) -> bool:
@@ -170,10 +170,12 @@ def hours_of(
         yield _hours("sft", kept, lambda count: sft_hours(models["sft"], params, count, start, machine), why)
     if "grpo" in models:
         step = grpo_step(models["grpo"], params, start, machine)
-        told = f"{step.seconds:.1f} s: rollout {step.rollout:.1f}, scoring {step.scoring:.1f}, update {step.update:.1f}"
-        told += f", new weights {step.sync:.1f}" if step.sync else ""
+        parts = (
+            f"{step.seconds:.1f} s: rollout {step.rollout:.1f}, scoring {step.scoring:.1f}, update {step.update:.1f}"
+        )
+        parts += f", new weights {step.sync:.1f}" if step.sync else ""
         total_hours = grpo_hours(models["grpo"], params, start, machine)
-        yield Hours("grpo", total_hours, f"{params.grpo.steps} steps of {told}")
+        yield Hours("grpo", total_hours, f"{params.grpo.steps} steps of {parts}")
     for stage, model in models.items():
         if stage.startswith("benchmark@"):
             yield _benchmark(stage, model, params, rows["test"], machine)

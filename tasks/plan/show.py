@@ -26,8 +26,8 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"  {name:<{width}}  unknown: no such checkpoint, and none of the released ones by its name"
     yield "\ndisk"
     free = plan.machine.free_bytes
-    told = "" if free is None else f", {gib(free)} are free"
-    yield f"  {gib(sum(part.size_bytes for part in plan.disk))} will be written{told}"
+    room = "" if free is None else f", {gib(free)} are free"
+    yield f"  {gib(sum(part.size_bytes for part in plan.disk))} will be written{room}"
     for part in plan.disk:
         yield f"    {gib(part.size_bytes):>10}  {part.name}"
     yield "\nhours, by arithmetic"

@@ -56,18 +56,22 @@ def _shares(audits: Audits, part: str, title: str) -> Table:
     return Table(title, ["audit", "questions", *(column.replace("_", " ") for column in columns)], rows)
 
 
-def _share(told: Mapping[str, Any] | None) -> Cell:
-    if told is None or told["value"] is None:
+def _share(tag_scores: Mapping[str, Any] | None) -> Cell:
+    if tag_scores is None or tag_scores["value"] is None:
         return Cell(NONE)
-    bounds = "" if told["low"] is None else f"{100 * told['low']:.1f}–{100 * told['high']:.1f}"
-    return Cell(percent(told["value"]), bounds)
+    bounds = "" if tag_scores["low"] is None else f"{100 * tag_scores['low']:.1f}–{100 * tag_scores['high']:.1f}"
+    return Cell(percent(tag_scores["value"]), bounds)
 
 
 def _agreement(audits: Audits) -> list[Table]:
     rows = [
-        [Cell(name), *(Cell(percent(told[key])) for key in ("precision", "recall")), Cell(str(told["true"]))]
+        [
+            Cell(name),
+            *(Cell(percent(tag_scores[key])) for key in ("precision", "recall")),
+            Cell(str(tag_scores["true"])),
+        ]
         for name, numbers in audits.items()
-        if (told := numbers["order_tag"]) is not None
+        if (tag_scores := numbers["order_tag"]) is not None
     ]
     head = ["audit", "precision", "recall", "questions of order"]
     return [Table("The tag `order` against the known truth", head, rows)] if rows else []
