@@ -352,7 +352,8 @@ def test_the_whole_contest_at_the_smallest_size(tiny_model, tmp_path, monkeypatc
     assert score["start"] == TUNING[0].name and 0 <= float(score["mixed_groups"]) <= 1
     contest(["tune", *small])
     tried = read_runs(tmp_path / "out/tuning.csv")
-    assert [(row["method"], row["trial"]) for row in tried] == [(m, str(t)) for t in range(3) for m in ("grpo", "papo")]
+    every_trial = [(method, str(trial)) for trial in range(len(TRIALS)) for method in ("grpo", "papo")]
+    assert [(row["method"], row["trial"]) for row in tried] == every_trial
     with lock(tmp_path / "out/.locks" / f"{STARTS_OF_THE_CONTEST[0].name}-papo-0"):
         contest(small)
     runs = [(row["start"], row["method"], row["seed"]) for row in read_runs(tmp_path / "out/runs.csv")]
