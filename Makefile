@@ -36,7 +36,7 @@ quick: setup ## The tests that start no server, no vLLM and no whole graph; ARGS
 test: setup ## All tests
 	$(PYTEST) $(ARGS)
 
-gpu: setup ## The tests that need a GPU
+gpu: setup ## The tests that need a GPU and FLAVOUR=cuda; without either they are skipped
 	python -m pytest -q -m gpu $(ARGS)
 
 run: setup ## The pipeline of params.yaml; only what changed runs

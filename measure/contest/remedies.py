@@ -18,7 +18,7 @@ from measure.contest.evaluate import Policy, answers
 from measure.runs import lock
 from tasks.core.schemas.records import Record, parse_record
 from tasks.core.video import open_clip
-from tasks.counterfactual.__main__ import RECORDS, make
+from tasks.counterfactual.__main__ import RECORDS, REFUSED, make
 from tasks.grpo.objectives.perturbations import OneFrame
 from tasks.params import Video
 
@@ -39,16 +39,16 @@ def pairs(_: Policy, rows: Sequence[Record], folder: Path) -> list[Record]:
     """As many rows: the first half of the moving figures, each forward and reversed, and all others.
 
     Raises:
-        RuntimeError: a question of the mini world that no rule maps; there is none.
+        RuntimeError: a row of which no pair was made; names the file with the reasons.
     """
     moving = [record for record in rows if record.data_source == MOVING]
     half = moving[: len(moving) // 2]
     with lock(folder.parent / f"{folder.name}.lock", wait=True):
         if not (folder / RECORDS).exists():
-            refused = make(half, ["reversed"], partial(open_clip, **READ.opening()), folder)[1]
-            if refused:
-                raise RuntimeError(f"{folder}: refused {dict(refused)}")
+            make(half, ["reversed"], partial(open_clip, **READ.opening()), folder)
     raw = json.loads((folder / RECORDS).read_text())
+    if len(raw) != 2 * len(half):
+        raise RuntimeError(f"{folder}: {len(raw)} rows of {len(half)} pairs; {folder / REFUSED} has the reasons")
     made = [parse_record(row, f"{folder / RECORDS} row {number}") for number, row in enumerate(raw)]
     made = [dataclasses.replace(record, path=str(folder / record.path)) for record in made]
     return [*made, *(record for record in rows if record.data_source != MOVING)]

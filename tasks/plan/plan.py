@@ -27,7 +27,7 @@ class Hours(NamedTuple):
 
     stage: str
     hours: float | None
-    """None: cannot be parts."""
+    """None: cannot be told."""
     why: str
 
 
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     hours: list[Hours]
     refusals: list[str]
     unknown: list[str]
-    """Models whose size cannot be parts."""
+    """Models whose size cannot be told."""
 
     @property
     def works(self) -> bool:

@@ -209,6 +209,14 @@ def test_pairs_take_the_place_of_as_many_rows(tmp_path):
     assert pairs(None, [*rows, still], tmp_path / "pairs") == made, "made once"
 
 
+def test_a_row_without_a_pair_ends_the_run_every_time(tmp_path):
+    rows = rl_rows(tmp_path, 2)
+    (tmp_path / "0.mp4").unlink()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="0 rows of 1 pairs; .*refused.json has the reasons"):
+            pairs(None, rows, tmp_path / "pairs")
+
+
 def test_audited_rows_are_those_that_one_frame_does_not_answer(monkeypatch, tmp_path):
     rows, asked = rl_rows(tmp_path, 2), []
 
