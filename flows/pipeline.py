@@ -9,16 +9,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, wait
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed
 
 from flows import artifacts
+from flows.outage import AWAY_SECONDS, Outage
 from flows.plan import Node, Policy, plan
 from flows.repro import CHILDREN, StageResult, StoppedError, repro_stage, sole_driver
+from flows.states import send_missed
 from tasks.core.io.lifeline import hold
 
 RETRY_DELAY_SECONDS = 5
@@ -56,12 +61,12 @@ def video_r1(targets: list[str] | None = None, downstream: bool = False, force: 
     Raises:
         PlanError: unknown target.
         WorkspaceBusyError: another run works in this folder.
-        RunFailedError: a stage failed; stages that do not depend on it were still run.
+        RunFailedError: a stage failed, and stages that do not depend on it were still run; or the server went away.
     """
     if os.environ.get("PREFECT__FLOW_RUN_ID"):  # a worker's process: it ends with the worker
         hold()
     CHILDREN.reopen()
-    with sole_driver():
+    with sole_driver(), Outage(PREFECT_API_URL.value()) as outage:
         nodes = plan(targets or [], downstream)
         try:
             futures = submit(nodes, force)
@@ -69,6 +74,14 @@ def video_r1(targets: list[str] | None = None, downstream: bool = False, force: 
         except BaseException:  # whatever ends the flow (a signal, a cancellation) ends its children
             CHILDREN.reap()
             raise
+    log = get_run_logger()
+    if not outage.outlast(log.warning):
+        raise RunFailedError(
+            f"the Prefect server went away and did not come back within {AWAY_SECONDS:g} s; what the stages made is in "
+            "DVC's cache, and the same command goes on"
+        )
+    if outage.noticed and (missed := send_missed(repro, UUID(flow_run.id), futures)):
+        log.warning(f"states that the server missed were sent again: {', '.join(missed)}")
     return conclude(nodes, futures)
 
 
@@ -78,8 +91,7 @@ def submit(nodes: list[Node], force: bool) -> dict[str, PrefectFuture[StageResul
     for node in nodes:
         configured = repro.with_options(
             retries=node.policy.retries,
-            retry_delay_seconds=RETRY_DELAY_SECONDS,
-            tags=[f"slot:{node.policy.slot}"] if node.policy.slot else None,
+            retry_delay_seconds=RETRY_DELAY_SECONDS,  # and no tags: for those Prefect asks its server at every start
         )
         upstream = [futures[name] for name in node.upstream]
         futures[node.stage] = configured.submit(  # type: ignore[assignment]  # Prefect takes the result out of a state
