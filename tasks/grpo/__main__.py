@@ -59,7 +59,7 @@ def main() -> int:
         print(f"grpo: {chosen.counts['kept']} of {len(rows)} rows kept; dropped: {chosen.counts['dropped']}")
 
     from tasks.core.train.sharding import load_policy
-    from tasks.grpo.data import render
+    from tasks.grpo.data import backwards, render
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
     from tasks.grpo.train import train
 
@@ -69,7 +69,8 @@ def main() -> int:
     if settings.rows.pairs:
         rows_paired = paired(rows_paired.records)
         print(f"grpo: {rows_paired.counts['pairs']} rows are of clips played backwards")
-    prompts = render(rows_paired.records, processor, rows_paired.reversed_ids, **config.prompt.model_dump())
+    prompts = render(rows_paired.records, processor, **config.prompt.model_dump())
+    prompts = backwards(prompts, rows_paired.reversed_ids)
     opening = config.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
     store = open_store(opening, settings.frame_cache_gb, config.video.decode_workers)
     with StopRequest() as stop, store as clips:

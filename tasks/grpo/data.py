@@ -56,14 +56,14 @@ class Views(NamedTuple):
     """One per perturbation; empty for an image, or a clip too short to be perturbed."""
 
 
-def render(
-    records: Sequence[Record], processor: Processor, reversed_ids: Collection[int] = (), *, template: str, system: str
-) -> list[Prompt]:
-    """Render every record in the prompt that SFT and the benchmark use; `reversed_ids`: whose clip plays backwards."""
-    return [
-        Prompt(r, prompt_text(processor, messages(r, template=template, system=system)), r.problem_id in reversed_ids)
-        for r in records
-    ]
+def render(records: Sequence[Record], processor: Processor, *, template: str, system: str) -> list[Prompt]:
+    """Render every record in the prompt that SFT and the benchmark use."""
+    return [Prompt(r, prompt_text(processor, messages(r, template=template, system=system))) for r in records]
+
+
+def backwards(prompts: Sequence[Prompt], reversed_ids: Collection[int]) -> list[Prompt]:
+    """Prompts, those with one of these problem ids about their clip played backwards."""
+    return [prompt._replace(reversed=prompt.record.problem_id in reversed_ids) for prompt in prompts]
 
 
 def schedule(prompts: int, draws: int, seed: int) -> list[int]:
