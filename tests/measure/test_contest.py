@@ -330,7 +330,7 @@ def test_the_table_says_what_was_run_and_what_it_beat():
     table = markdown(runs, list(METHODS))
     assert "| exchange | 2 | 1 | 0.0 | 0 | 2 | 65.0 |" in table
     assert "| exchange | 2 | 1 | +55.0" in table
-    assert "exchange minus its placebo permuted: +50.0" in table and "grpo_twice" not in table
+    assert "exchange minus its placebo permuted: +50.0" in table and "grpo_pairs minus" not in table
     assert "| taro |" not in table and markdown([], list(METHODS)) == "No run has ended yet.\n"
     assert set(MEASURES) <= set(FIELDS)
 
