@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+from markupsafe import Markup
 
 import tasks.report
 from tasks import paths
@@ -26,7 +27,7 @@ from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.report.render import markdown, terminal
-from tasks.report.tables import NONE, Cell, Table
+from tasks.report.tables import NONE, Cell, Table, percent
 
 FOLDER = paths.REPORTS / "sweep"
 HEADLINE = "reports/report"
@@ -154,6 +155,7 @@ def page(title: str, subtitle: str, table: Table) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    environment.filters |= {"drawn": Markup, "percent": percent}  # what the report's macros name
     return environment.get_template("sweep.html.j2").render(title=title, subtitle=subtitle, table=table) + "\n"
 
 

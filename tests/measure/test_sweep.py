@@ -53,6 +53,13 @@ def test_equal_experiments_say_that_nothing_differs():
     assert made.head == ["experiment", "state"] and made.caption.startswith("no parameter or measure differs")
 
 
+def test_the_page_escapes_values_and_fetches_nothing():
+    made = sweep_table(read_experiments(shown((told("<b>owl", 0.02, 0.625), "success")), WANTED))
+    text = sweep.page("Sweep", "1 experiment from main", made)
+    assert "grpo.beta" in text and "0.625" in text and "&lt;b&gt;owl" in text
+    assert "<script" not in text and "http" not in text
+
+
 def test_a_value_that_is_missing_in_one_of_them_differs():
     assert differing([{"a": 1, "b": None}, {"a": 1}, {}]) == []
     assert differing([{"a": 1}, {"a": 1, "b": 2}]) == ["b"]
