@@ -12,7 +12,6 @@ A mapping in braces replaces the base's whole.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -25,6 +24,7 @@ import yaml
 
 from tasks import params, paths
 from tasks.core.io.atomic import write_text
+from tasks.core.io.cli import OneLineParser, run_tool
 
 PROFILES = Path("profiles")
 _START = re.compile(r"^start: \{.*\}\n", re.MULTILINE)
@@ -157,7 +157,7 @@ def present(path: Path) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Copy the profile; 0 when params.yaml holds it."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.profile", description="Lay a profile over params.yaml.")
+    parser = OneLineParser(prog="python -m tasks.profile", description="Lay a profile over params.yaml.")
     parser.add_argument("name", help="a file name in profiles/, without .yaml")
     parser.add_argument(
         "--start", metavar="cot=FILE | sft=FOLDER", help="begin with a file of reasoning, or with a checkpoint"
@@ -181,4 +181,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

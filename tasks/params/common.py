@@ -63,7 +63,7 @@ class Engine(Section):
 
     backend: Literal["vllm", "transformers"] = "vllm"
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
-    max_model_len: int = Field(2048, ge=128)
+    max_model_len: int = Field(1024, ge=128)
     """Prompt plus completion, tokens."""
     gpu_memory_utilization: float = Field(0.8, gt=0, le=1)
     kv_cache_gb: int = Field(1, ge=1)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tasks.params.benchmark import Benchmark
-from tasks.params.data import Filter, sources_of
+from tasks.params.common import Section
+from tasks.params.data import Annotate, Filter, sources_of
 from tasks.params.grpo import Grpo
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def grpo_contradictions(settings: Grpo) -> Iterator[Problem]:
             f"{sampling.top_p}; vLLM tells probabilities before the nucleus is cut, and importance weights want those "
             "sampled from: set it to 1, or grpo.importance_cap to null",
         )
-    if settings.rollout_engine == "vllm" and sampling.max_tokens >= settings.rollout_max_len:
+    short = sampling.max_tokens >= settings.rollout_max_len and _written(settings, "sampling", "rollout_max_len")
+    if settings.rollout_engine == "vllm" and short:
         yield (
             "sampling.max_tokens",
             f"{sampling.max_tokens} leaves no room for a prompt in rollout_max_len ({settings.rollout_max_len})",
@@ -61,10 +63,6 @@ def grpo_contradictions(settings: Grpo) -> Iterator[Problem]:
 
 
 def _models(params: Params) -> Iterator[Problem]:
-    wanted = {"base": params.start.at != "sft", "teacher": params.start.at == "teacher" and params.start.path is None}
-    for name, needed in wanted.items():
-        if needed and name not in params.models:
-            yield f"models.{name}", "missing"
     for name, folder in params.models.items():
         if not _NAME.fullmatch(name):
             yield f"models.{name}", "a name has letters, digits, '.', '_' and '-' alone"
@@ -108,9 +106,9 @@ def _lies_in(file: str, folder: str) -> bool:
 
 def _video(params: Params) -> Iterator[Problem]:
     video = params.video
-    if video.min_frames > video.frames:
+    if video.min_frames > video.frames and _written(video, "min_frames", "frames"):
         yield "video.min_frames", f"{video.min_frames} is above video.frames ({video.frames})"
-    if video.min_pixels > video.max_pixels:
+    if video.min_pixels > video.max_pixels and _written(video, "min_pixels", "max_pixels"):
         yield "video.min_pixels", f"{video.min_pixels} is above video.max_pixels ({video.max_pixels})"
 
 
@@ -128,12 +126,14 @@ def _lengths(params: Params) -> Iterator[Problem]:
     """Completions that leave a checkpoint no room for a prompt; an endpoint has a length of its own."""
     room = params.engine.max_model_len
     asked = params.models.get("teacher") if params.start.at == "teacher" else None
-    lengths = [
-        ("annotate", [asked] if asked else [], params.annotate.sampling.max_tokens),
-        ("benchmark", params.models.values(), params.benchmark.sampling.max_tokens),
+    lengths: list[tuple[str, Iterable[str], Annotate | Benchmark]] = [
+        ("annotate", [asked] if asked else [], params.annotate),
+        ("benchmark", params.models.values(), params.benchmark),
     ]
-    for stage, models, tokens in lengths:
-        if tokens >= room and not all(model.endswith((".yaml", ".yml")) for model in models):
+    for stage, models, section in lengths:
+        tokens, written = section.sampling.max_tokens, _written(params.engine, "max_model_len")
+        checkpoints = [model for model in models if not model.endswith((".yaml", ".yml"))]
+        if tokens >= room and checkpoints and written and _written(section, "sampling"):
             yield (
                 f"{stage}.sampling.max_tokens",
                 f"{tokens} leaves no room for a prompt in engine.max_model_len ({room})",
@@ -141,10 +141,11 @@ def _lengths(params: Params) -> Iterator[Problem]:
 
 
 def _filter(section: Filter) -> Iterator[Problem]:
-    if section.min_think_chars > section.max_think_chars:
+    low, high = section.min_think_chars, section.max_think_chars
+    if low > high and _written(section, "min_think_chars", "max_think_chars"):
         yield (
             "filter.min_think_chars",
-            f"{section.min_think_chars} is above max_think_chars ({section.max_think_chars})",
+            f"{low} is above max_think_chars ({high})",
         )
 
 
@@ -164,6 +165,11 @@ def _benchmark(section: Benchmark) -> Iterator[Problem]:
     for number, suite in enumerate(section.suites):
         if twice := _twice(suite.protocols):
             yield f"benchmark.suites.{number}.protocols", f"{twice} stands twice"
+
+
+def _written(section: Section, *fields: str) -> bool:
+    """Whether the file has all of these fields: two defaults, or a value and a default, are no contradiction."""
+    return section.model_fields_set.issuperset(fields)
 
 
 def _twice(values: Iterable[object]) -> str:

@@ -51,8 +51,33 @@ class Params(Section):
     report: Report = Report()
 
     def teacher(self) -> str:
-        """Folder of the teacher; the caller has seen that it is asked."""
-        return self.start.path or self.models["teacher"]
+        """Folder of the teacher; the caller has seen that it is asked.
+
+        Raises:
+            ParamsError: no model of that name.
+        """
+        return self.start.path or self._model("teacher")
+
+    def base(self) -> str:
+        """Folder of the model that SFT begins with.
+
+        Raises:
+            ParamsError: no model of that name.
+        """
+        return self._model("base")
+
+    def policy(self) -> str:
+        """Folder of the checkpoint that training begins with: `base`, or the one that `start` takes as SFT's.
+
+        Raises:
+            ParamsError: no model of that name.
+        """
+        return str(self.start.path) if self.start.at == "sft" else self.base()
+
+    def _model(self, name: str) -> str:
+        if name not in self.models:
+            raise ParamsError(f"{paths.PARAMS}: models.{name}: missing")
+        return self.models[name]
 
 
 def load(path: Path = paths.PARAMS) -> Params:

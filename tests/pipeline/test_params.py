@@ -143,7 +143,6 @@ MINIMAL: dict[str, Any] = {
             "start.path: models/a is not models.teacher (models/b)",
             id="two teachers",
         ),
-        pytest.param({"models": {"base": "b"}}, "models.teacher: missing", id="no teacher to ask"),
         pytest.param(
             {"models": {"base": "b", "teacher": "t", "a/b": "m"}}, "models.a/b: a name has letters", id="no file name"
         ),
@@ -168,9 +167,19 @@ MINIMAL: dict[str, Any] = {
         pytest.param(
             {"video": {"frames": 7}}, "video.frames: Input should be a multiple of 2 (got 7)", id="odd frames"
         ),
-        pytest.param({"video": {"min_frames": 64}}, "video.min_frames: 64 is above video.frames (16)", id="frames"),
-        pytest.param({"video": {"min_pixels": 9999}}, "video.min_pixels: 9999 is above video.max_pixels", id="pixels"),
-        pytest.param({"filter": {"min_think_chars": 5000}}, "filter.min_think_chars: 5000 is above", id="nothing kept"),
+        pytest.param(
+            {"video": {"min_frames": 64, "frames": 16}}, "video.min_frames: 64 is above video.frames (16)", id="frames"
+        ),
+        pytest.param(
+            {"video": {"min_pixels": 9999, "max_pixels": 3136}},
+            "video.min_pixels: 9999 is above video.max_pixels",
+            id="pixels",
+        ),
+        pytest.param(
+            {"filter": {"min_think_chars": 5000, "max_think_chars": 4000}},
+            "filter.min_think_chars: 5000 is above",
+            id="nothing kept",
+        ),
         pytest.param({"grpo": {"micro_batch": 7}}, "grpo.micro_batch: 7 does not divide", id="part of a micro-batch"),
         pytest.param({"grpo": {"group_ranks": 5}}, "grpo.group_ranks: 5 does not divide", id="part of a group"),
         pytest.param(
@@ -180,12 +189,12 @@ MINIMAL: dict[str, Any] = {
             {"grpo": {"length": {"min_tokens": 600}}}, "grpo.length.min_tokens: 600 is above", id="an empty window"
         ),
         pytest.param(
-            {"grpo": {"rollout_engine": "vllm", "rollout_max_len": 512}},
+            {"grpo": {"rollout_engine": "vllm", "rollout_max_len": 512, "sampling": {"max_tokens": 768}}},
             "grpo.sampling.max_tokens: 768 leaves no room for a prompt in rollout_max_len (512)",
             id="rollouts without room for a prompt",
         ),
         pytest.param(
-            {"engine": {"max_model_len": 1024}},
+            {"engine": {"max_model_len": 1024}, "benchmark": {"sampling": {"max_tokens": 1024}}},
             "benchmark.sampling.max_tokens: 1024 leaves no room for a prompt in engine.max_model_len (1024)",
             id="completions without room for a prompt",
         ),
@@ -272,7 +281,8 @@ def test_a_folder_in_place_of_the_file_is_told(tmp_path):
 
 
 def test_all_that_does_not_go_together_is_told_at_once(tmp_path):
-    edit = {"video": {"min_frames": 64}, "filter": {"min_think_chars": 5000}}
+    video, chars = {"min_frames": 64, "frames": 4}, {"min_think_chars": 9, "max_think_chars": 8}
+    edit = {"video": video, "filter": chars}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(MINIMAL | edit))
     with pytest.raises(params.ParamsError) as caught:
         params.load(tmp_path / "params.yaml")
@@ -285,9 +295,20 @@ def test_all_that_does_not_go_together_is_told_at_once(tmp_path):
 def test_lengths_of_endpoints_are_their_own(tmp_path):
     models = {"base": "b.yaml", "teacher": "t.yaml"}
     (tmp_path / "params.yaml").write_text(
-        yaml.safe_dump(MINIMAL | {"models": models, "engine": {"max_model_len": 128}})
+        yaml.safe_dump(
+            MINIMAL
+            | {"models": models, "engine": {"max_model_len": 128}, "benchmark": {"sampling": {"max_tokens": 128}}}
+        )
     )
     assert params.load(tmp_path / "params.yaml").engine.max_model_len == 128
+
+
+@pytest.mark.parametrize("name", ["base", "teacher"])
+def test_a_model_that_a_stage_wants_is_told_where_it_is_missing(tmp_path, name):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(MINIMAL | {"models": {"other": "o"}}))
+    loaded = params.load(tmp_path / "params.yaml")
+    with pytest.raises(params.ParamsError, match=f"^params.yaml: models.{name}: missing$"):
+        getattr(loaded, name)()
 
 
 def test_subsets_are_those_that_the_suites_read():
