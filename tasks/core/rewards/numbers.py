@@ -78,8 +78,8 @@ _TAIL = re.compile(
 )
 _REASON = re.compile(
     r"(?<![\s,;.(])[\s,;.(]+(?:because|since)\b.*"
-    r"|(?<!\s)[^\S\n]*\n\s*(?:(?:because|since|as|explanation|reason(?:ing)?|note|this|that|here|there|the|we|i)\b"
-    r"|因为|解释|理由|说明).*",
+    r"|(?<!\s)[^\S\n]*\n\s*(?:(?:because|since|as|explanation|reason(?:ing)?|note|this|that|here|there|the|we|i)"
+    r"\b|因为|解释|理由|说明).*",
     re.DOTALL | re.IGNORECASE,
 )
 _SECOND_ANSWER = re.compile(r"\banswer|答案", re.IGNORECASE)
