@@ -92,9 +92,9 @@ def parse_number(text: str) -> float | None:
     r"""The one number an answer states, or None.
 
     Read: "1,000", "12 000", "1'000", "1.000.000" and "1,00,000" (groups), "1.234,56", "42.0", ".5", "-3", "1e3", "3/4",
-    "1 1/2", "1½", "3 × 10^5"; LaTeX of these, with fractions, roots and pi (`\frac12`, `2\sqrt{3}`); "x = 5", "about 5",
-    "the answer is 5", "there are 5 balls", "5 because 3 + 2 = 5"; "$5", "5 %", "5 cm", "3 m/s^2" and "12个" (percent
-    signs and units are dropped, never converted); "5 million", "5万" (multiplied out).
+    "1 1/2", "1½", "3 × 10^5"; LaTeX of these, with fractions, roots and pi (`\frac12`, `2\sqrt{3}`); "x = 5",
+    "about 5", "the answer is 5", "there are 5 balls", "5 because 3 + 2 = 5"; "$5", "5 %", "5 cm", "3 m/s^2", "12个"
+    (percent signs and units are dropped, never converted); "5 million", "5万" (multiplied out).
     Not read: NaN, infinity, "3 or 4", "5-6", "5 ± 1", "at least 5", "1:30", "1,5" (a decimal comma or two numbers),
     number words, sums.
     """
