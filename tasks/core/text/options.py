@@ -59,8 +59,9 @@ def is_letter_of(truth: str, options: Sequence[str]) -> bool:
 def misfit(options: Sequence[str]) -> str | None:
     """Why the letters of options are ambiguous; None when they are not.
 
-    An option is empty (behind its label too), there are more options than letters, or an option has the label of another one. The beginning of
-    a text that only looks like a label ("J. Smith") passes, unless all options have labels and it is another one's.
+    An option is empty (behind its label too), there are more options than letters, or an option has the label of
+    another one. The beginning of a text that only looks like a label ("J. Smith") passes, unless all options have
+    labels and it is another one's.
     """
     if len(options) > len(LETTERS):
         return f"{len(options)} options, more than there are letters"
