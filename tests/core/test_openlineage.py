@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 
 from tasks import lineage
+from tasks.core.io.errors import StageError
 from tasks.core.lineage import chain
 from tasks.core.openlineage import events
 from tests.core.test_lineage import LOCK
@@ -158,7 +159,6 @@ def test_the_command_prints_an_event_a_line(tmp_path, monkeypatch, capsys):
         VALID.validate(event)
 
 
-def test_a_question_has_no_openlineage_form(capsys):
-    with pytest.raises(SystemExit):
+def test_a_question_has_no_openlineage_form():
+    with pytest.raises(StageError, match="--row has no OpenLineage form"):
         lineage.main(["--row", "7", "--format", "openlineage"])
-    assert "--row has no OpenLineage form" in capsys.readouterr().err

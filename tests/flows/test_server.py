@@ -156,7 +156,7 @@ def test_a_deployed_run_outlives_a_restart_of_its_server(toy, server):
     server.ask("/work_pools/", {"name": "video-r1", "type": "process"})
     deploying = server.run("deploy", "prefect", "--no-prompt", "deploy", "--name", "full")
     assert deploying.wait(LONG_SECONDS) == 0, server.printed("deploy")
-    server.run("worker", "prefect", "worker", "start", "--pool", "video-r1", "--type", "process")
+    server.run("worker", "prefect", "worker", "start", "--pool", "video-r1", "--type", "process", "--limit", "1")
     watching = server.run("watch", "flows.watch", "video-r1/full", "--away-seconds", str(LONG_SECONDS))
     until(lambda: (toy / "started").exists() or watching.poll() is not None, lambda: server.printed("worker"))
     assert watching.poll() is None, server.printed("watch")
