@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tasks.core.engine.types import Engine, EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.digests import code_digests, file_digest, work_key
+from tasks.core.io.documents import read_json
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import checkpoint_digest, frame_shape_in, is_endpoint
 from tasks.core.schemas.answers import TEST_SPLIT, Numbers, as_json
@@ -44,6 +44,8 @@ def main() -> None:
         benchmark(config, arguments.model)
     elif arguments.command == "rescore":
         benchmarked = [name for name in config.models if paths.metrics("benchmark", name).exists()]
+        if not benchmarked and not arguments.models:
+            raise StageError(f"no model of {paths.PARAMS} was benchmarked; run `dvc repro benchmark` first")
         for name in arguments.models or benchmarked:
             rescore_model(config, name)
     else:
@@ -164,7 +166,7 @@ def rescore_model(config: params.Params, name: str) -> None:
     target = paths.metrics("benchmark", name)
     if not target.exists():
         raise StageError(f"{target}: {name} was not benchmarked; run `dvc repro benchmark@{name}` first")
-    described: list[dict[str, Any]] = json.loads(target.read_text()).get("question_sets", [])
+    described: list[dict[str, Any]] = read_json(target).get("question_sets", [])
     numbers = rescore.rescore(paths.answers(name), name, described, config.benchmark.reward_variant)
     write_json(target, as_json(numbers))
     report(numbers)

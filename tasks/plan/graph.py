@@ -9,8 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from tasks.launch import command
 from tasks.params import Start
 
@@ -139,8 +137,3 @@ def _at(values: Any, place: str) -> Any:
     for key in place.split("."):
         values = values.get(key) if isinstance(values, Mapping) else None
     return values
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A YAML file; empty where there is none."""
-    return (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.core.io.documents import read_json
 from tasks.core.io.errors import StageError
 from tasks.core.schemas.answers import NO_FRAMES, TEST_SPLIT, Control, Entry, Numbers, numbers_of
 from tasks.core.stats import Estimate, Paired, paired
-from tasks.report.files import read_json
 
 NOTHING = Estimate(0, 0, None, None, None, None)
 KINDS = ("temporal", "static")

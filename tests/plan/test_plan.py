@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from tasks import params
+from tasks.core.io.documents import read_yaml
 from tasks.core.io.errors import StageError
 from tasks.core.sizing.speed import CARDS
 from tasks.plan import __main__ as command
 from tasks.plan.files import missing_all, source_rows, split_rows
-from tasks.plan.graph import GRAPH, read, stages
+from tasks.plan.graph import GRAPH, stages
 from tasks.plan.machine import Machine, card_of, described, here, launched
 from tasks.plan.plan import make_plan
 from tests.support import scaling_page
@@ -43,7 +44,7 @@ def changed(values, changes):
 def planned(values, machine, launch="", tmp=None):
     """A plan of parameters on a described machine."""
     config = params.Params.model_validate(values)
-    return make_plan(config, values, read(ROOT / GRAPH), {}, machine=machine, launch=launch)
+    return make_plan(config, values, read_yaml(ROOT / GRAPH), {}, machine=machine, launch=launch)
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +172,7 @@ def test_the_mini_run_fits_and_misses_nothing_and_its_stages_are_dvc_s():
 
 def states(values, lock=None, launch=""):
     config = params.Params.model_validate(values)
-    return {stage.name: stage for stage in stages(read(GRAPH), lock or {}, values, config.start, launch)}
+    return {stage.name: stage for stage in stages(read_yaml(GRAPH), lock or {}, values, config.start, launch)}
 
 
 def test_stages_say_what_start_spares_and_what_the_launcher_makes_of_them():
