@@ -123,6 +123,8 @@ def changes(start: str, path: str, max_pixels: int | None) -> dict[str, Any]:
         "grpo.group": 4,
         "grpo.objective": {"kind": "tgrpo_reward", "completions": 2},
         "grpo.sampling": {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12},
+        "grpo.rollout_engine": "transformers",
+        "grpo.rollout_sleep": None,
         "grpo.frame_cache_gb": 0.5,
         "benchmark.sampling": {"temperature": 0.1, "top_p": 0.001, "max_tokens": 8},
         "benchmark.suites": [],

@@ -29,6 +29,11 @@ def check_settings(settings: Grpo) -> None:
             f"grpo.sampling.top_p: {settings.sampling.top_p}; vLLM tells probabilities before the nucleus is cut, and "
             "importance weights want those sampled from: set it to 1, or grpo.importance_cap to null"
         )
+    if settings.rollout_sleep is not None and settings.rollout_engine != "vllm":
+        raise StageError(
+            f"grpo.rollout_sleep: {settings.rollout_sleep}; only an engine beside the policy sleeps: set it to null, "
+            "or grpo.rollout_engine to vllm"
+        )
     if settings.sampling.temperature <= 0:
         raise StageError(
             f"grpo.sampling.temperature: {settings.sampling.temperature}; answers must differ to be compared"

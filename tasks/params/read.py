@@ -30,7 +30,8 @@ class Params(Section):
     data_root: str = "data/raw"
     """Folder of the record files of `video_r1` sources; a change in it reruns ingest. Media may lie elsewhere."""
     models: dict[str, str]
-    """Model name -> folder. `base` and `teacher` are inputs; every name is a row of the benchmark."""
+    """Model name -> folder. `base` and `teacher` are inputs; every name is a row of the benchmark, unless
+    `benchmark.models` leaves it out."""
     start: Start = Start()
     prompt: Prompt = Prompt()
     video: Video = Video()
@@ -48,6 +49,11 @@ class Params(Section):
     def teacher(self) -> str:
         """Folder of the teacher; the caller has seen that it is asked."""
         return self.start.path or self.models["teacher"]
+
+    def benchmarked(self) -> list[str]:
+        """Names of the models that the benchmark asks, in the order of `models`."""
+        chosen = self.benchmark.models
+        return [name for name in self.models if chosen is None or name in chosen]
 
 
 def load(path: Path = paths.PARAMS) -> Params:
@@ -119,6 +125,10 @@ def _problems(loaded: Params) -> Iterator[tuple[str, str]]:
         yield "start.path", f"missing; starting at {start.at} needs it"
     if start.at == "teacher" and start.path not in (None, loaded.models.get("teacher")):
         yield "start.path", f"{start.path} is not models.teacher ({loaded.models.get('teacher')})"
+    for name in loaded.benchmark.models or ():
+        if name not in loaded.models:
+            near = difflib.get_close_matches(name, loaded.models, n=1)
+            yield "benchmark.models", f"no model '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
     if start.at == "cot" and sources_of(start, loaded.ingest)[0].media_root is None:
         yield "start.media_root", "missing, and the train sources have not one media root that could be taken"
 
