@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measure.contest.methods import METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
+from measure.contest.methods import METHOD_OF, METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
 from measure.contest.start_scores import START_MEASURES, score_start
 from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, Start, is_made, make
 from measure.contest.table import CURVE_FIELDS, FIELDS, KEY, markdown
@@ -107,7 +107,7 @@ def tune(params: Params, size: Size, methods: Sequence[str], out: Path, until: f
     rows = out / "tuning.csv"
     size = size._replace(budget=TUNED_SHARE * size.budget, every=size.most_steps)
     for number, trial in enumerate(TRIALS):
-        for method in methods:
+        for method in (method for method in methods if method not in METHOD_OF):
             for start in TUNING:
                 if time.monotonic() > until:
                     break

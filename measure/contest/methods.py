@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from measure.contest.remedies import Remedy, audited, kept, pairs
+from measure.contest.remedies import Remedy, audited, kept, pairs, twice
 from tasks.core.io.errors import StageError
 from tasks.grpo.objectives import Choice
 from tasks.grpo.objectives.arrow import Arrow
@@ -57,13 +57,17 @@ METHODS: dict[str, Method] = {
     "unlikely": Method(Unlikely(), changes=CLIP_HIGHER),
     "grpo_hot": Method(PlainGrpo(), changes=CLIP_HIGHER | {"temperature": 1.3}),
     "grpo_pairs": Method(PlainGrpo(), changes=CLIP_HIGHER, remedy=pairs),
+    "grpo_twice": Method(PlainGrpo(), changes=CLIP_HIGHER, remedy=twice),
     "grpo_audited": Method(PlainGrpo(), changes=CLIP_HIGHER, remedy=audited),
 }
-"""`grpo_hot` is exploration at the same operations: plain GRPO sampled at a higher temperature; `grpo_pairs` and
-`grpo_audited` are plain GRPO on other rows (`remedies.py`)."""
-LEADING = ("grpo", "tgrpo", "arrow", "grpo_hot", "exchange")
-"""Plain GRPO, ours and the three others that led in tuning have a run for every start and seed; the others take half
-of the seeds."""
+"""`grpo_hot` is exploration at the same operations: plain GRPO sampled at a higher temperature; `grpo_pairs`,
+`grpo_twice` and `grpo_audited` are plain GRPO on other rows (`remedies.py`)."""
+PLACEBOS = {"exchange": "permuted", "grpo_pairs": "grpo_twice"}
+"""Method -> what has all of it but its idea, and takes the values that were chosen for it."""
+METHOD_OF = {placebo: method for method, placebo in PLACEBOS.items()}
+LEADING = ("grpo", "grpo_pairs", "grpo_twice", "arrow", "exchange")
+"""Plain GRPO, reversed pairs and their placebo, the reversed branch and ours have a run for every start and seed; the
+others take half of the seeds."""
 RUNS_ASKED, STARTS_ASKED = {True: 16, False: 8}, 5
 """Runs that the protocol asks of a method that leads (or does not), and over how many starts."""
 STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob": "alpha", "exchange": "alpha"} | {
@@ -83,7 +87,7 @@ class Trial(NamedTuple):
     """Times the default of the method's number."""
 
 
-TRIALS = (Trial(0.0003, 1.0), Trial(0.0007, 1.0), Trial(0.0005, 2.0), Trial(0.0001, 1.0))
+TRIALS = (Trial(0.0003, 1.0), Trial(0.0001, 1.0))
 
 
 def runs_asked(method: str, seeds: int) -> int:
@@ -139,12 +143,13 @@ def best_of(rows: Sequence[Mapping[str, Any]], trials: int, starts: int) -> dict
 
 
 def read_chosen(path: Path, methods: Sequence[str]) -> dict[str, Trial]:
-    """Values that tuning chose.
+    """Values that tuning chose; a placebo has those of its method.
 
     Raises:
         StageError: none for some method; names the command that chooses.
     """
     chosen = json.loads(path.read_text()) if path.exists() else {}
-    if missing := [method for method in methods if method not in chosen]:
+    values_of = {method: METHOD_OF.get(method, method) for method in methods}
+    if missing := list(dict.fromkeys(tuned for tuned in values_of.values() if tuned not in chosen)):
         raise StageError(f"{path}: no values for {', '.join(missing)}; `python -m measure.contest tune` chooses them")
-    return {method: Trial(**chosen[method]["values"]) for method in methods}
+    return {method: Trial(**chosen[tuned]["values"]) for method, tuned in values_of.items()}

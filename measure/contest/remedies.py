@@ -1,9 +1,12 @@
 """Other RL rows in place of another objective: what a user can do to the data, at the same operations.
 
-Kept: the rows as they are. Pairs: half of the moving figures, each with its clip played backwards and the answer that
-it then has (`tasks.counterfactual`); what gives the forward clip's answer away misleads on the other one. Audited:
-without the rows that the start itself answers from one frame, as `grpo.rows` drops by the tags of `tasks.audit`; the
-answers asked for that count as the run's operations.
+kept      the rows as they are
+pairs     half of the moving figures, each with its clip played backwards and the answer that it then has
+          (`tasks.counterfactual`): what gives the forward clip's answer away misleads on the other one
+twice     the same half of the moving figures, each as it is two times: the placebo of pairs, as many rows of as
+          few clips
+audited   without the rows that the start itself answers from one frame, as `grpo.rows` drops by the tags of
+          `tasks.audit`; the answers asked for that count as the run's operations
 """
 
 from __future__ import annotations
@@ -41,8 +44,7 @@ def pairs(_: Policy, rows: Sequence[Record], folder: Path) -> list[Record]:
     Raises:
         RuntimeError: a row of which no pair was made; names the file with the reasons.
     """
-    moving = [record for record in rows if record.data_source == MOVING]
-    half = moving[: len(moving) // 2]
+    half, others = halved(rows)
     with lock(folder.parent / f"{folder.name}.lock", wait=True):
         if not (folder / RECORDS).exists():
             make(half, ["reversed"], partial(open_clip, **READ.opening()), folder)
@@ -51,7 +53,19 @@ def pairs(_: Policy, rows: Sequence[Record], folder: Path) -> list[Record]:
         raise RuntimeError(f"{folder}: {len(raw)} rows of {len(half)} pairs; {folder / REFUSED} has the reasons")
     made = [parse_record(row, f"{folder / RECORDS} row {number}") for number, row in enumerate(raw)]
     made = [dataclasses.replace(record, path=str(folder / record.path)) for record in made]
-    return [*made, *(record for record in rows if record.data_source != MOVING)]
+    return [*made, *others]
+
+
+def twice(_: Policy, rows: Sequence[Record], __: Path) -> list[Record]:
+    """As many rows: the rows that `pairs` takes, each as it is two times, and all others."""
+    half, others = halved(rows)
+    return [*(record for record in half for _ in range(2)), *others]
+
+
+def halved(rows: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """The first half of the moving figures, and what does not move."""
+    moving = [record for record in rows if record.data_source == MOVING]
+    return moving[: len(moving) // 2], [record for record in rows if record.data_source != MOVING]
 
 
 def audited(policy: Policy, rows: Sequence[Record], _: Path) -> list[Record]:

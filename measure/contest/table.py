@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from measure.contest.methods import LEADING, RUNS_ASKED, STARTS_ASKED
+from measure.contest.methods import LEADING, PLACEBOS, RUNS_ASKED, STARTS_ASKED
 from tasks.core.stats import holm, sign_flip
 
 KEY = ("start", "method", "seed")
@@ -41,7 +41,7 @@ FIELDS = (
 )
 """Columns of runs.csv."""
 CURVE_FIELDS = (*KEY, "steps", "flops", "pair_accuracy", "mirror_accuracy", "invariance", "forward_accuracy")
-BASELINE, OURS, PLACEBO = "grpo", "exchange", "permuted"
+BASELINE = "grpo"
 ESCAPED = 0.5
 """Pair accuracy from which a model has left its shortcut: a reader of colour has 0, guesses 1/16."""
 DRAWS = 4000
@@ -161,10 +161,13 @@ def _against(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[
 
 
 def _placebo(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    known = compared(rows, OURS, PLACEBO, "pair_accuracy")
-    if known is None:
-        return []
-    return ["", f"{OURS} minus its placebo {PLACEBO}: {_points(known)} points of pair accuracy, p = {known.p:.3f}."]
+    lines = []
+    for method, placebo in PLACEBOS.items():
+        known = compared(rows, method, placebo, "pair_accuracy")
+        if known is not None:
+            said = f"{_points(known)} points of pair accuracy, p = {known.p:.3f} ({known.runs} runs)"
+            lines += ["", f"{method} minus its placebo {placebo}: {said}."]
+    return lines
 
 
 def _points(known: Compared) -> str:

@@ -51,7 +51,7 @@ class Size(NamedTuple):
     mixed_rows: int
 
 
-WHOLE = Size(2.5e12, most_steps=120, every=15, rl_rows=800, rl_bias=0.8, scenes=80, quick_scenes=16, mixed_rows=160)
+WHOLE = Size(6e12, most_steps=240, every=20, rl_rows=800, rl_bias=0.8, scenes=80, quick_scenes=16, mixed_rows=320)
 
 
 class Watch(TrainerCallback):

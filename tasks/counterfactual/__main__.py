@@ -31,12 +31,12 @@ from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.rows import read_rows
 from tasks.core.rewards import accuracy
+from tasks.core.schemas.mapping import KINDS, mapped
 from tasks.core.schemas.records import Record, RecordError, parse_record
 from tasks.core.stats import estimate
 from tasks.core.video import Clip, ReadClip, VideoError, open_clip
 from tasks.core.video.perturb import perturb
 from tasks.core.world.render import write_clip
-from tasks.counterfactual.mapping import KINDS, mapped
 
 PERTURBATION = {"reversed": "reverse", "mirrored": "mirror"}
 PAIRS, RECORDS, REFUSED = "pairs.json", "records.json", "refused.json"

@@ -25,6 +25,7 @@ from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.grpo.ledger import ledger
+from tasks.grpo.pairs import Paired, paired
 from tasks.grpo.rows import Chosen, choose
 
 if TYPE_CHECKING:
@@ -58,13 +59,18 @@ def main() -> int:
         print(f"grpo: {chosen.counts['kept']} of {len(rows)} rows kept; dropped: {chosen.counts['dropped']}")
 
     from tasks.core.train.sharding import load_policy
-    from tasks.grpo.data import render
+    from tasks.grpo.data import backwards, render
     from tasks.grpo.stop import EXIT_CODE, StoppedError, StopRequest
     from tasks.grpo.train import train
 
     # The trainer moves it to the device of its own process.
     model = load_policy(paths.SFT_MODEL, settings.weights_dtype)
-    prompts = render([record_from_row(row) for row in chosen.rows], processor, **config.prompt.model_dump())
+    rows_paired = Paired([record_from_row(row) for row in chosen.rows], frozenset(), {})
+    if settings.rows.pairs:
+        rows_paired = paired(rows_paired.records)
+        print(f"grpo: {rows_paired.counts['pairs']} rows are of clips played backwards")
+    prompts = render(rows_paired.records, processor, **config.prompt.model_dump())
+    prompts = backwards(prompts, rows_paired.reversed_ids)
     opening = config.video.opening() | frame_shape_in(paths.SFT_MODEL)._asdict()
     store = open_store(opening, settings.frame_cache_gb, config.video.decode_workers)
     with StopRequest() as stop, store as clips:
@@ -92,7 +98,7 @@ def main() -> int:
             return EXIT_CODE
     publish(result.trainer, work, paths.GRPO_MODEL, settings.dtype)
     if result.trainer.is_world_process_zero():
-        write_reports(result, work, settings.steps, chosen.counts)
+        write_reports(result, work, settings.steps, chosen.counts | rows_paired.counts)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,8 @@ class Prompt(NamedTuple):
 
     record: Record
     text: str
+    reversed: bool = False
+    """Whether its clip is played backwards: that is the true order of this question (`pairs.py`)."""
 
 
 class View(NamedTuple):
@@ -57,6 +59,11 @@ class Views(NamedTuple):
 def render(records: Sequence[Record], processor: Processor, *, template: str, system: str) -> list[Prompt]:
     """Render every record in the prompt that SFT and the benchmark use."""
     return [Prompt(r, prompt_text(processor, messages(r, template=template, system=system))) for r in records]
+
+
+def backwards(prompts: Sequence[Prompt], reversed_ids: Collection[int]) -> list[Prompt]:
+    """Prompts, those with one of these problem ids about their clip played backwards."""
+    return [prompt._replace(reversed=prompt.record.problem_id in reversed_ids) for prompt in prompts]
 
 
 def schedule(prompts: int, draws: int, seed: int) -> list[int]:
@@ -137,9 +144,16 @@ def open_views(
     except VideoError as error:
         on_skip(record, error.reason)
         return None
+    if prompt.reversed:
+        if len(clip.frames) < 2:
+            on_skip(record, "a clip of one frame has no reverse")
+            return None
+        clip = perturb(clip, "reverse")
     name = str(record.problem_id)
     true_order = list(range(len(clip.frames)))
-    encoded = encode_prompt(processor, prompt.text, clip, record.data_type, record.path)
+    # Features are kept under a file's name: frames that are not the file's have none.
+    medium = None if prompt.reversed else record.path
+    encoded = encode_prompt(processor, prompt.text, clip, record.data_type, medium)
     ordered = View(name, False, true_order, encoded, clip)
     if record.data_type != "video":
         return Views(ordered, [])

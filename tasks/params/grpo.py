@@ -47,6 +47,9 @@ class Rows(Section):
     drop: list[Tag] = ["text"]
     """Rows with one of these tags are left out; rows that the audit did not ask are kept. Counted in
     reports/grpo/metrics.json."""
+    pairs: bool = False
+    """Half of the rows about order (those whose answer on the reversed clip a rule tells) are the other half's clips
+    played backwards, with the answer that they then have. Counted in reports/grpo/metrics.json."""
 
 
 NO_RESULT = {"save_steps", "report_to", "guards"}

@@ -16,7 +16,7 @@ from measure.contest.evaluate import Result, pair_scores
 from measure.contest.flops import counted, dispatcher_count
 from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
-from measure.contest.remedies import pairs
+from measure.contest.remedies import pairs, twice
 from measure.contest.start_scores import group_shares
 from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, folder_of, scenes_of
 from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown, missing
@@ -120,6 +120,8 @@ def test_tuning_takes_the_best_mean_over_starts(tmp_path):
     ]
     (tmp_path / "chosen.json").write_text(json.dumps(best_of(rows, 3, 2)))
     assert read_chosen(tmp_path / "chosen.json", ["taro"]) == {"taro": TRIALS[0]}
+    (tmp_path / "chosen.json").write_text(json.dumps({"exchange": {"values": TRIALS[1]._asdict()}}))
+    assert read_chosen(tmp_path / "chosen.json", ["permuted"]) == {"permuted": TRIALS[1]}, "a placebo is not tuned"
     assert best_of(rows[1:3] + rows[4:], 2, 2)["taro"]["values"] == TRIALS[1]._asdict(), "the earlier one of equals"
 
 
@@ -145,10 +147,10 @@ def test_starts_that_are_not_there_are_named_with_the_command(tmp_path, monkeypa
         ready(["side-0.8-caption-10"])
     with pytest.raises(StageError, match="not made: .*side-0.8-caption-10"):
         ready(None)
-    with pytest.raises(StageError, match="no start red; starts: colour-0.6-caption-900, "):
+    with pytest.raises(StageError, match="no start red; starts: colour-0.85-caption-3, "):
         named(["red"])
-    with pytest.raises(StageError, match="colour-0.6-caption-900: values are chosen on it; it is not contested"):
-        ready(["colour-0.6-caption-900"])
+    with pytest.raises(StageError, match="colour-0.85-caption-3: values are chosen on it; it is not contested"):
+        ready(["colour-0.85-caption-3"])
     for start in (*TUNING, STARTS_OF_THE_CONTEST[1]):
         (tmp_path / start.name).mkdir()
         (tmp_path / start.name / "start.json").write_text("{}")
@@ -166,7 +168,7 @@ def test_no_start_of_the_contest_serves_tuning():
 
 
 def test_scenes_are_biased_from_the_start_s_skill_on():
-    late = next(start for start in STARTS_OF_THE_CONTEST if start.late == "reason")
+    late = next(start for start in STARTS_OF_THE_CONTEST if start.late == "reason")._replace(bias=0.9)
     given_away = []
     for skill in ("caption", "reason"):
         draw, rng = scenes_of(late, skill), np.random.default_rng(0)
@@ -207,6 +209,12 @@ def test_pairs_take_the_place_of_as_many_rows(tmp_path):
         ]
         assert np.abs(shown[0][::-1] - shown[1]).mean() < 3, "encoded anew, not another scene"
     assert pairs(None, [*rows, still], tmp_path / "pairs") == made, "made once"
+
+
+def test_the_placebo_of_pairs_shows_as_many_clips_as_often(tmp_path):
+    rows = rl_rows(tmp_path)
+    still = dataclasses.replace(rows[0], problem_id=9, data_source="world/still")
+    assert twice(None, [*rows, still], tmp_path) == [rows[0], rows[0], rows[1], rows[1], still]
 
 
 def test_a_row_without_a_pair_ends_the_run_every_time(tmp_path):
@@ -322,7 +330,7 @@ def test_the_table_says_what_was_run_and_what_it_beat():
     table = markdown(runs, list(METHODS))
     assert "| exchange | 2 | 1 | 0.0 | 0 | 2 | 65.0 |" in table
     assert "| exchange | 2 | 1 | +55.0" in table
-    assert "exchange minus its placebo permuted: +50.0" in table
+    assert "exchange minus its placebo permuted: +50.0" in table and "grpo_pairs minus" not in table
     assert "| taro |" not in table and markdown([], list(METHODS)) == "No run has ended yet.\n"
     assert set(MEASURES) <= set(FIELDS)
 
@@ -331,9 +339,9 @@ def test_a_table_without_the_protocols_counts_says_that_it_is_incomplete():
     runs = [row for method in METHODS for row in rows(method, {name: [0.1] * 4 for name in "abcde"})]
     assert missing(runs, list(METHODS)) == "" and "The protocol's counts are reached." in markdown(runs, list(METHODS))
     few = [row for row in runs if (row["method"], row["start"]) != ("ktr", "e") and row["method"] != "tgrpo"]
-    asked = "16 more runs and 5 more starts of tgrpo; 0 more runs and 1 more starts of ktr"
+    asked = "8 more runs and 5 more starts of tgrpo; 0 more runs and 1 more starts of ktr"
     assert missing(few, list(METHODS)) == asked
-    assert "Incomplete; the protocol asks for 16 more runs" in markdown(few, list(METHODS))
+    assert "Incomplete; the protocol asks for 8 more runs" in markdown(few, list(METHODS))
 
 
 # The whole of it.

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tasks.core.io.errors import StageError
+from tasks.core.schemas.mapping import COUNTERPARTS, ORDER_WORDS, Mapped, counterpart, mapped
 from tasks.core.schemas.records import Record
 from tasks.core.video import Clip, VideoError
 from tasks.core.video.decode import read_clip
 from tasks.counterfactual.__main__ import main, make, parse, score
-from tasks.counterfactual.mapping import COUNTERPARTS, ORDER_WORDS, Mapped, counterpart, mapped
 
 COLOURS = ["A. red", "B. blue"]
 MEALS = ["A. rice", "B. soup"]
