@@ -24,7 +24,7 @@ from tests.support.grpo_stage import (
 )
 
 pytest.importorskip("vllm", reason="vLLM is not installed; the transformers engine is the way out")
-from tasks.grpo import vllm_rollouts, vllm_sleep
+from tasks.grpo import vllm_rollouts
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 2e-3
@@ -197,80 +197,6 @@ def test_an_engine_of_the_policys_version_keeps_its_weights(engine, policy, asks
     expected = engine.complete(policy, encode_media, asks)
     monkeypatch.setattr(engine, "_load", lambda *_: pytest.fail("loaded again"))
     assert engine.complete(policy, encode_media, asks) == expected
-
-
-class Listened:
-    """An engine whose calls are written down."""
-
-    def __init__(self, llm):
-        self.llm, self.calls = llm, []
-
-    def __getattr__(self, name):
-        value = getattr(self.llm, name)
-        if not callable(value):
-            return value
-
-        def call(*args, **options):
-            told = options.get("tags") or options.get("level") or (args[0] if name == "collective_rpc" else None)
-            self.calls.append(name if told is None else f"{name} {told}")
-            return value(*args, **options)
-
-        return call
-
-
-@pytest.fixture
-def listened(engine, monkeypatch):
-    """The module's engine, listened to; a CPU build takes the requests to sleep and keeps its memory."""
-    monkeypatch.setattr(vllm_sleep, "refuse_where_impossible", lambda level: None)
-    made = Listened(engine._llm)
-    monkeypatch.setattr(engine, "_llm", made)
-    yield made
-    if engine._sleep._asleep:
-        made.llm.wake_up()
-
-
-@pytest.mark.parametrize(
-    ("level", "again"),
-    [
-        pytest.param(1, [], id="level 1 keeps weights for a second round"),
-        pytest.param(2, ["collective_rpc reload_weights"], id="level 2 gets them anew"),
-    ],
-)
-def test_an_engine_sleeps_between_rounds_and_is_awake_within(engine, policy, asks, monkeypatch, listened, level, again):
-    """Its scheduler stops while it sleeps: a round asked of an engine not wholly awake would not end."""
-    expected = engine.complete(policy, encode_media, asks)
-    monkeypatch.setattr(engine, "_sleep", vllm_sleep.Sleep(level))
-    engine._rest()
-    kinds = ("sleep", "wake_up", "collective_rpc", "generate")
-    for version, loads in ((policy.version, again), (policy.version + 1, ["collective_rpc reload_weights"])):
-        listened.calls.clear()
-        assert engine.complete(policy._replace(version=version), encode_media, asks) == expected
-        calls = [call for call in listened.calls if call.startswith(kinds)]
-        wakes = (
-            ["wake_up ['weights']", *loads, "wake_up ['kv_cache']"] if loads else ["wake_up ['weights', 'kv_cache']"]
-        )
-        assert calls == [*wakes, "generate", f"sleep {level}"]
-        assert listened.llm.llm_engine.engine_core.is_sleeping()
-
-
-@pytest.mark.parametrize("fault", ["wake_up", "sleep"])
-def test_an_engine_that_dies_in_its_sleep_is_started_again(engine, policy, asks, monkeypatch, listened, fault, capsys):
-    expected = engine.complete(policy, encode_media, asks)
-    monkeypatch.setattr(engine, "_sleep", vllm_sleep.Sleep(2))
-    engine._rest()
-    faults = [RuntimeError("out of memory")]
-    original = getattr(listened.llm, fault)
-
-    def once(*args, **options):
-        if faults:
-            raise faults.pop()
-        return original(*args, **options)
-
-    monkeypatch.setattr(listened.llm, fault, once)
-    monkeypatch.setattr(engine._sleep, "renew", lambda: None)  # the engine started again is the same, and asleep
-    monkeypatch.setattr(vllm_rollouts, "start", lambda folder, **options: listened)
-    assert engine.complete(policy, encode_media, asks) == expected
-    assert "started again: RuntimeError: out of memory" in capsys.readouterr().err
 
 
 def test_sleep_is_refused_where_vllm_cannot(processor):
