@@ -11,7 +11,6 @@ there is something to run: without a server a run of nothing needs none.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -22,6 +21,8 @@ import flows  # noqa: F401  (environment defaults)
 from flows.plan import Node, PlanError, plan
 from flows.preflight import PreflightError, check_api, check_home
 from flows.repro import ReproError, StageResult, WorkspaceBusyError, sole_driver
+from tasks.core.io.cli import USAGE_EXIT, OneLineParser
+from tasks.core.io.errors import StageError
 from tasks.core.io.lifeline import hold
 
 PREFECT_MODULES = ("prefect", "httpx", "httpcore")
@@ -30,15 +31,19 @@ PREFECT_MODULES = ("prefect", "httpx", "httpcore")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the flow in this process; 0 when every stage is up to date."""
-    parser = argparse.ArgumentParser(prog="python -m flows.video_r1", description="Bring the pipeline up to date.")
+    parser = OneLineParser(prog="python -m flows.video_r1", description="Bring the pipeline up to date.")
     parser.add_argument(
         "--targets", nargs="+", default=[], metavar="STAGE", help="stages to bring up to date; default all"
     )
     parser.add_argument("--downstream", action="store_true", help="the targets and what depends on them")
     parser.add_argument("--force", action="store_true", help="run even if nothing changed")
-    options = parser.parse_args(arguments)
-    if options.downstream and not options.targets:
-        parser.error("--downstream needs --targets")
+    try:
+        options = parser.parse_args(arguments)
+        if options.downstream and not options.targets:
+            parser.error("--downstream needs --targets")
+    except StageError as error:
+        print(f"video-r1: {error}", file=sys.stderr)
+        return USAGE_EXIT
     signal.signal(signal.SIGTERM, stop)
     hold()
     try:

@@ -28,6 +28,7 @@ from tasks.annotate.annotate import answer_all
 from tasks.annotate.plan import Question
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import Engine
+from tasks.core.io.cli import OneLineParser, run_tool
 from tasks.core.schemas.records import Record
 from tasks.core.video import ReadClip, open_clip
 from tasks.core.world.render import write_clip
@@ -186,7 +187,7 @@ def question(number: int) -> Record:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m measure.annotate", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.annotate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", help="checkpoint folder, absolute; else a random one of the shape below")
     parser.add_argument("--family", default=World().architecture, help="model_type of a random one")
     parser.add_argument("--hidden", type=int, default=512)
@@ -206,4 +207,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

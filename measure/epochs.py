@@ -11,7 +11,6 @@ next one gains nothing beyond its interval. Writes reports/ablation/epochs.csv a
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from measure.contest.evaluate import Policy, Result, answers
 from measure.runs import append, read_runs, rounded, split
 from tasks import paths
 from tasks.core.io.atomic import write_text
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.tables import read_table
 from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
@@ -54,7 +53,7 @@ FIELDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and score every number of epochs that has no row."""
-    parser = argparse.ArgumentParser(prog="python -m measure.epochs", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.epochs", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("epochs", nargs="+", type=float)
     parser.add_argument("--out", type=Path, default=OUT)
     chosen = parser.parse_args(arguments)
@@ -79,7 +78,7 @@ def score(params: Params, epochs: float, questions: Sequence[Record]) -> tuple[l
     from tasks.sft.data import Collator, examples, row_packer
     from tasks.sft.train import keeps_features, train
 
-    base = Path(params.models["base"])
+    base = Path(params.base())
     settings = params.sft.model_copy(update={"epochs": epochs})
     processor, model = load_processor(base), load_model(base, "float32")
     prompt = params.prompt.model_dump()

@@ -14,7 +14,6 @@ processes must then end by themselves. The table goes to reports/faults/table.md
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import random
@@ -32,7 +31,7 @@ import psutil
 
 from measure.smallest.project import FLOW, REPRO, Digests, differing, environment, make_project, outputs, run
 from tasks.core.io.atomic import write_text
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.lifeline import GRACE, marked
 
@@ -254,7 +253,7 @@ def table(all_passes: Sequence[Pass], seed: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kill, rerun, compare."""
-    parser = argparse.ArgumentParser(prog="python -m measure.faults", description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--ways", nargs="+", choices=sorted(COMMANDS), default=sorted(COMMANDS))

@@ -11,7 +11,6 @@ The last line: `ingest: S s, P MB peak, found F of I faults, V false`, S in proc
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -28,6 +27,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tasks import paths
+from tasks.core.io.cli import OneLineParser, run_tool
 from tasks.core.io.tables import iter_table, write_table, writing_table
 from tasks.core.schemas.records import (
     COT_SCHEMA,
@@ -85,7 +85,7 @@ class Cost(NamedTuple):
 
 def main() -> int:
     """Make the project, run the stages, print a line each and the sum."""
-    parser = argparse.ArgumentParser(prog="python -m measure.ingest", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.ingest", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=PUBLISHED_ROWS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -211,4 +211,4 @@ def _choice(options: list[str]) -> Row:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

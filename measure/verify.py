@@ -8,7 +8,6 @@ Every output of every stage is compared byte by byte, weights included. What dif
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -16,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from measure.smallest.project import REPRO, differing, make_project, outputs, run
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and compare."""
-    parser = argparse.ArgumentParser(prog="python -m measure.verify", description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.verify", description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where both runs stay; a temporary folder otherwise")
     folder = parser.parse_args(arguments).folder
     if folder is not None:

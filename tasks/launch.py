@@ -79,13 +79,11 @@ def command(stage: str, arguments: Sequence[str], launch: str, known: Sequence[s
 
 def main() -> int:
     """Replace this process by the stage's."""
-    if len(sys.argv) < 2:
-        print(
-            f"usage: python -m tasks.launch <stage>; stages: {', '.join(stages(Path(__file__).parent))}",
-            file=sys.stderr,
-        )
-        return 2
     known = stages(Path(__file__).parent)
+    if sys.argv[1:] in ([], ["-h"], ["--help"]):
+        usage = f"usage: python -m tasks.launch <stage> [arguments]; stages: {', '.join(known)}"
+        print(usage, file=sys.stdout if sys.argv[1:] else sys.stderr)
+        return 0 if sys.argv[1:] else 2
     try:
         line = command(sys.argv[1], sys.argv[2:], os.environ.get(VARIABLE, ""), known)
     except LaunchError as error:

@@ -9,7 +9,6 @@ What it prints is read from dvc.lock and the reports; nothing is computed again.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import os
@@ -23,7 +22,7 @@ from typing import Any
 import yaml
 
 from tasks import paths
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.lineage import HASH_CHARS, Link, Sighting, as_json, chain, sources, stage_report, trace
 from tasks.params import ParamsError, load
@@ -35,7 +34,7 @@ WIDTH = 100
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a chain or a question's rows."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.lineage", description="From weights back to raw rows.")
+    parser = OneLineParser(prog="python -m tasks.lineage", description="From weights back to raw rows.")
     parser.add_argument("folder", nargs="?", default=str(paths.GRPO_MODEL), help="a model or another output")
     parser.add_argument("--row", type=int, metavar="ID", help="problem id of a question")
     parser.add_argument("--json", action="store_true")

@@ -12,7 +12,6 @@ A mapping in braces replaces the base's whole.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -25,6 +24,7 @@ import yaml
 
 from tasks import params, paths
 from tasks.core.io.atomic import write_text
+from tasks.core.io.cli import OneLineParser, run_tool
 
 PROFILES = Path("profiles")
 _START = re.compile(r"^start: \{.*\}\n", re.MULTILINE)
@@ -146,9 +146,18 @@ def started_at(text: str, start: str) -> str:
     return text
 
 
+def present(path: Path) -> dict[str, Any]:
+    """Values of the params file that is replaced; none where there is no file, or none that can be read."""
+    try:
+        values = yaml.safe_load(path.read_bytes())
+    except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Copy the profile; 0 when params.yaml holds it."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.profile", description="Lay a profile over params.yaml.")
+    parser = OneLineParser(prog="python -m tasks.profile", description="Lay a profile over params.yaml.")
     parser.add_argument("name", help="a file name in profiles/, without .yaml")
     parser.add_argument(
         "--start", metavar="cot=FILE | sft=FOLDER", help="begin with a file of reasoning, or with a checkpoint"
@@ -163,8 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ProfileError, params.ParamsError) as error:
         print(error, file=sys.stderr)
         return 1
-    old = yaml.safe_load(paths.PARAMS.read_text()) if paths.PARAMS.exists() else {}
-    listed = changes(old or {}, yaml.safe_load(text))
+    listed = changes(present(paths.PARAMS), yaml.safe_load(text))
     write_text(paths.PARAMS, text)
     for change in listed:
         print(f"{change.place}: {change.old} -> {change.new}")
@@ -173,4 +181,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

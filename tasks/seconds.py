@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.seconds import read_seconds, table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.seconds", description="Seconds of the stages that ran.")
+    parser = OneLineParser(prog="python -m tasks.seconds", description="Seconds of the stages that ran.")
     parser.add_argument(
         "since", type=float, nargs="?", default=0.0, help="seconds since the epoch; without it all runs"
     )

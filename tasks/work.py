@@ -11,7 +11,6 @@ A stage that runs keeps its work. Nothing here is a result: a finished stage rem
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks import paths
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.work import DESCRIPTION, ROWS, SECONDS_PER_DAY, in_use, last_used, readable, size_of, works
 
@@ -84,7 +83,7 @@ def chosen(works: Sequence[Listed], stages: Sequence[str], key: str, days: float
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """List or clear."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.work", description="Work in progress: list it, clear it.")
+    parser = OneLineParser(prog="python -m tasks.work", description="Work in progress: list it, clear it.")
     commands = parser.add_subparsers(dest="command")
     clear = commands.add_parser("clear", help="remove work")
     clear.add_argument("stages", nargs="*", metavar="STAGE")

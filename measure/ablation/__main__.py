@@ -28,7 +28,7 @@ from measure.ablation.table import FIELDS, SKILL_FIELDS, markdown
 from measure.runs import append, lock, read_runs, rounded, split
 from tasks import grpo, paths
 from tasks.core.io.atomic import write_json, write_text
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.digests import folder_digest, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import ModelError, checkpoint_digest, frame_shape_in, load_model, load_processor
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m measure.ablation", description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=6, help="seeds 0, 1, ...")
     parser.add_argument("--bias", type=float, default=0.8, help="share of RL questions with the shortcut")

@@ -30,7 +30,7 @@ from measure.contest.training import TEST_SEED, VALIDATION_SEED, WHOLE, Size, pa
 from measure.runs import append, lock, read_runs, rounded
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import ModelError
 from tasks.params import Params, ParamsError, load
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m measure.contest", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.contest", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", nargs="?", choices=("run", "tune", "starts"), default="run")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--starts", nargs="+", default=None, metavar="NAME", help="all that are made if left out")

@@ -11,7 +11,6 @@ more with weights sharded over two processes. Prints seconds and peak memory of 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import resource
@@ -30,7 +29,7 @@ from measure.rehearsal.checkpoint import SIZES, keys_of, make_checkpoint
 from measure.rehearsal.data import write_data
 from tasks import paths, profile
 from tasks.core.io.atomic import write_text
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +59,7 @@ class Ran(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rehearse and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m measure.rehearsal", description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.rehearsal", description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="3b")
     parser.add_argument("--max-pixels", type=int, help="pixels of a frame; without it the profile's")
     parser.add_argument("--folder", type=Path, help="kept; without it a temporary one")

@@ -28,6 +28,7 @@ from tasks.benchmark.rescore import rescore
 from tasks.benchmark.settings import FrameSampling, Settings
 from tasks.benchmark.suites import REGISTRY, mvbench, tempcompass, vsi_bench
 from tasks.core.engine.types import Completion
+from tasks.core.io.cli import OneLineParser, run_tool
 from tasks.report.public import frame_charts, public_tables
 from tasks.report.tables import as_markdown
 
@@ -151,7 +152,7 @@ def recorded(sets: list[QuestionSet], draw: random.Random) -> list[dict[str, Any
 
 def main() -> None:
     """Measure both."""
-    argparse.ArgumentParser(
+    OneLineParser(
         prog="python -m measure.speed.benchmark",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -190,4 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.core.io.atomic import write_text
+from tasks.core.io.cli import OneLineParser, run_tool
 from tasks.core.video import Ahead, Clip, VideoError, frame_count, frame_indices, open_clip, smart_resize
 from tasks.core.video.guard import processor_seconds
 
@@ -193,7 +194,7 @@ def table(rows: Sequence[Row], qwen: str, options: argparse.Namespace) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m measure.speed.decode", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.speed.decode", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", default=str(TESTS), help="folder of clips")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--fps", type=float, default=2.0)
@@ -208,4 +209,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

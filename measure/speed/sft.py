@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from tasks import params
 from tasks.core.io.atomic import write_text
+from tasks.core.io.cli import OneLineParser, run_tool
 
 PATHS: dict[str, dict[str, bool]] = {
     "padded": {"padding_free": False, "group_by_length": False},
@@ -95,11 +96,11 @@ def measure(name: str, folder: str, turns: int, device: str) -> Cost:
     settings = config.sft.model_copy(update=PATHS[name])
     raw = json.loads(Path(folder, "records.json").read_text())
     records = [parse_record(row, f"row {number}") for number, row in enumerate(raw)]
-    processor = load_processor(config.models["base"])
-    model = load_model(config.models["base"], "float32", device)
+    processor = load_processor(config.base())
+    model = load_model(config.base(), "float32", device)
     rows = examples(records, processor, **config.prompt.model_dump())
     clips = open_store(
-        {**config.video.opening(), **frame_shape_in(config.models["base"])._asdict(), "disk_cache_gb": 0.0},
+        {**config.video.opening(), **frame_shape_in(config.base())._asdict(), "disk_cache_gb": 0.0},
         settings.frame_cache_gb,
         0,
     )
@@ -190,7 +191,7 @@ def _run(job: dict[str, Any], threads: int) -> Cost:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m measure.speed.sft", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.speed.sft", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=256, help="8 batches and more, or grouping has nothing to choose")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")
@@ -207,4 +208,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main, params.ParamsError)

@@ -6,11 +6,12 @@ that spins keeps the core from the one that it waits for. GOMP_SPINCOUNT says ho
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+
+from tasks.core.io.cli import OneLineParser, run_tool
 
 SPINS = ("default", "20000", "5000", "1000")
 LOOP = """
@@ -47,7 +48,7 @@ def milliseconds(spin: str, threads: int, steps: int, busy: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line per setting."""
-    parser = argparse.ArgumentParser(prog="python -m measure.speed.threads", description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.speed.threads", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--busy", type=int, default=2, help="processes beside it")
@@ -60,4 +61,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

@@ -9,7 +9,7 @@ from tasks import params, paths
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.questions import build_request
 from tasks.core.engine.types import EngineError
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.models.load import check_folder, frame_shape_in, is_endpoint
 from tasks.core.schemas.records import PROBLEM_TYPES, Record
 from tasks.core.text import answer_of, think_of
@@ -40,7 +40,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.ask", description=__doc__)
+    parser = OneLineParser(prog="python -m tasks.ask", description=__doc__)
     parser.add_argument("clip", help="video or image file")
     parser.add_argument("question")
     parser.add_argument("--model", type=Path, default=paths.GRPO_MODEL, help="checkpoint folder or endpoint file")

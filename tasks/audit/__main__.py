@@ -24,7 +24,7 @@ from tasks.audit.ask import Sampling, ask_all, key_of
 from tasks.audit.summary import lines, summary, tagged
 from tasks.core.engine.open import open_engine
 from tasks.core.io.atomic import write_json
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.digests import file_digest, folder_digest, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.audit", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m tasks.audit", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path, help="checkpoint folder, or the YAML file of an endpoint")
     parser.add_argument("records", type=Path, help="a table of ingest, or a record file in Video-R1's format")
     parser.add_argument("--media-root", type=Path, default=None, help="folder that a record file's paths start from")

@@ -26,7 +26,7 @@ from typing import Any
 
 from tasks import params
 from tasks.core.io.atomic import write_json
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.rows import read_rows
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line; `make` may be left out."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.counterfactual", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m tasks.counterfactual", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("words", nargs="+", metavar="[make|score] FILE", help="a record file, or predictions to score")
     parser.add_argument("--media-root", type=Path, default=Path(), help="folder that record paths start from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the pairs")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.backbones import Backbone
 from tasks.core.io.errors import StageError
-from tasks.params import Grpo
+from tasks.params import Grpo, grpo_contradictions
 
 
 def check_settings(settings: Grpo) -> None:
@@ -17,27 +17,9 @@ def check_settings(settings: Grpo) -> None:
     Raises:
         StageError: names the setting.
     """
-    rows, rest = divmod(settings.prompts_per_step * settings.group, settings.group_ranks)
-    if rest:
-        raise StageError(f"grpo.group_ranks: {settings.group_ranks} does not divide prompts_per_step * group")
-    micro = settings.micro_batch or rows
-    if rows % micro:
-        raise StageError(f"grpo.micro_batch: {micro} does not divide prompts_per_step * group / group_ranks = {rows}")
+    for place, problem in grpo_contradictions(settings):
+        raise StageError(f"grpo.{place}: {problem}")
     check_trackers(settings.report_to)
-    if settings.rollout_engine == "vllm" and settings.importance_cap is not None and settings.sampling.top_p < 1:
-        raise StageError(
-            f"grpo.sampling.top_p: {settings.sampling.top_p}; vLLM tells probabilities before the nucleus is cut, and "
-            "importance weights want those sampled from: set it to 1, or grpo.importance_cap to null"
-        )
-    if settings.rollout_sleep is not None and settings.rollout_engine != "vllm":
-        raise StageError(
-            f"grpo.rollout_sleep: {settings.rollout_sleep}; only an engine beside the policy sleeps: set it to null, "
-            "or grpo.rollout_engine to vllm"
-        )
-    if settings.sampling.temperature <= 0:
-        raise StageError(
-            f"grpo.sampling.temperature: {settings.sampling.temperature}; answers must differ to be compared"
-        )
 
 
 def check_sharding(settings: Grpo, accelerator: Any, backbone: Backbone) -> None:

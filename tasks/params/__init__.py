@@ -5,6 +5,7 @@ Unknown keys are refused with the nearest valid name. Nothing here imports torch
 
 from tasks.params.benchmark import Benchmark, Judge, Report, SuiteRun
 from tasks.params.common import Engine, Prompt, Sampling, Section, Video
+from tasks.params.contradictions import grpo_contradictions
 from tasks.params.data import Annotate, Filter, Ingest, Source, Start, Validate, sources_of
 from tasks.params.grpo import Grpo, Length, Lora
 from tasks.params.read import Params, ParamsError, load, parse
@@ -35,6 +36,7 @@ __all__ = [
     "Validate",
     "Video",
     "World",
+    "grpo_contradictions",
     "load",
     "parse",
     "sources_of",

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tasks.core.io.atomic import write_text
+from tasks.core.io.cli import run_stage
 from tasks.params.read import Params
 
 PAGE = Path("docs/params.md")
@@ -127,4 +128,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_stage(main, about=__doc__)

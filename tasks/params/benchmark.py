@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from tasks.params.common import Sampling, Section
+
+Frames = Annotated[int, Field(ge=2, multiple_of=2)]
+"""A frame cap; even, since one temporal patch holds two frames."""
+
+SUBSETS = {"vsi_bench": ("debiased", "pruned"), "video_mmmu": ("question_only",)}
+"""Suite -> its subsets; the other suites have none."""
 
 
 class SuiteRun(Section):
@@ -26,12 +32,20 @@ class SuiteRun(Section):
     limit: int | None = Field(None, ge=1)
     """At most this many questions of each file, evenly spread; null takes all."""
 
+    @field_validator("subset")
+    @classmethod
+    def _subset_of_the_suite(cls, value: str | None, others: ValidationInfo) -> str | None:
+        name = others.data.get("name", "")
+        if value is not None and value not in SUBSETS.get(name, ()):
+            raise ValueError(f"no subset of {name}; subsets: {', '.join(SUBSETS.get(name, ())) or 'none'}")
+        return value
+
 
 class Judge(Section):
     """A served model that scores what no rule can (MMVU, TempCompass); its key is in OPENAI_API_KEY."""
 
-    base_url: str
-    model: str
+    base_url: str = Field(pattern="^https?://.")
+    model: str = Field(min_length=1)
     max_tokens: int = Field(256, ge=1)
 
 
@@ -43,17 +57,17 @@ class Benchmark(Section):
     """Protocols `pipeline` (the test split) and `video_r1`."""
     rows: int | None = Field(None, ge=1)
     """At most this many questions of the test split, evenly spread; null takes all."""
-    test_frames: list[int] | None = Field(None, min_length=1)
+    test_frames: list[Frames] | None = Field(None, min_length=1)
     """Frame caps at which the test split is asked; null takes `video.frames`, which the main tables show."""
     views: list[Literal["ordered", "shuffled", "no_video"]] = ["ordered", "shuffled", "no_video"]
-    """Ordered frames, and two controls: shuffled frames and a prompt without its medium."""
+    """Ordered frames, which the tables need, and two controls: shuffled frames and a prompt without its medium."""
     reward_variant: Literal["strict", "robust"] = "robust"
     """Scorer of the protocol `pipeline`."""
-    annotations_root: str = "data/benchmarks"
+    annotations_root: str = Field("data/benchmarks", min_length=1)
     """Folder of the public benchmarks' annotation files; a change in it reruns benchmark. Media may lie elsewhere."""
     suites: list[SuiteRun] = []
     """Public benchmarks to run, each on every view of `views`."""
-    frames: list[int] = Field([16], min_length=1)
+    frames: list[Frames] = Field([16], min_length=1)
     """Frame caps at which each public benchmark is asked."""
     max_pixels: int | None = Field(None, ge=784)
     """Frames of the public benchmarks are scaled down to at most this many pixels; null takes `video.max_pixels`."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is wanted; pydantic would take them for 1 and 0."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and {int, float} & {annotation, *get_args(annotation)}:
+            raise ValueError("a number is wanted")
+        return value
 
 
 class Prompt(Section):
@@ -23,8 +32,8 @@ class Prompt(Section):
 class Video(Section):
     """How a clip becomes pixels; the same for every stage."""
 
-    frames: int = Field(16, ge=2)
-    """Upper bound of frames per clip; even (one temporal patch holds two frames)."""
+    frames: int = Field(16, ge=2, multiple_of=2)
+    """Upper bound of frames per clip (one temporal patch holds two frames)."""
     fps: float = Field(2.0, gt=0)
     """Frames per second, before the bounds apply."""
     min_frames: int = Field(4, ge=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -13,10 +14,14 @@ from pydantic import BaseModel, Field, ValidationError
 from tasks import paths
 from tasks.params.benchmark import Benchmark, Report
 from tasks.params.common import Engine, Prompt, Section, Video
-from tasks.params.data import Annotate, Filter, Ingest, Start, Validate, sources_of
+from tasks.params.contradictions import contradictions
+from tasks.params.data import Annotate, Filter, Ingest, Start, Validate
 from tasks.params.grpo import Grpo
 from tasks.params.sft import Sft
 from tasks.params.world import World
+
+GOT_CHARS = 80
+"""Most characters of a wrong value that an error shows."""
 
 
 class ParamsError(ValueError):
@@ -27,7 +32,7 @@ class Params(Section):
     """The whole of params.yaml."""
 
     seed: int = 0
-    data_root: str = "data/raw"
+    data_root: str = Field("data/raw", min_length=1)
     """Folder of the record files of `video_r1` sources; a change in it reruns ingest. Media may lie elsewhere."""
     models: dict[str, str]
     """Model name -> folder. `base` and `teacher` are inputs; every name is a row of the benchmark, unless
@@ -47,8 +52,33 @@ class Params(Section):
     report: Report = Report()
 
     def teacher(self) -> str:
-        """Folder of the teacher; the caller has seen that it is asked."""
-        return self.start.path or self.models["teacher"]
+        """Folder of the teacher; the caller has seen that it is asked.
+
+        Raises:
+            ParamsError: no model of that name.
+        """
+        return self.start.path or self._model("teacher")
+
+    def base(self) -> str:
+        """Folder of the model that SFT begins with.
+
+        Raises:
+            ParamsError: no model of that name.
+        """
+        return self._model("base")
+
+    def policy(self) -> str:
+        """Folder of the checkpoint that training begins with: `base`, or the one that `start` takes as SFT's.
+
+        Raises:
+            ParamsError: no model of that name.
+        """
+        return str(self.start.path) if self.start.at == "sft" else self.base()
+
+    def _model(self, name: str) -> str:
+        if name not in self.models:
+            raise ParamsError(f"{paths.PARAMS}: models.{name}: missing")
+        return self.models[name]
 
     def benchmarked(self) -> list[str]:
         """Names of the models that the benchmark asks, in the order of `models`."""
@@ -66,7 +96,13 @@ def load(path: Path = paths.PARAMS) -> Params:
         raise ParamsError(
             f"{path}: no such file; run from the project root, or `python -m tasks.profile mini` to make one"
         )
-    return parse(path.read_text(), path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8 text") from error
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse(text, path)
 
 
 def parse(text: str, path: Path) -> Params:
@@ -76,20 +112,38 @@ def parse(text: str, path: Path) -> Params:
         ParamsError: bad YAML, unknown key (with the nearest valid name) or bad value (with its place).
     """
     try:
-        raw = yaml.load(text, UniqueKeys)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from error
+        raw = yaml.load(text, PlainYaml)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ParamsError(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
+    if raw is None:
+        raise ParamsError(f"{path}: empty; `python -m tasks.profile mini` writes a whole one")
     try:
         loaded = Params.model_validate(raw)
     except ValidationError as error:
         raise ParamsError("\n".join(_explain(path, item) for item in error.errors())) from error
-    for place, problem in _problems(loaded):
-        raise ParamsError(f"{path}: {place}: {problem}")
+    if problems := [f"{path}: {place}: {problem}" for place, problem in contradictions(loaded)]:
+        raise ParamsError("\n".join(problems))
     return loaded
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key stands once in its mapping, as DVC reads it too; PyYAML takes the last one silently."""
+def _yaml_problem(error: yaml.YAMLError | RecursionError) -> str:
+    """What the YAML reader stumbled over, and where, in one line."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+    problem = error.problem or ""
+    if "'\\t'" in problem:
+        problem += " (a tab; indent with spaces)"
+    mark = error.problem_mark or error.context_mark
+    return problem if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+class PlainYaml(yaml.SafeLoader):
+    """YAML as DVC reads it too: a key stands once in its mapping, and a whole number is what it looks like.
+
+    PyYAML takes the last of two keys silently, 0100 for 64 and 1:40 for 100.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping.
@@ -108,29 +162,19 @@ class UniqueKeys(yaml.SafeLoader):
             lines[key] = line
         return super().construct_mapping(node, deep)
 
+    def construct_whole_number(self, node: yaml.ScalarNode) -> int:
+        """A whole number.
 
-def _problems(loaded: Params) -> Iterator[tuple[str, str]]:
-    """(place, what is wrong) of values that do not go together."""
-    files = [
-        (f"ingest.sources.{number}.annotations", source.annotations)
-        for number, source in enumerate(loaded.ingest.sources)
-    ]
-    start = loaded.start
-    if start.at == "cot":
-        files.append(("start.path", start.path))
-    for place, file in files:
-        if file is not None and not Path(file).is_relative_to(loaded.data_root):
-            yield place, f"{file} lies outside data_root ({loaded.data_root}); DVC would not see it change"
-    if start.at != "teacher" and start.path is None:
-        yield "start.path", f"missing; starting at {start.at} needs it"
-    if start.at == "teacher" and start.path not in (None, loaded.models.get("teacher")):
-        yield "start.path", f"{start.path} is not models.teacher ({loaded.models.get('teacher')})"
-    for name in loaded.benchmark.models or ():
-        if name not in loaded.models:
-            near = difflib.get_close_matches(name, loaded.models, n=1)
-            yield "benchmark.models", f"no model '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
-    if start.at == "cot" and sources_of(start, loaded.ingest)[0].media_root is None:
-        yield "start.media_root", "missing, and the train sources have not one media root that could be taken"
+        Raises:
+            yaml.constructor.ConstructorError: it begins with a 0, or counts by sixties.
+        """
+        digits = node.value.lstrip("+-")
+        if ":" in digits or (len(digits) > 1 and digits[0] == "0" and digits[1].isdigit()):
+            raise yaml.constructor.ConstructorError(None, None, f"{node.value} is no plain number", node.start_mark)
+        return int(self.construct_yaml_int(node))
+
+
+PlainYaml.add_constructor("tag:yaml.org,2002:int", PlainYaml.construct_whole_number)
 
 
 def _explain(path: Path, item: Any) -> str:
@@ -142,11 +186,21 @@ def _explain(path: Path, item: Any) -> str:
     if item["type"] == "union_tag_not_found":
         return f"{path}: {place}.kind: missing"
     if item["type"] != "extra_forbidden":
-        return f"{path}: {place}: {item['msg']} (got {item['input']!r})"
+        return f"{path}: {f'{place}: ' if place else ''}{_wanted(item)}"
     valid = [field.alias or name for name, field in section.model_fields.items()]
     near = difflib.get_close_matches(parts[-1], valid, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else f"; valid: {', '.join(sorted(valid))}"
     return f"{path}: unknown key '{place}'{f' for kind {kind}' if kind else ''}{hint}"
+
+
+def _wanted(item: Any) -> str:
+    """What a value should be, and what it is."""
+    if item["type"] == "missing":
+        return "missing"
+    wanted = item["msg"].removeprefix("Value error, ")
+    if item["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        wanted = "`name: value` lines are wanted"
+    return f"{wanted} (got {textwrap.shorten(repr(item['input']), GOT_CHARS)})"
 
 
 def _walk(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel], str | None]:

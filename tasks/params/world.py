@@ -33,14 +33,14 @@ class World(Section):
     """Folder in models and in reports that the stage makes: one for each architecture, all kept in git."""
     architecture: str = "qwen2_5_vl"
     """model_type of the mini models (`core/backbones`)."""
-    hidden_size: int = 128
-    layers: int = 4
-    heads: int = 4
-    vision_layers: int = 2
-    vocabulary: int = 600
-    muon_lr: float = 0.02
-    adamw_lr: float = 0.003
+    hidden_size: int = Field(128, ge=1)
+    layers: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    vision_layers: int = Field(2, ge=1)
+    vocabulary: int = Field(600, ge=1)
+    muon_lr: float = Field(0.02, gt=0)
+    adamw_lr: float = Field(0.003, gt=0)
     curriculum: list[Skill] = []
-    eval_rows: int = 300
+    eval_rows: int = Field(300, ge=1)
     published_dtype: Literal["float32", "float16"] = "float32"
     """Type of the published weights; they are trained in float32."""

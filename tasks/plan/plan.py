@@ -102,11 +102,11 @@ def make_plan(
 
 def models_of(params: Params) -> dict[str, Model | None]:
     """Stage -> its model; None: neither there nor a released one. Endpoints have none."""
-    policy = str(params.start.path) if params.start.at == "sft" else params.models["base"]
+    policy = params.policy()
     made = {str(paths.SFT_MODEL): policy, str(paths.GRPO_MODEL): policy}
     folders = {f"benchmark@{name}": made.get(path := params.models[name], path) for name in params.benchmarked()}
     if params.start.at != "sft":
-        folders["sft"] = params.models["base"]
+        folders["sft"] = params.base()
     if params.start.at == "teacher" and "teacher" in params.models:
         folders["annotate"] = params.teacher()
     folders["grpo"] = policy

@@ -58,7 +58,7 @@ def refusals_of_settings(params: Params, start: Launched, machine: Machine) -> I
 
 def model_type(params: Params) -> str:
     """Family of the policy, as far as its folder tells; else that of the published run."""
-    path = params.start.path if params.start.at == "sft" else params.models["base"]
+    path = params.policy()
     try:
         return backbone_in(str(path)).model_types[0]
     except ModelError:
@@ -143,6 +143,6 @@ def refusals_of_disk(size_bytes: float, machine: Machine, params: Params) -> Ite
 
 def refusal_of_endpoint(params: Params) -> Iterator[str]:
     """Of a policy that is served elsewhere and cannot be trained."""
-    path = str(params.start.path) if params.start.at == "sft" else params.models["base"]
+    path = params.policy()
     if is_endpoint(path):
         yield f"{path}: an endpoint cannot be trained; a checkpoint folder is wanted"

@@ -40,7 +40,7 @@ def main() -> int:
     config = params.load()
     if config.start.at == "sft":
         return take_given(Path(str(config.start.path)))
-    base = Path(config.models["base"])
+    base = Path(config.base())
     rows = read_table(paths.SFT_ROWS, SFT_SCHEMA)
     processor = load_processor(base)
     if not rows:

@@ -11,7 +11,6 @@ led to it. `--only SKILL` trains one skill again, or a new one, from the shipped
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import json
@@ -25,7 +24,7 @@ import torch
 
 from tasks import params, paths
 from tasks.core.io.atomic import replacing, write_json
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.world.model import build_model, build_processor
@@ -42,7 +41,7 @@ STEPS = "steps.json"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the curriculum of the `world` section, or one skill of it, and publish its models."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.world", description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="python -m tasks.world", description=__doc__.splitlines()[0])
     parser.add_argument("--only", metavar="SKILL", help="train one skill that says what it starts `after`, from there")
     chosen = parser.parse_args(arguments)
     p = params.load()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -66,7 +67,10 @@ def test_accelerate_configurations_are_valid(path):
     assert config.num_processes == int(path.stem.partition("_")[2].removesuffix("gpu"))
 
 
-MINIMAL = {"models": {"base": "b"}, "ingest": {"sources": [{"name": "w", "format": "world", "split": "train"}]}}
+MINIMAL: dict[str, Any] = {
+    "models": {"base": "b", "teacher": "t"},
+    "ingest": {"sources": [{"name": "w", "format": "world", "split": "train"}]},
+}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ MINIMAL = {"models": {"base": "b"}, "ingest": {"sources": [{"name": "w", "format
         ),
         pytest.param(
             {"grpo": {"gradient_checkpointing": True, "selective_checkpointing": True}},
-            "grpo.selective_checkpointing: Value error, gradient_checkpointing recomputes whole blocks already",
+            "grpo.selective_checkpointing: gradient_checkpointing recomputes whole blocks already",
             id="two kinds of checkpointing at once",
         ),
         pytest.param({"ingest": {"sources": []}}, "ingest.sources: List should have at least 1 item", id="no source"),
@@ -144,6 +148,94 @@ MINIMAL = {"models": {"base": "b"}, "ingest": {"sources": [{"name": "w", "format
             "start.path: models/a is not models.teacher (models/b)",
             id="two teachers",
         ),
+        pytest.param(
+            {"models": {"base": "b", "teacher": "t", "a/b": "m"}}, "models.a/b: a name has letters", id="no file name"
+        ),
+        pytest.param({"models": {"base": "", "teacher": "t"}}, "models.base: no folder", id="a model without a folder"),
+        pytest.param({"seed": True}, "seed: a number is wanted (got True)", id="true is not 1"),
+        pytest.param({"sft": {"learning_rate": float("inf")}}, "sft.learning_rate: Input should be a finite", id="inf"),
+        pytest.param(
+            {"video": {"fps": float("nan")}}, "video.fps: Input should be a finite number (got nan)", id="nan"
+        ),
+        pytest.param(
+            {"grpo": {"objective": {"kind": "papo", "gamma": float("inf")}}},
+            "grpo.objective.gamma: Input should be a finite",
+            id="inf in an objective",
+        ),
+        pytest.param(
+            {"video": None}, "video: `name: value` lines are wanted (got None)", id="a section without values"
+        ),
+        pytest.param(
+            {"sft": {"guards": [1] * 100}}, "sft.guards: `name: value` lines are wanted (got", id="a long list"
+        ),
+        pytest.param({"benchmark": {"judge": {"model": "m"}}}, "benchmark.judge.base_url: missing", id="no address"),
+        pytest.param(
+            {"video": {"frames": 7}}, "video.frames: Input should be a multiple of 2 (got 7)", id="odd frames"
+        ),
+        pytest.param(
+            {"video": {"min_frames": 64, "frames": 16}}, "video.min_frames: 64 is above video.frames (16)", id="frames"
+        ),
+        pytest.param(
+            {"video": {"min_pixels": 9999, "max_pixels": 3136}},
+            "video.min_pixels: 9999 is above video.max_pixels",
+            id="pixels",
+        ),
+        pytest.param(
+            {"filter": {"min_think_chars": 5000, "max_think_chars": 4000}},
+            "filter.min_think_chars: 5000 is above",
+            id="nothing kept",
+        ),
+        pytest.param({"grpo": {"micro_batch": 7}}, "grpo.micro_batch: 7 does not divide", id="part of a micro-batch"),
+        pytest.param({"grpo": {"group_ranks": 5}}, "grpo.group_ranks: 5 does not divide", id="part of a group"),
+        pytest.param(
+            {"grpo": {"sampling": {"temperature": 0}}}, "grpo.sampling.temperature: 0.0; answers must", id="one answer"
+        ),
+        pytest.param(
+            {"grpo": {"length": {"min_tokens": 600}}}, "grpo.length.min_tokens: 600 is above", id="an empty window"
+        ),
+        pytest.param(
+            {"grpo": {"rollout_engine": "vllm", "rollout_max_len": 512, "sampling": {"max_tokens": 768}}},
+            "grpo.sampling.max_tokens: 768 leaves no room for a prompt in rollout_max_len (512)",
+            id="rollouts without room for a prompt",
+        ),
+        pytest.param(
+            {"engine": {"max_model_len": 1024}, "benchmark": {"sampling": {"max_tokens": 1024}}},
+            "benchmark.sampling.max_tokens: 1024 leaves no room for a prompt in engine.max_model_len (1024)",
+            id="completions without room for a prompt",
+        ),
+        pytest.param(
+            {"benchmark": {"views": ["shuffled"]}}, "benchmark.views: ordered is missing", id="controls alone"
+        ),
+        pytest.param({"benchmark": {"frames": [16, 16]}}, "benchmark.frames: 16 stands twice", id="a frame cap twice"),
+        pytest.param({"benchmark": {"test_frames": [0]}}, "benchmark.test_frames.0: Input should be", id="no frames"),
+        pytest.param(
+            {"benchmark": {"suites": [{"name": "mmvu", "annotations": "data/benchmarks/mmvu", "subset": "easy"}]}},
+            "benchmark.suites.0.subset: no subset of mmvu; subsets: none (got 'easy')",
+            id="a subset that a suite would not read",
+        ),
+        pytest.param(
+            {"benchmark": {"suites": [{"name": "mmvu", "annotations": "data/benchmarks/../mmvu"}]}},
+            "benchmark.suites.0.annotations: data/benchmarks/../mmvu lies outside benchmark.annotations_root",
+            id="annotations that DVC would not see",
+        ),
+        pytest.param(
+            {"benchmark": {"suites": [{"name": "mmvu", "annotations": "data/benchmarks/mmvu"}] * 2}},
+            "benchmark.suites: mmvu, all of it stands twice",
+            id="a suite twice",
+        ),
+        pytest.param(
+            {
+                "ingest": {
+                    "sources": [
+                        {"name": "a", "format": "world", "split": "train", "seed": 3},
+                        {"name": "b", "format": "world", "split": "test", "seed": 3},
+                    ]
+                }
+            },
+            "ingest.sources.1.seed: 3 is that of a source of another split",
+            id="the test split's scenes in training",
+        ),
+        pytest.param({"world": {"heads": 7}}, "world.heads: 7 does not divide world.hidden_size (128)", id="heads"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(tmp_path, edit, text):
@@ -163,10 +255,72 @@ def test_a_missing_file_says_how_to_get_one(tmp_path):
         params.load(tmp_path / "params.yaml")
 
 
-def test_broken_yaml_is_told(tmp_path):
-    (tmp_path / "params.yaml").write_text("a: [")
-    with pytest.raises(params.ParamsError, match="not valid YAML"):
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(b"a: [", "not valid YAML: line 1, column 5: expected the node content", id="an open bracket"),
+        pytest.param(b"sft:\n\tepochs: 1\n", "line 2, column 1: .* (a tab; indent with spaces)", id="a tab"),
+        pytest.param(b"seed:0\nsft: {}\n", "not valid YAML: line 2, column 4: mapping values", id="no space"),
+        pytest.param(b"a: " + b"[" * 5000, "not valid YAML: nested too deeply", id="thousands of brackets"),
+        pytest.param(b"seed: 0\0", "not valid YAML: unacceptable character", id="a NUL byte"),
+        pytest.param(b"seed: 0\n---\nseed: 1\n", "but found another document", id="two documents"),
+        pytest.param(b"seed: 0100", "line 1, column 7: 0100 is no plain number", id="eight or a hundred"),
+        pytest.param(b"seed: 1:40", "line 1, column 7: 1:40 is no plain number", id="sixties"),
+        pytest.param(b"x: !!python/object:os.system y", "could not determine a constructor", id="a Python object"),
+        pytest.param(b"seed: 0 # caf\xe9", "byte 13 is not UTF-8; save it as UTF-8 text", id="Latin-1"),
+        pytest.param(b"# nothing\n", "empty; `python -m tasks.profile mini` writes a whole one", id="empty"),
+        pytest.param(b"- a\n", "`name: value` lines are wanted (got ['a'])", id="a list"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path, text, says):
+    (tmp_path / "params.yaml").write_bytes(text)
+    with pytest.raises(params.ParamsError) as caught:
         params.load(tmp_path / "params.yaml")
+    message = str(caught.value)
+    assert all(part in message for part in says.split(" .* ")) and "\n" not in message, message
+
+
+def test_a_folder_in_place_of_the_file_is_told(tmp_path):
+    with pytest.raises(params.ParamsError, match="cannot be read: Is a directory"):
+        params.load(tmp_path)
+
+
+def test_all_that_does_not_go_together_is_told_at_once(tmp_path):
+    video, chars = {"min_frames": 64, "frames": 4}, {"min_think_chars": 9, "max_think_chars": 8}
+    edit = {"video": video, "filter": chars}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(MINIMAL | edit))
+    with pytest.raises(params.ParamsError) as caught:
+        params.load(tmp_path / "params.yaml")
+    assert [line.partition(": ")[2].partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "video.min_frames",
+        "filter.min_think_chars",
+    ]
+
+
+def test_lengths_of_endpoints_are_their_own(tmp_path):
+    models = {"base": "b.yaml", "teacher": "t.yaml"}
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump(
+            MINIMAL
+            | {"models": models, "engine": {"max_model_len": 128}, "benchmark": {"sampling": {"max_tokens": 128}}}
+        )
+    )
+    assert params.load(tmp_path / "params.yaml").engine.max_model_len == 128
+
+
+@pytest.mark.parametrize("name", ["base", "teacher"])
+def test_a_model_that_a_stage_wants_is_told_where_it_is_missing(tmp_path, name):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(MINIMAL | {"models": {"other": "o"}}))
+    loaded = params.load(tmp_path / "params.yaml")
+    with pytest.raises(params.ParamsError, match=f"^params.yaml: models.{name}: missing$"):
+        getattr(loaded, name)()
+
+
+def test_subsets_are_those_that_the_suites_read():
+    from tasks.benchmark.suites import video_mmmu, vsi_bench
+    from tasks.params.benchmark import SUBSETS
+
+    assert {"vsi_bench": tuple(vsi_bench.SUBSETS), "video_mmmu": (video_mmmu.QUESTION_ONLY,)} == SUBSETS
 
 
 @pytest.mark.parametrize(
@@ -295,6 +449,14 @@ def test_a_profile_may_begin_with_a_file_of_reasoning(project, capsys):
     [first, *_] = params.sources_of(start, params.load(project / "params.yaml").ingest)
     assert (first.format, first.split, first.media_root) == ("video_r1_cot", "train", "data/media/Video-R1-data")
     assert "start.path: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", [b"sft:\n\tepochs: 1\n", b"- a\n", b"seed: \xff\n", b""])
+def test_a_broken_params_file_is_replaced(project, capsys, text):
+    (project / "params.yaml").write_bytes(text)
+    assert profile.main(["mini"]) == 0
+    assert "video.frames: (none) -> 16" in capsys.readouterr().out
+    assert (project / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
 
 
 @pytest.mark.parametrize("start", ["cot", "cot=", "rl=models/x", "=x"])

@@ -39,7 +39,7 @@ from measure.speed.grpo.table import (
 )
 from tasks import paths
 from tasks.core.io.atomic import write_text
-from tasks.core.io.cli import run_stage
+from tasks.core.io.cli import OneLineParser, run_stage, run_tool
 from tasks.params import ParamsError
 from tasks.profile import ProfileError
 
@@ -163,7 +163,7 @@ def _job(values: dict[str, Any]) -> Job:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m measure.speed.grpo", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m measure.speed.grpo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two micro-batch sizes, no single levers, one pass")
     parser.add_argument(
         "--paths", nargs="+", default=PATHS, choices=PATHS, help="what to measure; ratios need plain and all levers"
@@ -212,4 +212,4 @@ def _options() -> argparse.Namespace:
 if __name__ == "__main__":
     if LAUNCHED in sys.argv[1:]:  # the launcher and its processes end with this one
         run_stage(main, ParamsError, ProfileError)
-    sys.exit(main())
+    run_tool(main)

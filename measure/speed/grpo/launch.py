@@ -7,7 +7,6 @@ python -m measure.speed.grpo --launched --shape mini --frames 4 --side 56 --answ
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -23,6 +22,7 @@ from measure.speed.grpo.launched_settings import settings_of
 from measure.speed.grpo.launched_table import Process, check, last_line, memory_line, no_room, step_table
 from measure.speed.grpo.table import comma_separated, markdown
 from tasks.core.io.atomic import write_text
+from tasks.core.io.cli import OneLineParser
 from tasks.core.io.errors import StageError
 from tasks.core.sizing.shapes import SHAPES
 from tasks.params import Grpo
@@ -132,9 +132,7 @@ def environment() -> dict[str, str]:
 
 
 def _options(arguments: Sequence[str]) -> Any:
-    parser = argparse.ArgumentParser(
-        prog="python -m measure.speed.grpo --launched", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = OneLineParser(prog="python -m measure.speed.grpo --launched", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shape", default="3b", choices=[name for name in SHAPES if name != "small"])
     parser.add_argument("--profile", default="video_r1_7b", help="of profiles/: objective, levers, rates, types")
     parser.add_argument("--config", default=FSDP, help="accelerate's configuration; none: plain processes")

@@ -222,6 +222,8 @@ def refuse(row: Any, reason: str) -> None:
 
 def main() -> int:
     """Measure; the numbers go to a file whatever happens."""
+    if len(sys.argv) != 2:
+        raise StageError("started by `python -m measure.speed.grpo --launched`, and by nobody else")
     job = LaunchedJob(**json.loads(sys.argv[1]))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rank, local = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))

@@ -172,9 +172,13 @@ class Backbone:
         """Pixel arguments of a forward over prompts, in row order."""
         raise NotImplementedError
 
+    def joining(self, prompts: Sequence[EncodedPrompt]) -> list[list[int]]:
+        """Rows whose pixels fit into one forward together, as groups of all rows; features always fit."""
+        return [list(range(len(prompts)))]
+
     def joins(self, prompts: Sequence[EncodedPrompt]) -> bool:
-        """Whether the pixels of these prompts fit into one forward; features always do."""
-        return True
+        """Whether the pixels of these prompts fit into one forward."""
+        return len(self.joining(prompts)) <= 1
 
     # The model.
 

@@ -62,9 +62,14 @@ class LlavaOneVision(FrameBackbone):
             given["pixel_values_videos"] = torch.stack(videos)
         return given
 
-    def joins(self, prompts: Sequence[EncodedPrompt]) -> bool:
-        """Videos of unequal length do not stack."""
-        return len({len(prompt.patches) for prompt in prompts if prompt.kind == VIDEO}) <= 1
+    def joining(self, prompts: Sequence[EncodedPrompt]) -> list[list[int]]:
+        """Videos of unequal length do not stack; other rows go with the first length."""
+        lengths = [len(prompt.patches) if prompt.kind == VIDEO else None for prompt in prompts]
+        several = [length for length in dict.fromkeys(lengths) if length is not None]
+        groups: dict[int | None, list[int]] = {}
+        for row, length in enumerate(lengths):
+            groups.setdefault(several[0] if length is None and several else length, []).append(row)
+        return list(groups.values())
 
     def features(self, model: Any, prompts: Sequence[EncodedPrompt]) -> list[torch.Tensor]:
         """One pass over images; one over all videos of a length."""

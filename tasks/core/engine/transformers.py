@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from transformers import LogitsProcessorList
 
+from tasks.core.backbones import EncodedPrompt, of_processor
 from tasks.core.engine.admit import answer_isolated, refusal, with_opening
 from tasks.core.engine.feed import Feed
 from tasks.core.engine.sampler import RowSampler, end_tokens, generation_settings, without_checkpoint_settings
@@ -117,15 +118,22 @@ class TransformersEngine:
         """See `Engine.generate`."""
         return in_order(requests, self.stream(requests, temperature=temperature, top_p=top_p, max_tokens=max_tokens))
 
-    @torch.inference_mode()
     def _answer(self, rows: list[Row], temperature: float, top_p: float, max_tokens: int) -> list[Completion]:
         requests = [row.request for row in rows]
-        batch = inputs.encode(
-            self._processor,
-            [request.prompt for request in requests],
-            [request.clip for request in requests],
-            [request.data_type for request in requests],
-        )
+        prompts = [inputs.encode_one(self._processor, each.prompt, each.clip, each.data_type) for each in requests]
+        completions: dict[int, Completion] = {}
+        for group in of_processor(self._processor).joining(prompts):
+            made = self._answer_joined(
+                [rows[place] for place in group], [prompts[place] for place in group], temperature, top_p, max_tokens
+            )
+            completions |= zip(group, made, strict=True)
+        return [completions[place] for place in range(len(rows))]
+
+    @torch.inference_mode()
+    def _answer_joined(
+        self, rows: list[Row], prompts: list[EncodedPrompt], temperature: float, top_p: float, max_tokens: int
+    ) -> list[Completion]:
+        batch = inputs.batch(self._processor, prompts)
         rooms = [min(max_tokens, self._max_model_len - int(length)) for length in batch["attention_mask"].sum(1)]
         seeds = [row.request.seed + row.copy for row in rows]
         settings = generation_settings(self._processor, self._ends, max(rooms))

@@ -43,6 +43,11 @@ def run_stage(main: Callable[[], int | None], *known: type[Exception], about: st
     sys.exit(code)
 
 
+def run_tool(main: Callable[[], int | None], *known: type[Exception]) -> None:
+    """Run the `main` of a tool that is no stage: as `run_stage`, but what it starts is its own affair."""
+    sys.exit(_ended(main, (StageError, *known), None))
+
+
 def _ended(main: Callable[[], int | None], expected: tuple[type[Exception], ...], about: str | None) -> int:
     try:
         if about is not None:

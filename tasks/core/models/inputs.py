@@ -72,6 +72,13 @@ def encode(
             rows.append(encode_one(processor, *parts))
         except InputError as error:
             raise InputError(f"row {row}: {error}") from error
+    return batch(processor, rows, padding_side)
+
+
+def batch(
+    processor: Processor, rows: Sequence[EncodedPrompt], padding_side: Literal["left", "right"] = "left"
+) -> dict[str, torch.Tensor]:
+    """Model inputs of encoded prompts, as `encode` gives them; their pixels must join (`Backbone.joining`)."""
     backbone = of_processor(processor)
     return {
         **padded(rows, processor.tokenizer.pad_token_id, padding_side, kinds=backbone.places_by_kind),

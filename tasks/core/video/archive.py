@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from tasks.core.video.clip import VideoError
+from tasks.core.video.clip import VideoError, lack_of_file
 
 SUFFIXES = (".zip", ".tar")
 MOST_BYTES = 8 * 2**30
@@ -94,7 +94,7 @@ def is_media(path: Path | str) -> bool:
     """Whether there is a file, or a member of an archive, at this path."""
     inside = split(path)
     if inside is None:
-        return Path(path).is_file()
+        return not lack_of_file(path)
     try:
         return inside[1] in contents(inside[0]).members
     except VideoError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,19 @@ class VideoError(StageError):
     def __reduce__(self) -> tuple[type[VideoError], tuple[Path | str, str]]:
         """Let the error travel back from a worker process."""
         return type(self), (self.path, self.reason)
+
+
+def lack_of_file(path: Path | str) -> str:
+    """Why there is no file to read at this path; "" when there is: a pipe or a device would be waited for."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "no such file"
+    except (OSError, ValueError) as error:
+        return f"no such file: {getattr(error, 'strerror', None) or error}"
+    if stat.S_ISREG(mode):
+        return ""
+    return "a folder, not a file" if stat.S_ISDIR(mode) else "a pipe, socket or device, not a file"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False, eq=False)

@@ -10,7 +10,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from tasks.core.video.clip import VideoError
+from tasks.core.video.clip import VideoError, lack_of_file
 from tasks.core.video.packets import Index, Packet, is_invisible
 
 # What FFmpeg mutters about a damaged file says less than the error that follows.
@@ -18,7 +18,7 @@ av.logging.set_level(None)
 
 DEMUXERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,live_flv,ogg,gif,apng,ivf,obu,av1,h264,hevc,h263,m4v,mjpeg,vc1,nut,mxf,rm,"
-    "wtv,dv,yuv4mpegpipe"
+    "wtv,dv,yuv4mpegpipe,vvc,dirac,gxf,swf,roq"
 )
 """Containers that hold a video themselves. Playlists (HLS, DASH, concat) are left out: they lead to other files."""
 OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
@@ -32,8 +32,8 @@ def open_video(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]
     Raises:
         VideoError: missing, no video in it, no decoder, or FFmpeg gives up while it is open.
     """
-    if not Path(path).is_file():
-        raise VideoError(path, "no such file")
+    if lack := lack_of_file(path):
+        raise VideoError(path, lack)
     try:
         # Tags need not be UTF-8; nothing here reads them.
         opened = av.open(str(path), options=OPTIONS, metadata_errors="replace")

@@ -27,9 +27,9 @@ from tasks.core.video.container import open_video, plain, read_index
 from tasks.core.video.decoded import Chooser, Decoded, assemble, choose_frames
 from tasks.core.video.folder import decode_folder
 from tasks.core.video.orient import Painter
-from tasks.core.video.packets import Index, doubt, spans
+from tasks.core.video.packets import Index, doubt, is_in_order, spans
 from tasks.core.video.picture import read_image
-from tasks.core.video.timeline import Timeline, sample_times, timeline
+from tasks.core.video.timeline import Timeline, is_span_of, mended_ticks, sample_times, timeline, usable_ticks
 
 SKIPS = frozenset({"h264", "hevc"})
 """Decoders that leave out, packet by packet, frames that nothing refers to."""
@@ -109,14 +109,21 @@ def decode_by_packets(path: Path | str, index: Index, choose: Chooser) -> Decode
         painter = Painter(stream.sample_aspect_ratio)
         runs = iter(spans(index.packets, (order[position][1] for position in choice.indices)))
         run = next(runs)
+        # Packets told to be shown as they are stored, by a codec that shows them otherwise: are they?
+        is_doubtful = stream.codec_context.has_b_frames and is_in_order(index.packets)
+        newest = -(2**62)
         filled = (packet for packet in container.demux(stream) if packet.size)
         for place, packet in enumerate(filled):
             if place < run.first:
                 continue
             context = stream.codec_context
             if index.codec in SKIPS:
-                context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+                context.skip_frame = "DEFAULT" if packet.pts in wanted or is_doubtful else "NONREF"
             for frame in _frames_of(context, packet, is_last=place == run.last):
+                shown_at = newest if frame.pts is None else frame.pts
+                if is_doubtful and shown_at < newest:
+                    raise _LostError
+                newest = shown_at
                 if frame.pts in wanted and not frame.is_corrupt:
                     kept[frame.pts] = painter.paint(frame)
             if place == run.last:
@@ -138,10 +145,10 @@ def decode_in_order(path: Path | str, index: Index, choose: Chooser) -> Decoded:
         VideoError: as `decode_frames`.
     """
     with open_video(path):
-        ticks = [frame.pts for frame in _in_order(path)]
-    if not ticks:
+        times = [(frame.pts, frame.dts) for frame in _in_order(path)]
+    if not times:
         raise VideoError(path, "no frame decodes")
-    shown = _timeline_of(ticks, index)
+    shown = _timeline_of(*zip(*times, strict=True), index=index)
     choice = choose_frames(path, choose, shown)
     wanted, kept = set(choice.indices), {}
     with open_video(path) as (_, stream):
@@ -182,10 +189,15 @@ def _in_order(path: Path | str) -> Iterator[VideoFrame]:
             yield from frames
 
 
-def _timeline_of(ticks: Sequence[int | None], index: Index) -> Timeline:
-    """Timeline of decoded frames; without usable timestamps they lie at the header's rate."""
-    known = [tick for tick in ticks if tick is not None]
-    if len(known) == len(ticks) and all(a < b for a, b in zip(known, known[1:], strict=False)):
-        return timeline(known, index.time_base, index.end, index.header_rates)
+def _timeline_of(shown_at: Sequence[int | None], decoded_at: Sequence[int | None], *, index: Index) -> Timeline:
+    """Timeline of decoded frames; where timestamps are of no use, at the header's rate, unless it contradicts them."""
+    ticks = usable_ticks(shown_at, decoded_at)
+    if ticks is not None:
+        return timeline(ticks, index.time_base, index.end, index.header_rates)
     rate = next((rate for rate in index.header_rates if rate), Fraction(0))
-    return timeline(range(len(ticks)), 1 / rate if rate else Fraction(0), len(ticks), (rate,))
+    known = [tick for tick in shown_at if tick is not None]
+    if len(known) == len(shown_at) and not (rate and is_span_of(known, index.time_base, rate)):
+        mended = mended_ticks(known)
+        if mended is not None:
+            return timeline(mended, index.time_base, 0, index.header_rates)
+    return timeline(range(len(shown_at)), 1 / rate if rate else Fraction(0), len(shown_at), (rate,))

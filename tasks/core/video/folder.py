@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,14 +18,14 @@ def decode_folder(path: Path | str, rate: float, choose: Chooser) -> Decoded:
     """Read the pictures that `choose` names.
 
     Args:
-        path: folder; the order of the names is the order shown.
+        path: folder; the order of the names is the order shown, numbers in them by value: 2.jpg before 10.jpg.
         rate: pictures per second.
         choose: which ones.
 
     Raises:
         VideoError: too few pictures, or one that cannot be read.
     """
-    pictures = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in SUFFIXES)
+    pictures = sorted(filter(_is_frame, Path(path).iterdir()), key=_natural)
     if not pictures:
         raise VideoError(path, "folder without pictures")
     exact = Fraction(rate).limit_denominator(1001)
@@ -35,3 +36,14 @@ def decode_folder(path: Path | str, rate: float, choose: Chooser) -> Decoded:
         raise VideoError(path, f"folder of {len(pictures)} pictures: {error.reason}") from error
     frames = [read_image(pictures[position]).frames[0] for position in choice.indices]
     return assemble(path, frames, choice, shown, pictures[0].suffix.lower()[1:])
+
+
+def _is_frame(file: Path) -> bool:
+    """Hidden files, such as the ._1.jpg that macOS leaves beside 1.jpg, are none."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+
+
+def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sort key: digits by value, the rest as text."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], file.name

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.core.video.archive import is_media
 from tasks.core.video.cache import Counts, FrameCache
-from tasks.core.video.clip import Clip, VideoError
+from tasks.core.video.clip import Clip, VideoError, lack_of_file
 from tasks.core.video.guard import LIMIT_SECONDS, guarded
 from tasks.core.video.picture import is_animation
 from tasks.core.video.resize import SIDE_FACTOR, resize_clip
@@ -123,7 +123,7 @@ def data_type_of(path: Path | str, read_limit_seconds: float = LIMIT_SECONDS) ->
         VideoError: no such file.
     """
     if not is_media(path):
-        raise VideoError(path, "no such file")
+        raise VideoError(path, lack_of_file(path) or "no such file")
     try:
         return "video" if guarded(is_animation, path, limit_seconds=read_limit_seconds) else "image"
     except VideoError:

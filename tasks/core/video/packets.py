@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 FAMILIES = ("mov", "matroska")
@@ -68,6 +69,12 @@ def doubt(index: Index) -> str:
     if any((packet.tick or 0) < (first.tick or 0) for packet in shown):
         return "frames that refer to what was cut away"
     return ""
+
+
+def is_in_order(packets: Sequence[Packet]) -> bool:
+    """Whether the timestamps say that frames are shown in the order in which they are stored."""
+    ticks = [packet.tick or 0 for packet in packets]
+    return all(a <= b for a, b in pairwise(ticks))
 
 
 def spans(packets: Sequence[Packet], wanted: Iterable[int]) -> list[Span]:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from tasks.core.video.clip import Clip, VideoError
+from tasks.core.video.clip import Clip, VideoError, lack_of_file
 
 with contextlib.suppress(ImportError):  # An extra; without it a HEIC file is refused with that reason.
     import pillow_heif
@@ -30,6 +30,28 @@ ANIMATED = frozenset({"GIF", "WEBP", "AVIF", "PNG"})
 """Formats whose further pictures follow in time; in others (MPO, TIFF, ICO, PSD) they are other pages or sizes."""
 HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 FULL_16, FULL_8 = 65535, 255
+ORIENTATION = 0x0112
+TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By Exif orientation: what makes the picture upright."""
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+SAMPLE_FORMAT, UNSIGNED = 339, 1
+"""TIFF tags, which Pillow heeds up to eight bits only."""
+HEADS = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"GIF8": "GIF",
+    b"RIFF": "RIFF",
+}
 NO_RATE = 0.0
 
 
@@ -51,10 +73,12 @@ def open_picture(path: Path | str) -> Iterator[Image.Image]:
     Raises:
         VideoError: missing, not a picture, absurdly large, or Pillow gives up while it is open.
     """
-    if not Path(path).is_file():
-        raise VideoError(path, "no such file")
+    if lack := lack_of_file(path):
+        raise VideoError(path, lack)
     try:
         with Image.open(path) as image:
+            if image.format == "EPS":  # Pillow would start Ghostscript, which nobody would end.
+                raise VideoError(path, "EPS: a program that draws a picture, which is not run")
             yield image
     except UnidentifiedImageError as error:
         raise VideoError(path, f"not a readable image: {_unknown(Path(path))}") from error
@@ -68,11 +92,32 @@ def open_picture(path: Path | str) -> Iterator[Image.Image]:
 def picture_pixels(image: Image.Image) -> NDArray[np.uint8]:
     """The picture upright as (H, W, 3) uint8."""
     image.load()
+    turn = TURNS.get(_orientation(image))
     if image.mode.startswith("I") or image.mode == "F":
-        grey = Image.fromarray(eight_bits(np.asarray(image)))
-        grey.getexif().update(image.getexif())
-        image = grey
-    return np.asarray(_on_white(ImageOps.exif_transpose(image)), dtype=np.uint8)
+        image = _eight_bit_grey(image)
+    upright = image if turn is None else image.transpose(turn)
+    return np.asarray(_on_white(upright), dtype=np.uint8)
+
+
+def _orientation(image: Image.Image) -> object:
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:  # Whatever a parser makes of damaged Exif; a viewer shows such a picture as it is stored.
+        return None
+
+
+def _eight_bit_grey(image: Image.Image) -> Image.Image:
+    """A picture of deep grey levels in eight bits, with alpha where one of its levels is marked as transparent."""
+    levels, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    if image.mode == "I" and tags.get(SAMPLE_FORMAT) in (UNSIGNED, (UNSIGNED,)):
+        levels = levels.view(np.uint32)  # Pillow takes them as signed.
+    grey = eight_bits(levels)
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        grey = FULL_8 - grey
+    clear = image.info.get("transparency")
+    if not isinstance(clear, int):
+        return Image.fromarray(grey)
+    return Image.fromarray(np.stack([grey, np.where(levels == clear, 0, FULL_8).astype(np.uint8)], axis=2), "LA")
 
 
 def eight_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -112,4 +157,6 @@ def _unknown(path: Path) -> str:
         return "empty file"
     if start[4:8] == b"ftyp" and start[8:12] in HEIC:
         return "HEIC, which needs the package pillow-heif"
+    if name := HEADS.get(start[:4]) or HEADS.get(start[:3]):
+        return f"{name} file that is damaged or of a kind that is not read"
     return "no picture format that is known"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.core.video.animation import is_pillow_animation
-from tasks.core.video.clip import Clip, VideoError
+from tasks.core.video.clip import Clip, VideoError, lack_of_file
 from tasks.core.video.container import open_video
 from tasks.core.video.decode import decode_frames
 from tasks.core.video.picture import open_picture, read_image
@@ -77,8 +77,8 @@ def _check_size(path: Path) -> None:
     Raises:
         VideoError: missing, empty, cut off, or not what its name says.
     """
-    if not path.is_file():
-        raise VideoError(path, "no such file")
+    if lack := lack_of_file(path):
+        raise VideoError(path, lack)
     size = path.stat().st_size
     if size == 0:
         raise VideoError(path, "empty file")

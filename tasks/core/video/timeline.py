@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 
 from tasks.core.video.sample import frame_count, frame_indices
 
+LONGEST_DELAY_FRAMES = 16
+"""Frames that a decoder gives back at its end, without the packets that they came from."""
+SPAN_TOLERANCE = 0.1
 ROUNDING_TICKS = 1.0
 """How far a timestamp of a constant rate may lie from its place: it is rounded, and so is the first one."""
 
@@ -44,7 +48,9 @@ class Choice(NamedTuple):
     """Time that they stand for."""
 
 
-def timeline(ticks: Sequence[int], time_base: Fraction, end: int, header_rates: Iterable[Fraction | None]) -> Timeline:
+def timeline(
+    ticks: Sequence[float], time_base: Fraction, end: int, header_rates: Iterable[Fraction | None]
+) -> Timeline:
     """Timeline of frames.
 
     Args:
@@ -72,13 +78,61 @@ def constant_rate(
     count = len(starts)
     if count < 2:
         return next((rate for rate in header_rates if rate), None)
-    measured = Fraction(count - 1) / (Fraction(int(starts[-1])) * time_base)
+    measured = Fraction(count - 1) / (Fraction(round(starts[-1])) * time_base)
     for rate in (*header_rates, measured):
         if rate:
             places = np.arange(count) / float(rate * time_base)
             if np.abs(starts - places).max() <= ROUNDING_TICKS + 1e-6:
                 return rate
     return None
+
+
+def usable_ticks(shown_at: Sequence[int | None], decoded_at: Sequence[int | None]) -> list[int] | None:
+    """Ascending ticks of decoded frames, in the order in which the decoder gave them; None where there are none.
+
+    AVI knows only when a packet is decoded; the time of showing made up from that is in disorder with B-frames.
+
+    Args:
+        shown_at: presentation timestamps; taken where they ascend.
+        decoded_at: decoding timestamps, else taken; late by the same for every frame.
+    """
+    for ticks in (shown_at, decoded_at):
+        known = [tick for tick in ticks if tick is not None]
+        missing = len(ticks) - len(known)
+        if len(known) < 2 or missing > LONGEST_DELAY_FRAMES or None in ticks[: len(known)]:
+            continue
+        if all(a < b for a, b in pairwise(known)):
+            step = sorted(b - a for a, b in pairwise(known))[len(known) // 2 - 1]
+            return known + [known[-1] + step * (number + 1) for number in range(missing)]
+    return None
+
+
+def is_span_of(ticks: Sequence[int], time_base: Fraction, rate: Fraction) -> bool:
+    """Whether so many frames at this rate last about as long as their timestamps, in whatever order, say."""
+    span_seconds = float((max(ticks) - min(ticks)) * time_base)
+    return abs((len(ticks) - 1) / float(rate) - span_seconds) <= SPAN_TOLERANCE * span_seconds
+
+
+def mended_ticks(ticks: Sequence[int]) -> list[float] | None:
+    """Timestamps that step back or stand still made ascending; None when none of them steps forward.
+
+    Where they step back, as behind a clip that was joined on, the frame lasts as most do; frames of one timestamp share
+    the time to the next one.
+
+        0 40 80 120   0 40 80    0 40 80 120 160 200 240
+        0 40 40 120              0 40 80 120
+    """
+    steps = np.diff(np.asarray(ticks, dtype=np.float64))
+    if not (steps > 0).any():
+        return None
+    usual = float(np.median(steps[steps > 0]))
+    steps[steps < 0] = usual
+    first = 0
+    for place in np.flatnonzero(steps):
+        steps[first : place + 1] = steps[place] / (place + 1 - first)
+        first = int(place) + 1
+    steps[first:] = usual
+    return [0.0, *np.cumsum(steps).tolist()]
 
 
 def sample_times(

@@ -100,7 +100,7 @@ class Terms(NamedTuple):
 class Objective(BaseModel):
     """A rule by which completions are paid beyond their reward."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     def asks(self) -> Asks:
         """What the rule wants of every video prompt."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Perturbation(BaseModel):
     """One way to show a clip other than it is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
     kind: str
 
 

@@ -14,6 +14,8 @@ from trl.trainer.utils import add_fused_lm_head
 
 from tasks.core.backbones import VIDEO, backbone_of
 from tasks.core.engine.sampler import RowSampler
+from tasks.core.engine.transformers import TransformersEngine
+from tasks.core.engine.types import Request
 from tasks.core.models.inputs import clip_tokens, mismatch, prompt_tokens
 from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.core.train.features import encode_media, encoder_outputs
@@ -209,6 +211,33 @@ def test_rollouts_are_the_same_by_every_path(family, streams):
         for prompt, group in zip(prompts, plain, strict=True):
             row = family.model.generate(**batch_inputs(family, [prompt], [prompt.ids[:0]]), generation_config=config)
             assert row[0, len(prompt.ids) :].tolist()[: len(group[0])] == group[0], "from pixels"
+
+
+SHOWN = [
+    pytest.param("video", 6, id="six frames"),
+    pytest.param("video", 4, id="fewer"),
+    pytest.param("image", 1, id="image"),
+    pytest.param("video", 1, id="one frame"),
+    pytest.param(None, 0, id="text"),
+    pytest.param("video", 5, id="odd"),
+]
+
+
+def test_an_engine_answers_media_of_any_length_in_one_call(family, family_folder):
+    shown = [parameter.values for parameter in SHOWN]
+    requests = [
+        Request(str(n), family.text(medium), clip_of(family, medium, frames, n), medium or "video", n)
+        for n, (medium, frames) in enumerate(shown)
+    ]
+    folder = family_folder(family.backbone.model_types[0])
+
+    def tokens(rows_per_call):
+        engine = TransformersEngine(folder, dtype="float32", max_model_len=512, rows_per_call=rows_per_call)
+        answered = engine.generate(requests, temperature=0.0, top_p=1.0, max_tokens=6)
+        assert [completion.error for [completion] in answered] == [""] * len(requests)
+        return [list(completion.token_ids) for [completion] in answered]
+
+    assert tokens(len(requests)) == tokens(1)
 
 
 def test_visual_tokens_are_known_and_refused(family):

@@ -1,6 +1,9 @@
 """Pictures as a viewer shows them: upright, in eight bits, one of several."""
 
+import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +121,50 @@ def test_of_several_pictures_the_first_is_the_image(tmp_path, name, settings):
     assert read.shape == (16, 24, 3) and abs(int(read[8, 12, 0]) - 200) < 5 and read[8, 12, 1] < 5
 
 
+def write_png(path, levels, *chunks):
+    """16-bit grey with further chunks (name, data)."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    header = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], 16, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    whole = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in parts)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(whole))
+
+
+TAGS = {"photometric": 262, "sample_format": 339}
+
+
+def write_tiff(path, levels, **tags):
+    """Pillow leaves these two tags to itself, so they are set in the file: entries of (tag, type, count, value)."""
+    Image.fromarray(levels).save(path)
+    data = path.read_bytes()
+    for name, value in tags.items():
+        head = struct.pack("<HHI", TAGS[name], 3, 1)
+        place = data.index(head) + len(head)
+        data = data[:place] + struct.pack("<H", value) + data[place + 2 :]
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "shown"),
+    [
+        pytest.param(
+            "a.png", lambda path: write_png(path, FULL, (b"tRNS", b"\0\0")), np.where(RAMP, RAMP, 255), id="clear-level"
+        ),
+        pytest.param("a.png", lambda path: write_png(path, FULL, (b"eXIf", b"garbage")), RAMP, id="damaged-exif"),
+        pytest.param("a.tif", lambda path: write_tiff(path, FULL, photometric=0), RAMP[:, ::-1], id="white-is-zero"),
+        pytest.param(
+            "a.tif",
+            lambda path: write_tiff(path, (RAMP * 16843009).astype(np.uint32).view(np.int32), sample_format=1),
+            RAMP,
+            id="unsigned-32",
+        ),
+    ],
+)
+def test_what_pillow_heeds_only_up_to_eight_bits(tmp_path, name, write, shown):
+    write(tmp_path / name)
+    assert np.array_equal(read_image(tmp_path / name).frames[0, :, :, 1], shown)
+
+
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.avif", "a.png"])
 @pytest.mark.parametrize(("count", "data_type"), [(1, "image"), (3, "video")])
 def test_what_moves_is_a_video(tmp_path, name, count, data_type):
@@ -140,7 +187,11 @@ def test_heic_is_read():
     [
         pytest.param("a.jpg", lambda path: path.write_bytes(b""), "empty file", id="empty"),
         pytest.param("a.jpg", lambda path: path.write_bytes(b"text " * 9), "no picture format", id="text"),
-        pytest.param("a.jpg", lambda path: path.mkdir(), "no such file", id="folder"),
+        pytest.param("a.jpg", lambda path: path.mkdir(), "a folder, not a file", id="folder"),
+        pytest.param("a.jpg", os.mkfifo, "a pipe, socket or device, not a file", id="pipe"),
+        pytest.param("a.jpg", lambda path: path.symlink_to(path), "no such file: Too many", id="link-to-itself"),
+        pytest.param("a.eps", lambda path: Image.new("L", (8, 8)).save(path), "EPS: a program", id="program"),
+        pytest.param("a.tif", lambda path: path.write_bytes(b"II*\0" + bytes(99)), "TIFF file that is", id="tiff-head"),
         pytest.param(
             "a.heic", lambda path: path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC|readable", id="heic-head"
         ),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tasks.core.video import VideoError
 from tasks.core.video.container import read_index
@@ -158,6 +159,61 @@ def test_a_header_of_1000_frames_a_second_is_not_believed(tmp_path):
     kinds.write(path, "libx264", options=kinds.X264, milliseconds=[40 * i for i in range(100)], rate=1000)
     info = probe(path, "video")
     assert (info.frames, info.fps, info.duration_seconds) == (100, 25.0, 4.0)
+
+
+def copied(source, path, times_of):
+    """Remux by stream copy, each packet with the (pts, dts) that `times_of(number, packet)` gives."""
+    import av
+
+    with av.open(str(source)) as whole, av.open(str(path), "w") as part:
+        new = part.add_stream_from_template(whole.streams.video[0])
+        packets = [packet for packet in whole.demux(whole.streams.video[0]) if packet.dts is not None]
+        for number, packet in enumerate(packets):
+            packet.pts, packet.dts = times_of(number, packet)
+            packet.stream = new
+            part.mux(packet)
+
+
+def times_in_milliseconds(source, path):
+    kinds.write(path, "libx264", options=kinds.X264, milliseconds=[40 * index for index in range(kinds.FRAMES)])
+
+
+def timed_as_stored(source, path):
+    """As careless muxers do: B-frames get the times of the places where they are stored."""
+    copied(source, path, lambda number, packet: (number * 512, number * 512))
+
+
+def repeated_timestamp(source, path):
+    """Under a header of 1000 frames a second, which must not be believed then."""
+    times = [40 * (index - (index == 50)) for index in range(kinds.FRAMES)]
+    kinds.write(path, "mjpeg", milliseconds=times, rate=1000, pix_fmt="yuvj420p")
+
+
+@pytest.mark.parametrize(
+    ("copy", "codec", "suffix"),
+    [
+        pytest.param(times_in_milliseconds, "libx264", "avi", id="avi-of-1000-ticks-a-second"),
+        pytest.param(timed_as_stored, "libx264", "mp4", id="times-in-stored-order"),
+        pytest.param(repeated_timestamp, "mjpeg", "mkv", id="two-frames-of-one-timestamp"),
+    ],
+)
+def test_wrong_timestamps_cost_neither_order_nor_time(tmp_path, copy, codec, suffix):
+    """Was: a clip of 4 s taken for one of 0.17 s; frames in the order in which they are stored."""
+    options = kinds.X264 if codec == "libx264" else {}
+    kinds.write(tmp_path / "source.mp4", codec, options=options, pix_fmt="yuv420p" if options else "yuvj420p")
+    copy(tmp_path / "source.mp4", tmp_path / f"a.{suffix}")
+    clip = read_clip(tmp_path / f"a.{suffix}", **SAMPLING)
+    assert len(clip.indices) == 16 and [kinds.shown_index(picture) for picture in clip.frames] == clip.indices
+    assert clip.duration_seconds == pytest.approx(4.0, abs=0.05)
+    assert clip.seconds == pytest.approx([index / kinds.RATE for index in clip.indices], abs=0.05)
+
+
+def test_pictures_of_a_folder_follow_by_number_and_hidden_files_are_none(tmp_path):
+    for index in range(12):
+        Image.new("RGB", (32, 32), (kinds.grey_of(index),) * 3).save(tmp_path / f"frame{index + 1}.png")
+    (tmp_path / "._frame1.png").write_bytes(b"left by another system")
+    clip = read_clip(tmp_path, frames=16, fps=2.0, min_frames=12, folder_rate=2.0)
+    assert [kinds.shown_index(picture) for picture in clip.frames] == list(range(12))
 
 
 def test_plain_mp4_equals_decord(file_of):

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from tasks.core.video.packets import Packet, is_invisible, spans
-from tasks.core.video.timeline import on_screen, part_of, sample_times, timeline
+from tasks.core.video.timeline import mended_ticks, on_screen, part_of, sample_times, timeline, usable_ticks
 
 MILLI = Fraction(1, 1000)
 SAMPLING = {"frames": 16, "fps": 2.0, "min_frames": 4}
@@ -13,6 +13,35 @@ SAMPLING = {"frames": 16, "fps": 2.0, "min_frames": 4}
 
 def shown(ticks, base=MILLI, end=None, rates=()):
     return timeline(ticks, base, ticks[-1] + 40 if end is None else end, rates)
+
+
+@pytest.mark.parametrize(
+    ("shown_at", "decoded_at", "ticks"),
+    [
+        pytest.param([0, 40, 80], [0, 40, 80], [0, 40, 80], id="as-shown"),
+        pytest.param([24, 72, 48, 96], [48, 72, 96, None], [48, 72, 96, 120], id="made-up-by-avi-with-b-frames"),
+        pytest.param([0, None, 80], [0, 40, 80], [0, 40, 80], id="one-is-missing"),
+        pytest.param([0, 40, 0, 40], [0, 40, 0, 40], None, id="both-step-back"),
+        pytest.param([None] * 4, [None] * 4, None, id="none-at-all"),
+        pytest.param([0, 40] + [None] * 20, [None] * 22, None, id="hardly-any"),
+    ],
+)
+def test_of_both_timestamps_those_that_ascend_are_taken(shown_at, decoded_at, ticks):
+    assert usable_ticks(shown_at, decoded_at) == ticks
+
+
+@pytest.mark.parametrize(
+    ("ticks", "mended"),
+    [
+        pytest.param([0, 40, 80, 0, 40, 80], [0, 40, 80, 120, 160, 200], id="joined-on"),
+        pytest.param([7, 47, 47, 127], [0, 40, 80, 120], id="two-frames-of-one-timestamp"),
+        pytest.param([0, 40, 80, 80], [0, 40, 80, 120], id="the-last-two-of-one"),
+        pytest.param([0, 0, 0, 90], [0, 30, 60, 90], id="the-first-three-of-one"),
+        pytest.param([5, 5, 5], None, id="none-steps-forward"),
+    ],
+)
+def test_timestamps_that_do_not_ascend_are_mended(ticks, mended):
+    assert mended_ticks(ticks) == mended
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def project(tmp_path_factory):
             "official_max_tokens": 12,
             "rows": 1,
             "views": ["ordered", "no_video"],
+            "annotations_root": str(TEMPCOMPASS),
             "suites": [{"name": "tempcompass", "annotations": str(TEMPCOMPASS)}],
         }
         engine = {"backend": "transformers", "max_model_len": 2048, "batch_size": 32}

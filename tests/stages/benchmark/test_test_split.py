@@ -165,7 +165,10 @@ def test_a_further_suite_or_frame_cap_asks_only_what_is_new(project, tiny_model,
     """Seven questions, one of them with a broken clip, two of images; the test split is never asked twice."""
     annotate(project / "annotations")
     render(project / "annotations", project / "clips")
-    split = {"sampling": {"temperature": 0.01, "top_p": 0.001, "max_tokens": 8}}
+    split = {
+        "sampling": {"temperature": 0.01, "top_p": 0.001, "max_tokens": 8},
+        "annotations_root": str(project / "annotations"),
+    }
     assert answered(monkeypatch) == {
         ("world", 4, "ordered"): 6,
         ("world", 4, "shuffled"): 4,
