@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, NamedTuple
 
+from tasks.core.rewards.measures import apart
 from tasks.core.rewards.numbers import parse_number
 from tasks.core.rewards.robust import number, parse_letter
 from tasks.core.schemas.records import CotRow
@@ -18,6 +19,8 @@ from tasks.core.text import answer_of, is_well_formed, spelled, think_of
 from tasks.core.text.options import LETTERS, unlettered
 
 NGRAM_WORDS = 4
+_LONGEST_WORD_CHARS = 100
+_PIECE_CHARS = 10
 _STATED = r"(?:answer|option|choice)\s*(?:is|:|=|should\s+be|would\s+be)"
 _LED = r"(?:the\s+|my\s+)?(?:correct\s+|final\s+|right\s+)?"
 _OPENS_WITH_ANSWER = re.compile(
@@ -25,20 +28,44 @@ _OPENS_WITH_ANSWER = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)|[。！？\n]")
-_CONCLUDED_LETTER = re.compile(rf"{_STATED}\s*[:(\[*\"']*\s*([A-Z])\b(?![\w'])|答案(?:是|为|：|:)\s*([A-Z])")
-_CONCLUDED_NUMBER = re.compile(rf"{_STATED}\s*[:$*]*\s*(-?\d[\d,]*(?:\.\d+)?(?:/\d+)?)", re.IGNORECASE)
+_CONCLUDED_LETTER = re.compile(
+    rf"(?i:{_STATED}\s*[:*]*\s*(?:option\s+|choice\s+)?)[:(\[*\"']*\s*((?!I\s+[a-z])[A-Z])\b(?![\w'])"
+    r"|(?:答案(?:是|为|：|:)|故选|应选)\s*[：:（(]*\s*(?:选项)?([A-Z])(?![A-Za-z])"
+    r"|(?i:\b(?:option|choice)\s+)\(?([A-Z])\)?\s+is\s+(?:the\s+)?(?:correct|right)\b"
+)
+_CONCLUDED_NUMBER = re.compile(
+    rf"{_STATED}\s*[:$*]*\s*((-?\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?:[^.!?;\n。；]|\.(?=\d))*)", re.IGNORECASE
+)
 _REFUSAL = re.compile(
-    r"\bI(?:'m| am)? (?:cannot|can't|can not|unable to|not able to|do(?:n't| not) have (?:access|enough))"
-    r"|\bas an AI\b"
-    r"|\b(?:cannot|can't|can not|impossible to|not possible to)(?: be)? (?:determine|tell|answer|identify|view|see)"
+    r"\bI(?:'m| am)? (?:cannot|can't|can not|unable to|not able to)"
+    r"(?! (?:help but|help noticing|rule out|be (?:sure|wrong)))"
+    r"|\bI do(?:n't| not) (?:know|have (?:access|enough))|\bI(?:'m| am) sorry\b|\bno way to (?:know|tell)"
+    r"|\bas an? (?:AI|(?:large )?language model)\b"
+    r"|\b(?:cannot|can't|can not|impossible to|not possible to)(?: be)? (?:determine|tell|answer|infer|conclude"
+    r"|identif)"
+    r"|\b(?:impossible|not possible) to (?:view|see|say|know)"
+    r"|\bwe (?:cannot|can't|can not) (?:view|see) the (?:video|image)"
     r"|\b(?:no|without(?: the| a)?) (?:video|image|clip|picture) (?:(?:was|is|has been) )?(?:provided|given|attached)"
-    r"|\b(?:not|n't) enough information|\binsufficient information"
-    r"|无法(?:确定|判断|回答|看到)|没有(?:提供|看到)(?:视频|图)",
+    r"|\b(?:video|image|clip|picture) (?:was|is|has) not (?:been )?(?:provided|given|attached|available)"
+    r"|\b(?:not|n't) enough (?:information|evidence|context|detail)"
+    r"|\binsufficient (?:information|evidence|context|detail)"
+    r"|无法(?:确定|判断|回答|看到)|不能(?:确定|判断|回答)|我看不到|抱歉|没有(?:提供|看到)(?:视频|图)",
     re.IGNORECASE,
 )
 _REFUSING = (
     *("cannot", "can't", "can not", "unable", "not able", "have access", "have enough", "as an ai", "impossible"),
-    *("not possible", "provided", "given", "attached", "enough information", "insufficient", "无法", "没有"),
+    *(
+        "not possible",
+        "provided",
+        "given",
+        "attached",
+        "available",
+        "enough ",
+        "insufficient",
+        "language model",
+        "sorry",
+    ),
+    *("i don't know", "i do not know", "no way to", "无法", "不能", "看不到", "抱歉", "没有"),
 )
 """Parts of which every refusal has one: looking for them is ten times as fast."""
 _TIME_WORDS = re.compile(
@@ -152,20 +179,22 @@ def concludes_its_answer(sample: Sample) -> bool:
     """The last letter or number that the reasoning calls the answer is the answer given; none is fine."""
     kind = sample.row.problem_type
     if kind == "multiple choice":
-        concluded = [one or other for one, other in _CONCLUDED_LETTER.findall(sample.reasoning)]
+        concluded = ["".join(letters) for letters in _CONCLUDED_LETTER.findall(sample.reasoning)]
         return not concluded or concluded[-1] == parse_letter(sample.answer)
     if kind in ("numerical", "regression"):
         numbers = _CONCLUDED_NUMBER.findall(sample.reasoning)
-        return not numbers or number(sample.answer, numbers[-1]).value == 1
+        if not numbers:
+            return True
+        phrase, digits = numbers[-1]
+        return number(sample.answer, digits if parse_number(phrase) is None else phrase).value == 1
     return True
 
 
 def does_not_refuse(sample: Sample) -> bool:
-    """Neither reasoning nor answer says that the question cannot be answered."""
-    return not any(
-        any(part in text for part in _REFUSING) and _REFUSAL.search(text)
-        for text in (sample.reasoning.lower(), sample.answer.lower())
-    )
+    """Neither reasoning nor answer says that the question cannot be answered, unless an option says so."""
+    if any(map(_refuses, sample.row.options)):
+        return True
+    return not (_refuses(sample.reasoning) or _refuses(sample.answer))
 
 
 def mentions_its_option(sample: Sample) -> bool:
@@ -176,8 +205,9 @@ def mentions_its_option(sample: Sample) -> bool:
     if chosen is None or LETTERS.index(chosen) >= len(sample.row.options):
         return False
     text = unlettered(sample.row.options[LETTERS.index(chosen)], chosen)
-    # An "A" before a word is an article.
-    letter = re.compile(rf"(?<![\w']){chosen}(?![\w'])(?!\s+[a-z])")
+    # An "A" before a word is an article, an "I" a pronoun.
+    word = r"(?!\s+(?!(?:because|since|is|as|and|or)\b)[a-z])" if chosen in "AI" else ""
+    letter = re.compile(rf"(?<![A-Za-z0-9_']){chosen}(?![A-Za-z0-9_']){word}")
     return bool(letter.search(sample.reasoning)) or text.casefold().rstrip(".") in sample.reasoning.casefold()
 
 
@@ -191,6 +221,11 @@ def refers_to_time(sample: Sample, *, asked_of: Timed) -> bool:
     if sample.row.data_type != "video" or (asked_of == "temporal" and not sample.row.temporal):
         return True
     return _TIME_WORDS.search(sample.reasoning) is not None
+
+
+def _refuses(text: str) -> bool:
+    plain = text.lower().replace("’", "'")
+    return any(part in plain for part in _REFUSING) and _REFUSAL.search(plain) is not None
 
 
 def same_answer(kind: str, answer: str) -> str | float:
@@ -212,8 +247,13 @@ def ascii_share(text: str) -> float:
 
 
 def repeat_share(text: str) -> float:
-    """Share of the word 4-grams that stand earlier in the text already; 0 when there are none."""
-    words = text.lower().split()
+    """Share of the word 4-grams that stand earlier in the text already; 0 when there are none.
+
+    A Chinese, Japanese or Korean character is a word; a word without end ("hahaha..") counts in pieces.
+    """
+    words = (text if text.isascii() else apart(text)).lower().split()
+    if len(max(words, key=len, default="")) > _LONGEST_WORD_CHARS:
+        words = [word[start : start + _PIECE_CHARS] for word in words for start in range(0, len(word), _PIECE_CHARS)]
     count = len(words) - NGRAM_WORDS + 1
     if count < 1:
         return 0.0

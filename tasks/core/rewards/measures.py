@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 from statistics import fmean
 from typing import Any
@@ -41,8 +42,8 @@ def rouge_mean_any_script(truth: str, answer: str) -> float:
 
 
 def words(text: str) -> list[str]:
-    """Words of any script, in lower case, unstemmed."""
-    return _WORDS.findall(text.lower())
+    """Words of any script, in lower case, unstemmed; spelling variants of a character (Unicode NFKC) are the same."""
+    return _WORDS.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 def apart(text: str) -> str:

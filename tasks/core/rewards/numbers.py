@@ -4,56 +4,85 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 
-_SIGNS = str.maketrans("−–＋－．，：％＝０１２３４５６７８９⁄\u00a0\u202f\u2009", "--+-.,:%=0123456789/   ")
+from tasks.core.text.visible import visible
+
+_SIGNS = str.maketrans(
+    "−–‑‐﹣＋－．，：％＝０１２３４５６７８９⁄’\u00a0\u202f\u2009\u2007", "-----+-.,:%=0123456789/'    "
+)
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _POWER = re.compile(r"(?<=[\d)}])[⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_VULGAR = re.compile("[¼-¾⅐-⅞↉]")
 _NAME_ENDS = r"(?![A-Za-z])"
 _REWRITTEN = tuple(
     (re.compile(pattern), text)
     for pattern, text in (
-        (r"\\[()\[\]]|\$|\*\*", ""),
+        (r"\\[()\[\]{}$]|\$", ""),
+        (r"(?<!\d)\*\*|\*\*(?![-+]?\d)", ""),
+        (r"(?<=\d)\*\*", "^"),
         (rf"\\(?:text|math|display)?(?:rm|bf|it|sf|tt|style|md)?(?:left|right|boxed|fbox|mbox){_NAME_ENDS}", ""),
-        (rf"\\(?:text|math)(?:rm|bf|it|sf|tt)?{_NAME_ENDS}|\\(?:rm|bf|displaystyle|operatorname){_NAME_ENDS}", ""),
+        (rf"\\(?:text|math)(?:rm|bf|it|sf|tt)?{_NAME_ENDS}", ""),
+        (rf"\\(?:rm|bf|displaystyle|operatorname|underline){_NAME_ENDS}", ""),
         (rf"\\[,;:! ]|\\q?quad{_NAME_ENDS}", " "),
         (r"\{,\}", ","),
         (r"\\%", "%"),
         (rf"\^\s*(?:\{{\s*\\circ\s*\}}|\\circ{_NAME_ENDS})|\\(?:circ|degree){_NAME_ENDS}", "°"),
         (rf"\\(?:times|cdot){_NAME_ENDS}|[✕⋅]", "×"),
         (rf"\\(?:approx|sim|simeq){_NAME_ENDS}", "≈"),
+        (rf"\\(?:pm|mp){_NAME_ENDS}", "±"),
         (rf"\\pi{_NAME_ENDS}", "π"),
         (rf"\\sqrt{_NAME_ENDS}|\bsqrt(?=\()", "√"),
         (r"\\[dtc]frac", r"\\frac"),
     )
 )
 _LEAD = re.compile(
-    r"[\s~≈=$€£¥₹({\[]+|(?:approximately|approx\.?|about|around|roughly|nearly|almost|circa)\b\s*"
+    r"[\s~≈=$€£¥₹({\[*_`\"'“‘#]+|(?:approximately|approx\.?|about|around|roughly|nearly|almost|circa)\b\s*|ca\.\s*"
+    r"|(?:USD?|EUR|GBP|CAD?|AUD?|HKD?|RMB|CNY|JPY|INR|Rs\.?)\s*(?=[\d.])"
     r"|(?:so|thus|therefore|hence),?\s+|(?:the\s+)?(?:(?:correct|final|total)\s+)?(?:answer|value|number|total)\s*(?:is\b|[:=])\s*"
-    r"|(?:最终|正确)?答案(?:是|为)?[:：]?\s*|约|大约|[A-Za-z\\][A-Za-z0-9_\\{}]{0,20}\s*=\s*",
+    r"|(?:there|it|this|that|the\s[A-Za-z][A-Za-z' -]{0,60}?)\s(?:is|are|was|were|equals)\s+"
+    r"|i\s+(?:can\s+)?(?:see|count|counted)\s+"
+    r"|(?:最终|正确)?答案(?:是|为)?[:：]?\s*|大?约(?:是|为)?|(?:一|总)?共(?:有|是)?|有|[A-Za-z\\][A-Za-z0-9_\\{}]{0,20}\s*[=≈]\s*",
     re.IGNORECASE,
 )
 _DIGITS = re.compile(
-    r"\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d{1,3}(?: \d{3})+(?!\d)(?! ?/)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+"
+    r"\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?"
+    r"|\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])(?:\.\d+)?"
+    r"|\d{1,3}(?:[ ']\d{3})+(?!\d)(?! ?/)(?:\.\d+|,\d{1,2}(?![\d,]))?"
+    r"|\d{1,3}(?:\.\d{3})+,\d{1,2}(?![\d,])|\d{1,3}(?:\.\d{3}){2,}(?![\d.,])"
+    r"|\d+(?:\.\d*)?|\.\d+"
 )
+"""Groups as in English, India, France and Switzerland, Germany; last, digits without groups."""
 _EXPONENT = re.compile(r"[eE][+-]?\d+")
 _RAISED = re.compile(r"\s*\^\s*(?:\{\s*([+-]?\d{1,4})\s*\}|\(\s*([+-]?\d{1,4})\s*\)|([+-]?\d{1,4}))")
-_TENS = re.compile(r"\s*[×*xX]\s*10(?=\s*\^)")
+_TENS = re.compile(r"\s*[×*xX·]\s*10(?=\s*\^)")
 _TIMES = re.compile(r"\s*×?\s*(?=[√π])")
 _SLASH = re.compile(r"\s*/\s*(?=[\d.√π({\\])")
-_MIXED = re.compile(r"(\d+)(?:\s+(?=\d+\s*/\s*\d)|\s*(?=\\frac))")
+_MIXED = re.compile(r"(\d+)(?:\s+(?:and\s+)?(?=\d+\s*/\s*\d)|\s*(?=\\frac))")
 _MAGNITUDES = {
     **{"dozen": 12.0, "hundred": 1e2, "thousand": 1e3, "lakh": 1e5, "million": 1e6, "crore": 1e7, "billion": 1e9},
-    **{"mln": 1e6, "bn": 1e9, "trillion": 1e12, "百": 1e2, "千": 1e3, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8},
+    **{"mln": 1e6, "bn": 1e9, "trillion": 1e12, "tenth": 1e-1, "hundredth": 1e-2, "thousandth": 1e-3},
+    **{"millionth": 1e-6, "百": 1e2, "千": 1e3, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8},
 }
 _MAGNITUDE = re.compile(
-    r"\s*-?(?:(dozen|hundred|thousand|lakh|million|crore|billion|mln|bn|trillion)s?\b|([百千万萬亿億]))", re.IGNORECASE
+    r"\s*-?(?:(dozen|tenth|(?:hundred|thousand|million)(?:th)?|lakh|crore|billion|mln|bn|trillion)s?\b|([百千万萬亿億]))",
+    re.IGNORECASE,
 )
 # What may follow: a unit or words, whose letters may carry an exponent of one digit; a further digit would be a second
 # number, and a further sign a formula.
 _TAIL = re.compile(
-    r"(?:[\s%‰°′″./,;:!'\"_€£¥₹\\(){\[\]·&~。，、℃℉]"
-    r"|[^\W\d_](?:[²³]|\^?\{?-?\d\}?(?!\d))?|\}(?:\^\{?-?\d\}?(?!\d))?|-(?=[^\W\d_]))*"
+    r"(?:[\s%‰°′″./,;:!'\"_€£¥₹(){\[\]·&~`”。，、℃℉]"
+    r"|[^\W\d_](?:⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}|\^?\{?-?\d\}?(?!\d))?|\}(?:\^\{?-?\d\}?(?!\d))?"
+    r"|-(?=[^\W\d_]|\s+[^\W\d_]{2})|(?:(?<=[^\W\d_])|(?<=\}))[*×](?=\s*\{?[^\W\d_])|\*+(?=[\s.,;!]|$)"
+    r"|\\(?:[A-Za-z]+(?![A-Za-z\d^])|\\|(?=\s|$)))*"
 )
+_REASON = re.compile(
+    r"(?<![\s,;.(])[\s,;.(]+(?:because|since)\b.*"
+    r"|(?<!\s)[^\S\n]*\n\s*(?:(?:because|since|as|explanation|reason(?:ing)?|note|this|that|here|there|the|we|i)"
+    r"\b|因为|解释|理由|说明).*",
+    re.DOTALL | re.IGNORECASE,
+)
+_SECOND_ANSWER = re.compile(r"\banswer|答案", re.IGNORECASE)
 _DEGREE = re.compile(r"\[(\d)\]")
 _DIGIT = re.compile(r"\d")
 _DEEPEST = 8
@@ -62,12 +91,15 @@ _DEEPEST = 8
 def parse_number(text: str) -> float | None:
     r"""The one number an answer states, or None.
 
-    Read: "1,000" and "12 000" (groups of three), "42.0", ".5", "-3", "1e3", "3/4", "1 1/2", "3 × 10^5"; LaTeX of these,
-    with fractions, roots and pi (`\frac12`, `2\sqrt{3}`); "x = 5", "about 5", "the answer is 5"; "$5", "5 %", "5 cm",
-    "3 m/s^2" and "12个" (percent signs and units are dropped, never converted); "5 million", "5万" (multiplied out).
-    Not read: NaN, infinity, "3 or 4", "5-6", "1:30", "1,5" (a decimal comma or two numbers), number words, sums.
+    Read: "1,000", "12 000", "1'000", "1.000.000" and "1,00,000" (groups), "1.234,56", "42.0", ".5", "-3", "1e3", "3/4",
+    "1 1/2", "1½", "3 × 10^5"; LaTeX of these, with fractions, roots and pi (`\frac12`, `2\sqrt{3}`); "x = 5",
+    "about 5", "the answer is 5", "there are 5 balls", "5 because 3 + 2 = 5"; "$5", "5 %", "5 cm", "3 m/s^2", "12个"
+    (percent signs and units are dropped, never converted); "5 million", "5万" (multiplied out).
+    Not read: NaN, infinity, "3 or 4", "5-6", "5 ± 1", "at least 5", "1:30", "1,5" (a decimal comma or two numbers),
+    number words, sums.
     """
-    plain = text.translate(_SIGNS)
+    plain = _without_reason(visible(text).translate(_SIGNS))
+    plain = _VULGAR.sub(lambda fraction: f" {unicodedata.normalize('NFKC', fraction.group())}".translate(_SIGNS), plain)
     plain = _POWER.sub(lambda power: "^" + power.group().translate(_SUPERSCRIPTS), plain)
     for pattern, instead in _REWRITTEN:
         plain = pattern.sub(instead, plain)
@@ -140,8 +172,7 @@ def _factor(text: str, at: int, depth: int) -> tuple[float, int] | None:
         return None
     exponent = _EXPONENT.match(text, digits.end())
     end = exponent.end() if exponent else digits.end()
-    spelled = digits.group().replace(",", "").replace(" ", "") + (exponent.group() if exponent else "")
-    return _raised(float(spelled), text, end)
+    return _raised(float(_ungrouped(digits.group()) + (exponent.group() if exponent else "")), text, end)
 
 
 def _root(text: str, at: int, depth: int) -> tuple[float, int] | None:
@@ -158,7 +189,7 @@ def _argument(text: str, at: int, depth: int) -> tuple[float, int] | None:
     closing = {"{": "}", "(": ")"}.get(text[at : at + 1])
     if closing is None:
         digits = _DIGIT.match(text, at) if text[at - 1 : at] != "√" else _DIGITS.match(text, at)
-        return (float(digits.group().replace(",", "").replace(" ", "")), digits.end()) if digits else None
+        return (float(_ungrouped(digits.group())), digits.end()) if digits else None
     at = _skip(text, at + 1)
     sign = -1.0 if text.startswith("-", at) else 1.0
     read = _quotient(text, _skip(text, at + (sign < 0)), depth + 1)
@@ -175,6 +206,21 @@ def _raised(base: float, text: str, at: int) -> tuple[float, int] | None:
         return float(base ** int(raised.group(1) or raised.group(2) or raised.group(3))), raised.end()
     except (OverflowError, ZeroDivisionError):
         return None
+
+
+def _ungrouped(digits: str) -> str:
+    """A match of `_DIGITS` as Python spells it; a comma is a decimal mark behind groups of another mark alone."""
+    plain = digits.replace(" ", "").replace("'", "")
+    if plain.count(".") > 1 or 0 <= plain.find(".") < plain.find(","):
+        return plain.replace(".", "").replace(",", ".")
+    return plain.replace(",", "." if plain != digits else "")
+
+
+def _without_reason(text: str) -> str:
+    """Text up to the reason given behind its first number, unless that names an answer again."""
+    first = _DIGIT.search(text)
+    reason = _REASON.search(text, first.end()) if first else None
+    return text if reason is None or _SECOND_ANSWER.search(reason.group()) else text[: reason.start()]
 
 
 def _skip(text: str, at: int) -> int:

@@ -1,10 +1,11 @@
 """The published rules without their holes; the variant used for training and for our own tables.
 
-- letter: "A", "(A)", "A.", "A) foo", "A, foo", "a", "**A**", "Answer: A", "A because", "选项A"; never a letter that
-  begins a word, never two letters;
+- letter: "A", "(A)", "A.", "A) foo", "A, foo", "A (foo)", "a", "**A**", "Answer: A", "A because", "选项A"; never a
+  letter that begins a word, never two letters, nor the labels of two options;
 - number: read by `numbers.parse_number`; equal to two decimals, and below 0.1 to 5 % (two decimals would call 0.001 and
   0.004 equal);
-- transcription: word error rate after Unicode NFKC, single spaces and without surrounding quotes; case counts;
+- transcription: word error rate after Unicode NFKC, single spaces and without surrounding quotes; case counts, the
+  shape of quotes does not;
   a Chinese, Japanese or Korean character is a word, since those scripts put no space between words;
 - free text: ROUGE over words of any script, so that one-word truths reach 1 and Chinese scores at all;
 - regression: relative error; for a truth of 0, where that does not exist, the absolute error.
@@ -19,35 +20,56 @@ import unicodedata
 from tasks.core.rewards.measures import apart, rouge_mean_any_script, word_error_rate, words
 from tasks.core.rewards.numbers import parse_number
 from tasks.core.rewards.score import Verdict
+from tasks.core.text.visible import visible
 
 _DECIMALS_TOLERANCE = 0.005
 _SMALL = 0.1
 _SMALL_TOLERANCE = 0.05
 _SLACK = 1e-9
 
+_CJK = r"\u3400-\u9fff"
 _LEAD = re.compile(
-    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:i\s+(?:think|believe|choose|pick|select)\s+(?:that\s+)?)?"
-    r"(?:(?:the|my|it)\s+)?(?:(?:correct|right|final|best)\s+)?(?:answer|option|choice|letter)\b\s*(?:is\b|would\s+be\b)?\s*[:=]?\s*"
-    r"|i\s+(?:choose|pick|select)\s+|it(?:s|\s+is)\s+"
-    r"|(?:所以|因此|故)?(?:应该|应|我)?(?:(?:正确|最终|最佳)的?)?(?:答案|选项|选择|选)(?:应该|应)?(?:是|为|选)?\s*[:：]?\s*",
+    r"(?:so|thus|therefore|hence)[,:]?\s+|(?:sure|okay|ok)[!,.:]\s+|#+\s*"
+    r"|i(?:d|ll|\s+(?:would|will))?\s+(?:think|believe|choose|pick|select|say|go\s+(?:with|for))\s+(?:that\s+)?"
+    r"|(?:choose|pick|select)\s+|it(?:s|\s+is|\s+(?:should|must|would)\s+be)\s+"
+    r"|(?:(?:the|my|it)\s+)?(?:(?:correct|right|final|best|most\s+\w+)\s+)?(?:answer|option|choice|letter|ans)\b\.?"
+    r"(?:\s+(?:to|for|of|in|here)\b[^.:;,\n]{0,60}?(?=\s(?:is|would|should|must)\b))?"
+    r"\s*(?:is\b|(?:would|should|must|could|may)\s+be\b)?\s*(?:[:=→]|->?)?\s*"
+    r"|(?:所以|因此|故|综上)?[,:]?(?:我认为|我觉得|本题|此题)?(?:应该|应|我)?(?:(?:正确|最终|最佳|最后)的?)?"
+    r"(?:答案|选项|选择|选|答|是)(?:应该|应)?(?:是|为|选)?\s*[:：]?\s*",
     re.IGNORECASE,
 )
-_DECORATION = re.compile(r"\\(?:boxed|text|mathrm|mathbf|textbf|rm|bf)(?![a-z])|\\[()\[\]]|[*_$`{}\"'“”‘’]")
+_DECORATION = re.compile(
+    r"\\(?:boxed|fbox|(?:text|math)(?:rm|bf|it|sf|tt)?|rm|bf|underline)(?![a-z])"
+    r"|\\[()\[\]]|\\+(?=[\s.]|$)|[*_$`{}\"'“”‘’]"
+)
+_BRACKETS = str.maketrans("【】「」『』", "()()()")
 _CHOICE = re.compile(
-    r"[(\[]\s*(?P<bracketed>[A-Za-z])\s*[)\]](?P<after>.*)"
+    r"[(\[<]+\s*(?P<bracketed>[A-Za-z])\s*[)\]>]+(?P<after>.*)"
     r"|(?P<bare>[A-Za-z])(?:"
-    r"\s*(?P<label>\)|[.:](?=\s|$|[\u3400-\u9fff])|\.(?=[a-z]{2})|[、。]|,(?=\s|[\u3400-\u9fff]))(?P<text>.*)"
+    rf"\s*(?P<label>\)|\.(?=\s|$|[{_CJK}]|[a-z]{{2}})|:(?!\d)|[、。]|[,;](?=\s|$|[{_CJK}]))(?P<text>.*)"
     r"|\s*\n(?P<lines>.*)"
-    r"|\s+(?:-\s+|(?:because|since|as|due|for|is\s+(?:the\s+)?(?:correct|right|best|answer))\b)(?P<reason>.*)"
-    r"|\s*(?:选项|项)(?P<item>.*)"
-    r"|\s*)",
+    r"|(?:\s*(?:[-=]>|[→⇒])|\s+[-–—=]\s|\s+(?=[(\[]))(?P<note>.*)"
+    r"|\s+(?:because|since|as|due|for|i\.e\.|is\s+(?:the\s+)?(?:correct|right|best|answer))(?!\w)(?P<reason>.*)"
+    rf"|\s*(?:选项|项|是?正确|是对)(?P<item>.*)|\s+(?=[{_CJK}])(?P<chinese>.*)"
+    r"|\s*!?\s*)",
     re.DOTALL | re.IGNORECASE,
 )
-_MORE_LETTERS = re.compile(r"(?:[\s,/&+|]*(?:or|and)?[\s,/&+|]*[(\[]?\b[A-Z]\b[)\].:]?)+\s*")
+_RESTS = ("after", "text", "lines", "note", "reason", "item", "chinese")
+_LIST_MARKS = (",", ";", "、")
+_MORE_LETTERS = re.compile(
+    r"(?:[\s,;、/&+|]*(?:or|and|和|或|与)?[\s,/&+|]*[(\[]?(?<![A-Za-z])[A-Z](?![A-Za-z])[)\].:]?)+\s*"
+)
 _LABELLED = re.compile(r"[(\[]?[A-Z][)\].:]")
 _LONE_LETTER = re.compile(r"[A-Za-z]")
-_SECOND_CHOICE = re.compile(r"\b(?:or|and)\s+[(\[]?[A-Z][)\].:]|[或和]\s*[A-Z](?![A-Za-z])")
-_LEADS = 3
+_SECOND_CHOICE = re.compile(
+    r"\b(?:or|and)\s+[(\[]?[A-Z][)\].:,]|[或和与]\s*[A-Z](?![A-Za-z])|[\n,;]\s*[(\[]?[A-Z][)\].:]\s"
+    r"|\s[A-Z][):]\s|\([A-Z]\)(?=\s*\w)"
+)
+_CAPITAL = re.compile("[A-Z]")
+_LEADS = 5
+_QUOTES = str.maketrans("“”‘’", "\"\"''")
+_BOLD = re.compile(r"\*\*([^*]+)\*\*")
 
 
 def letter(answer: str, truth: str) -> Verdict:
@@ -96,7 +118,8 @@ def parse_letter(text: str) -> str | None:
 
     The option's text may follow "A.", even a text of a single letter.
     """
-    plain = _DECORATION.sub("", unicodedata.normalize("NFKC", text)).strip()
+    plain = unicodedata.normalize("NFKC", visible(text)).translate(_BRACKETS)
+    plain = _DECORATION.sub("", plain).strip()
     for _ in range(_LEADS):
         lead = _LEAD.match(plain)
         plain = plain[lead.end() :] if lead else plain
@@ -104,16 +127,24 @@ def parse_letter(text: str) -> str | None:
     if choice is None:
         return None
     parts = choice.groupdict()
-    rest = next((parts[name] for name in ("after", "text", "lines", "reason", "item") if parts[name] is not None), "")
-    rest = rest.strip()
-    is_labelled = parts["bracketed"] is not None or parts["label"] not in (None, ",")
+    rest = next((parts[name] for name in _RESTS if parts[name] is not None), "").strip()
+    is_labelled = parts["bracketed"] is not None or parts["label"] not in (None, *_LIST_MARKS)
     if _MORE_LETTERS.fullmatch(rest) and not (is_labelled and _LONE_LETTER.fullmatch(rest)):
         return None
-    if _SECOND_CHOICE.search(rest) or (parts["lines"] is not None and _LABELLED.match(rest)):
+    chosen = (parts["bracketed"] or parts["bare"]).upper()
+    if _names_another(chosen, rest) or (parts["lines"] is not None and _LABELLED.match(rest)):
         return None
-    return (parts["bracketed"] or parts["bare"]).upper()
+    return chosen
+
+
+def _names_another(chosen: str, rest: str) -> bool:
+    """Whether the text behind a choice offers another letter as well."""
+    seconds = (_CAPITAL.findall(second.group()) for second in _SECOND_CHOICE.finditer(rest))
+    return any(letters[0] != chosen for letters in seconds)
 
 
 def evened(text: str) -> str:
-    """Text as transcriptions compare it: Unicode NFKC, single spaces, no quotes around it."""
-    return " ".join(unicodedata.normalize("NFKC", text).split()).strip("\"'“”‘’`").strip()
+    """Text as transcriptions compare it: Unicode NFKC, single spaces, straight quotes, no quotes or ** around it."""
+    plain = " ".join(unicodedata.normalize("NFKC", visible(text)).translate(_QUOTES).split())
+    bold = _BOLD.fullmatch(plain)
+    return (bold.group(1) if bold else plain).strip("\"'`").strip()

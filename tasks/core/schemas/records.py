@@ -16,6 +16,7 @@ from tasks.core.text.options import is_letter_of, lettered, misfit, repeats
 DATA_TYPES = ("image", "video")
 PROBLEM_TYPES = ("multiple choice", "numerical", "OCR", "free-form", "regression")
 VIEWS = ("ordered", "shuffled", "no_video")
+_TAG = re.compile(r"</?(?:answer|think)>")
 SOLUTION = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 
 
@@ -295,6 +296,8 @@ def _solution(raw: Mapping[str, Any], problem_type: str, options: list[str], whe
     truth = tagged.group(1).strip()
     if not truth:
         raise RecordError(where, "solution", "empty answer")
+    if (tag := _TAG.search(truth)) is not None:
+        raise RecordError(where, "solution", f"{tag.group()} within the answer: one answer is wanted")
     if problem_type == "multiple choice":
         if not is_letter_of(truth, options):
             raise RecordError(where, "solution", f"{truth!r} is the letter of none of the {len(options)} options")

@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tasks.core.text.visible import visible
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABEL = re.compile(r"\(?([A-Z])[.):：、．]\s+\S")
+_SHORT_CHARS = 16
+"""No label alone is longer, whatever space is around it."""
 _SPACE = re.compile(r"\s+")
-_LABELS = {letter: (f"{letter}.", f"{letter})", f"({letter})", f"{letter}:", f"{letter}：") for letter in LETTERS}
+_LABELS = {
+    letter: (f"{letter}.", f"{letter})", f"({letter})", f"{letter}:", f"{letter}：", f"{letter}、")
+    for letter in LETTERS
+}
 
 
 def is_labelled(option: str, letter: str) -> bool:
@@ -52,15 +59,19 @@ def is_letter_of(truth: str, options: Sequence[str]) -> bool:
 def misfit(options: Sequence[str]) -> str | None:
     """Why the letters of options are ambiguous; None when they are not.
 
-    An option is empty, there are more options than letters, or an option has the label of another one. The beginning of
-    a text that only looks like a label ("J. Smith") passes, unless all options have labels and it is another one's.
+    An option is empty (behind its label too), there are more options than letters, or an option has the label of
+    another one. The beginning of a text that only looks like a label ("J. Smith") passes, unless all options have
+    labels and it is another one's.
     """
     if len(options) > len(LETTERS):
         return f"{len(options)} options, more than there are letters"
     for place, option in enumerate(options, start=1):
-        if not option.strip():
+        if not visible(option).strip():
             return f"option {place} is empty"
     if are_labelled(options):
+        is_bare = [_is_bare(option, letter) for option, letter in zip(options, LETTERS, strict=False)]
+        if any(is_bare) and not all(is_bare):
+            return f"option {is_bare.index(True) + 1} is empty behind its label"
         return None
     letters = LETTERS[: len(options)]
     labels = [label.group(1) if (label := _LABEL.match(option.strip())) else "" for option in options]
@@ -70,6 +81,10 @@ def misfit(options: Sequence[str]) -> str | None:
     if any(own):
         return f"option {own.index(False) + 1} has not the label {letters[own.index(False)]}, others have theirs"
     return None
+
+
+def _is_bare(option: str, letter: str) -> bool:
+    return len(option) < _SHORT_CHARS and visible(option).strip() in (letter, *_LABELS[letter])
 
 
 def repeats(options: Sequence[str], truth: str) -> str | None:

@@ -18,7 +18,7 @@ av.logging.set_level(None)
 
 DEMUXERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,live_flv,ogg,gif,apng,ivf,obu,av1,h264,hevc,h263,m4v,mjpeg,vc1,nut,mxf,rm,"
-    "wtv,dv,yuv4mpegpipe,vvc,dirac,gxf,swf,roq"
+    "wtv,dv,yuv4mpegpipe,vvc,gxf,swf,roq"
 )
 """Containers that hold a video themselves. Playlists (HLS, DASH, concat) are left out: they lead to other files."""
 OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}

@@ -5,12 +5,13 @@ Every file is read in a child process that can be killed (`guard.py`): what hang
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.core.video.archive import is_media
+from tasks.core.video.archive import is_media, split
 from tasks.core.video.cache import Counts, FrameCache
 from tasks.core.video.clip import Clip, VideoError, lack_of_file
 from tasks.core.video.guard import LIMIT_SECONDS, guarded
@@ -62,6 +63,9 @@ def open_clip(
     Raises:
         VideoError: it does not decode, or one side is absurdly longer than the other.
     """
+    lack = "" if split(path) else lack_of_file(path)
+    if lack and not os.path.isdir(path):
+        raise VideoError(path, lack)
     budget = {"min_pixels": min_pixels, "max_pixels": max_pixels, "factor": side_factor, "fixed_side": fixed_side}
     sampling: dict[str, Any] = {"frames": frames, "fps": fps, "min_frames": min_frames}
     if window_seconds is not None:

@@ -7,7 +7,7 @@
 Columns, by any of their names: path (file, clip, video, image), question (problem), answer (solution, truth), options
 (separated by "|", or a JSON list, or columns a, b, c .. / option_a .. / a0, a1 ..), type (problem_type), data_type, id
 (problem_id), skill. Without a type a line with options is multiple choice, another free-form; without a data_type the
-ending of the file decides. An answer may be the letter of an option or its text.
+ending of the file decides. An answer may be the letter of an option ("B", "b", "(B)") or its text.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _NAMES = {
 }
 _OPTION_COLUMN = re.compile(r"(?:option[_ ]?)?([a-z])|a(\d)", re.IGNORECASE)
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".heic", ".avif")
+_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
 _ANSWER = re.compile(r"<answer>.*</answer>", re.DOTALL)
 
 
@@ -97,8 +98,14 @@ def solution_of(answer: str, options: list[str]) -> str:
     if _ANSWER.fullmatch(answer):
         return answer
     texts = [unlettered(option, letter) for option, letter in zip(options, LETTERS, strict=False)]
-    if answer not in LETTERS[: len(options)] and texts.count(answer) == 1:
-        answer = LETTERS[texts.index(answer)]
+    if answer not in [*LETTERS[: len(options)], ""]:
+        letter = _LETTER.fullmatch(answer)
+        if texts.count(answer) == 1:
+            answer = LETTERS[texts.index(answer)]
+        elif options.count(answer) == 1:
+            answer = LETTERS[options.index(answer)]
+        elif letter and options and answer not in texts:
+            answer = letter.group(1).upper()
     return f"<answer>{answer}</answer>"
 
 

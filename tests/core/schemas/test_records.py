@@ -72,6 +72,18 @@ def test_parse_record(change, field, expected):
         pytest.param({"solution": "B"}, "solution", "not <answer>..</answer>: 'B'", id="bare-truth"),
         pytest.param({"solution": "<answer> </answer>"}, "solution", "empty answer", id="empty-truth"),
         pytest.param(
+            {"problem_type": "free-form", "options": [], "solution": "<answer>left</answer><answer>up</answer>"},
+            "solution",
+            "</answer> within the answer",
+            id="two-truths",
+        ),
+        pytest.param(
+            {"problem_type": "free-form", "options": [], "solution": "<answer><answer>left</answer></answer>"},
+            "solution",
+            "<answer> within the answer",
+            id="nested-truth",
+        ),
+        pytest.param(
             {"solution": "<answer>C</answer>"}, "solution", "none of the 2 options", id="letter-beyond-options"
         ),
         pytest.param(

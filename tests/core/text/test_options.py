@@ -13,6 +13,7 @@ from tasks.core.text.options import is_letter_of, lettered, misfit, repeats, unl
         pytest.param(["A) left", "B) right"], ["A) left", "B) right"], id="brackets"),
         pytest.param(["(A) left", "(B) right"], ["(A) left", "(B) right"], id="two-brackets"),
         pytest.param(["A: left", "B：right"], ["A: left", "B：right"], id="colons"),
+        pytest.param(["A、左", "B、右"], ["A、左", "B、右"], id="chinese-marks"),
         pytest.param(["A", "B"], ["A", "B"], id="letters-that-stand-in-the-picture"),
         pytest.param(["B. left", "A. right"], ["A. B. left", "B. A. right"], id="letters out of order are text"),
         pytest.param(["A man", "B movie"], ["A. A man", "B. B movie"], id="letter-that-begins-a-text"),
@@ -48,6 +49,11 @@ def test_unlettered(option, text):
         pytest.param(["B. left", "A. right"], "labels B, A where A, B belong", id="letters-out-of-order"),
         pytest.param(["A. left", "right"], "option 2 has not the label B", id="one-without-a-label"),
         pytest.param(["A. left", " "], "option 2 is empty", id="empty"),
+        pytest.param(["A. left", "\u200b"], "option 2 is empty", id="zero-width-space"),
+        pytest.param(["A. left", "B."], "option 2 is empty behind its label", id="label-without-a-text"),
+        pytest.param(
+            ["(A) left", "(B) \u200b"], "option 2 is empty behind its label", id="label-and-a-zero-width-space"
+        ),
         pytest.param(["x"] * 27, "27 options", id="more-than-letters"),
     ],
 )

@@ -62,6 +62,15 @@ def test_what_a_file_does_is_its_reason_and_the_next_one_is_read(read, limit, re
     assert len(open_clip(str(CLIP), "video", **SAMPLING, **SIZES).frames) == 8
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"), [("a\0b.mp4", "null byte"), ("y" * 300 + ".mp4", "name too long"), ("pipe.mp4", "a pipe")]
+)
+def test_what_is_no_file_is_refused_at_once(tmp_path, name, reason):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(VideoError, match=reason):
+        open_clip(str(tmp_path / name), "video", **SAMPLING, **SIZES)
+
+
 def test_a_file_that_hung_is_not_waited_for_again():
     with pytest.raises(ReaderError, match="not read within 0 s"):
         guarded(bad_readers.sleep, "twice.mp4", limit_seconds=0.3)

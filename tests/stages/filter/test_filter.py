@@ -100,6 +100,9 @@ def test_ascii_share(text, share):
         pytest.param("a b c d e", 0, id="all-new"),
         pytest.param("a b c d A B C D", 1 / 5, id="case-does-not-count"),
         pytest.param("a a a a a", 1 / 2, id="one-word"),
+        pytest.param("球向左" * 4, 6 / 9, id="chinese-without-spaces"),
+        pytest.param("ha" * 200, 36 / 37, id="a-word-without-end"),
+        pytest.param("word " * 2 + "pneumonoultramicroscopicsilicovolcanoconiosis", 0, id="a-long-word"),
     ],
 )
 def test_repeat_share(text, share):
@@ -206,12 +209,42 @@ LIMITS = {
         pytest.param(said("Finally (B) fits."), CHOICE, [], id="letter-of-the-option"),
         pytest.param(said("The ball is right."), CHOICE, ["temporal_reference"], id="no-word-of-time"),
         pytest.param(said("At 3.5 s it is right."), CHOICE, [], id="seconds"),
+        pytest.param(said("Then B because it moves."), CHOICE, [], id="letter-and-a-reason"),
+        pytest.param(said("然后选B。"), CHOICE, [], id="letter-in-chinese"),
+        pytest.param(said("It ends right. Final Answer: A"), CHOICE, ["disagreement"], id="capital-answer"),
+        pytest.param(
+            said("It ends right, so the answer is option A."), CHOICE, ["disagreement"], id="answer-is-option"
+        ),
+        pytest.param(said("Then B, but option A is correct."), CHOICE, ["disagreement"], id="option-is-correct"),
+        pytest.param(said("然后选B。故选（A）。"), CHOICE, ["disagreement"], id="another-letter-in-chinese"),
+        pytest.param(said("First B. The answer is I think right."), CHOICE, [], id="a-pronoun-is-no-letter"),
+        pytest.param(said("Later the answer is 1 1/2 m.", "1.5"), "1.5", [], id="mixed-fraction"),
+        pytest.param(said("Later the answer is 12 000.", "12000"), "12000", [], id="groups-with-spaces"),
+        pytest.param(said("Later the answer is 5 million.", "5000000"), "5000000", [], id="magnitude"),
+        pytest.param(said("Later the answer is 5 million.", "5"), "5", ["disagreement"], id="another-magnitude"),
+        pytest.param(said("Later the answer is 3, as 2 were left.", "3"), "3", [], id="a-further-number"),
+        pytest.param(said("I can’t tell, then B."), CHOICE, ["refusal"], id="curved-apostrophe"),
+        pytest.param(said("I don't know, then B."), CHOICE, ["refusal"], id="do-not-know"),
+        pytest.param(said("As a language model, then B."), CHOICE, ["refusal"], id="language-model"),
+        pytest.param(said("抱歉，然后选B。"), CHOICE, ["refusal"], id="sorry-in-chinese"),
+        pytest.param(said("The driver cannot see the man, then B."), CHOICE, [], id="somebody-else-cannot-see"),
+        pytest.param(said("I can't help but notice it ends at B."), CHOICE, [], id="cannot-help"),
     ],
 )
 def test_optional_rules(completion, kind, broken):
-    solution = f"<answer>{'B' if kind == CHOICE else 3}</answer>"
-    [decision] = filter_rows([row(completion, problem_type=kind, solution=solution)], build_rules(**LIMITS, **OPTIONAL))
+    truth = {CHOICE: "B", "numerical": "3"}.get(kind, kind)
+    kind = CHOICE if kind == CHOICE else "numerical"
+    given = row(completion, problem_type=kind, solution=f"<answer>{truth}</answer>")
+    [decision] = filter_rows([given], build_rules(**LIMITS, **OPTIONAL))
     assert decision.broken == broken
+
+
+def test_an_option_may_say_that_the_question_cannot_be_answered():
+    given = dataclasses.replace(
+        row(said("It cannot be determined then, so B.")), options=["A. left", "B. Cannot be determined"]
+    )
+    [decision] = filter_rows([given], build_rules(**LIMITS, **OPTIONAL))
+    assert decision.broken == []
 
 
 @pytest.mark.parametrize(

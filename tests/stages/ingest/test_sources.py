@@ -41,6 +41,16 @@ class TestTable:
                 id="letter",
             ),
             pytest.param(
+                "path,question,answer,options\nk.mp4,Which way?,(b),left|right\n",
+                ("Which way?", "video", "multiple choice", ["A. left", "B. right"], "<answer>B</answer>", "k.mp4"),
+                id="small-letter-in-brackets",
+            ),
+            pytest.param(
+                "path,question,answer,options\nk.mp4,Which way?,B. right,A. left|B. right\n",
+                ("Which way?", "video", "multiple choice", ["A. left", "B. right"], "<answer>B</answer>", "k.mp4"),
+                id="whole-option",
+            ),
+            pytest.param(
                 "File,Question,Answer,a,b\nk.mp4,Which way?,right,left,right\n",
                 ("Which way?", "video", "multiple choice", ["A. left", "B. right"], "<answer>B</answer>", "k.mp4"),
                 id="text-of-an-option-and-a-column-each",
