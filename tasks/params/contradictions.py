@@ -57,8 +57,8 @@ def grpo_contradictions(settings: Grpo) -> Iterator[Problem]:
     if settings.rollout_sleep is not None and settings.rollout_engine != "vllm":
         yield (
             "rollout_sleep",
-            f"{settings.rollout_sleep}; only an engine beside the policy sleeps: set it to null, or grpo.rollout_engine "
-            "to vllm",
+            f"{settings.rollout_sleep}; only an engine beside the policy sleeps: set it to null, or "
+            "grpo.rollout_engine to vllm",
         )
     short = sampling.max_tokens >= settings.rollout_max_len and _written(settings, "sampling", "rollout_max_len")
     if settings.rollout_engine == "vllm" and short:
