@@ -15,6 +15,7 @@ from typing import Any
 
 from tasks import params, paths
 from tasks.benchmark import log, rescore
+from tasks.benchmark.aside import ASIDE, set_aside, take_back
 from tasks.benchmark.base import Decoding
 from tasks.benchmark.compare import compare, lines
 from tasks.benchmark.jobs import QuestionSet, open_questions
@@ -43,7 +44,7 @@ def main() -> None:
     if arguments.command == "run":
         benchmark(config, arguments.model)
     elif arguments.command == "rescore":
-        benchmarked = [name for name in config.models if paths.metrics("benchmark", name).exists()]
+        benchmarked = [name for name in config.benchmarked() if paths.metrics("benchmark", name).exists()]
         if not benchmarked and not arguments.models:
             raise StageError(f"no model of {paths.PARAMS} was benchmarked; run `dvc repro benchmark` first")
         for name in arguments.models or benchmarked:
@@ -71,6 +72,10 @@ def parse_arguments() -> argparse.Namespace:
 def benchmark(config: params.Params, name: str) -> None:
     """Ask one model the questions that its logs lack; write its logs and numbers."""
     folder = folder_of(config, name)
+    if name not in config.benchmarked():
+        leave_out(config, name)
+        return
+    take_back(paths.answers(name))
     section = config.benchmark
     with ExitStack() as stack:
         opened: list[Engine] = []
@@ -92,6 +97,14 @@ def benchmark(config: params.Params, name: str) -> None:
     write_json(paths.metrics("benchmark", name), as_json(numbers))
     report(numbers)
     tell_cache(name)
+
+
+def leave_out(config: params.Params, name: str) -> None:
+    """Ask a model nothing: its numbers have no entries, and answers of earlier runs are kept aside."""
+    kept = set_aside(paths.answers(name))
+    write_json(paths.metrics("benchmark", name), as_json(Numbers(name, [], [], [], [])))
+    earlier = f"; logs of earlier runs are kept in {paths.answers(name) / ASIDE}: {kept}" if kept else ""
+    print(f"{name}: not asked, benchmark.models is {', '.join(config.benchmarked())}{earlier}")
 
 
 def question_sets(config: params.Params, folder: Path) -> list[QuestionSet]:

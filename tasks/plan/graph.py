@@ -122,6 +122,9 @@ def _state(
         return "frozen: does not run"
     if name in NOT_NEEDED.get(start.at, {}):
         return NOT_NEEDED[start.at][name].format(path=start.path)
+    stage_name, _, model = name.partition("@")
+    if stage_name == "benchmark" and (chosen := _at(values, "benchmark.models")) and model not in chosen:
+        return "skipped, benchmark.models leaves it out"
     locked = (lock.get("stages") or {}).get(name)
     if locked is None:
         return "runs, not in dvc.lock"
