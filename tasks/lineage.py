@@ -21,10 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tasks import paths
 from tasks.core.io.cli import OneLineParser, run_stage
+from tasks.core.io.documents import read_yaml
 from tasks.core.io.errors import StageError
 from tasks.core.lineage import HASH_CHARS, Link, Sighting, as_json, chain, sources, stage_report, trace
 from tasks.params import ParamsError, load
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return follow(options.row, options.format == "json")
     if not LOCK.exists():
         raise StageError(f"{LOCK}: no such file; run `dvc repro` first")
-    links = chain(options.folder.rstrip("/"), yaml.safe_load(LOCK.read_text()))
+    links = chain(options.folder.rstrip("/"), read_yaml(LOCK))
     if not links:
         raise StageError(f"{options.folder}: no stage that has run makes it; it is an input of the pipeline")
     counts = {link.stage: report for link in links if (report := stage_report(paths.REPORTS, link.stage))}

@@ -44,7 +44,7 @@ RL_SEED, TEST_SEED = 1000, 2000
 SPEED = {
     *("micro_batch", "encode_once", "share_prefix", "share_prefix_update", "skip_zero_advantage"),
     *("gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"),
-    *("rollout_gpu_share", "save_steps", "report_to", "drop_ended", "guards"),
+    *("rollout_gpu_share", "rollout_sleep", "save_steps", "report_to", "drop_ended", "guards"),
 }
 """Fields of the `grpo` section that decide how fast a run is, not what comes of it."""
 

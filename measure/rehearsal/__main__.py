@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ import yaml
 from measure.rehearsal.checkpoint import SIZES, keys_of, make_checkpoint
 from measure.rehearsal.data import write_data
 from tasks import paths, profile
+from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 
@@ -62,16 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-pixels", type=int, help="pixels of a frame; without it the profile's")
     parser.add_argument("--folder", type=Path, help="kept; without it a temporary one")
     parser.add_argument("--processes", type=int, default=2, help="that share the weights at the end; 1 leaves it out")
+    parser.add_argument("--out", type=Path, help="the table as Markdown, once all is through")
     options = parser.parse_args(arguments)
-    if options.folder is not None:
-        options.folder.mkdir(parents=True)
-        return rehearse(options.folder, options.size, options.max_pixels, options.processes)
-    with tempfile.TemporaryDirectory() as folder:
-        return rehearse(Path(folder), options.size, options.max_pixels, options.processes)
+    with ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=options.folder is None)
+        done = rehearse(folder, options.size, options.max_pixels, options.processes)
+    if options.out is not None:
+        write_text(options.out, table(done, options.size))
+    print("the rehearsal is through")
+    return 0
 
 
-def rehearse(folder: Path, size: str, max_pixels: int | None, processes: int) -> int:
-    """Everything below `folder`, which is empty."""
+def rehearse(folder: Path, size: str, max_pixels: int | None, processes: int) -> list[Ran]:
+    """Everything below `folder`, which is empty; what each stage took."""
     clips = [path for name in CLIPS if (path := ROOT / "tests/fixtures/clips" / name).is_file()]
     begun = time.monotonic()
     media = write_data(folder / "data", clips)
@@ -79,15 +85,12 @@ def rehearse(folder: Path, size: str, max_pixels: int | None, processes: int) ->
     shards = len(set(keys_of(folder / BASE).values()))
     used = resource.getrusage(resource.RUSAGE_SELF)
     summary = f"{parameters / 1e9:.3f}e9 weights, {shards} shards, {media} media"
-    tell(ran("checkpoint, data", time.monotonic() - begun, used, summary))
+    done = [told(ran("checkpoint, data", time.monotonic() - begun, used, summary))]
     for start, stages in (("teacher", TEACHER), ("cot", [*REASONING, *ANSWERS])):
         write_params(folder, start, max_pixels)
-        for stage in stages:
-            tell(run(folder, stage))
-    for stage in TRAINED if processes > 1 else ():
-        tell(run(folder, stage, processes))
-    print("the rehearsal is through")
-    return 0
+        done += [told(run(folder, stage)) for stage in stages]
+    done += [told(run(folder, stage, processes)) for stage in (TRAINED if processes > 1 else ())]
+    return done
 
 
 def write_params(folder: Path, start: str, max_pixels: int | None) -> None:
@@ -122,9 +125,12 @@ def changes(start: str, path: str, max_pixels: int | None) -> dict[str, Any]:
         "grpo.group": 4,
         "grpo.objective": {"kind": "tgrpo_reward", "completions": 2},
         "grpo.sampling": {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12},
+        "grpo.rollout_engine": "transformers",
+        "grpo.rollout_sleep": None,
         "grpo.frame_cache_gb": 0.5,
         "benchmark.sampling": {"temperature": 0.1, "top_p": 0.001, "max_tokens": 8},
         "benchmark.suites": [],
+        "benchmark.rows": 3,
     }
 
 
@@ -190,10 +196,26 @@ def environment() -> Mapping[str, str]:
     return {**os.environ, **own}
 
 
-def tell(ran: Ran) -> None:
-    """A line of the table, as soon as it is known."""
+def told(ran: Ran) -> Ran:
+    """Print a line of the table as soon as it is known."""
     sizes = f"{ran.seconds:7.1f} s {ran.processor_seconds:8.1f} s CPU {ran.peak_gib:6.2f} GiB"
     print(f"{ran.name:<22} {sizes}  {ran.outcome}", flush=True)
+    return ran
+
+
+def table(done: Sequence[Ran], size: str) -> str:
+    """The stages as Markdown."""
+    lines = [
+        f"# Rehearsal of {PROFILE}, widths of {size}",
+        "",
+        "| stage | seconds | processor seconds | peak GiB of its largest process | outcome |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
+    for each in done:
+        figures = f"{each.seconds:.0f} | {each.processor_seconds:.0f} | {each.peak_gib:.1f}"
+        lines.append(f"| {each.name} | {figures} | {each.outcome.replace('|', '/')} |")
+    seconds, peak = sum(each.seconds for each in done), max(each.peak_gib for each in done)
+    return "\n".join([*lines, "", f"{seconds / 60:.0f} minutes in all, {peak:.1f} GiB at most in a process.", ""])
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tasks import params, paths
 from tasks.benchmark import log, rescore
+from tasks.benchmark.aside import ASIDE, set_aside, take_back
 from tasks.benchmark.base import Decoding
 from tasks.benchmark.compare import compare, lines
 from tasks.benchmark.jobs import QuestionSet, open_questions
@@ -26,6 +26,7 @@ from tasks.core.engine.types import Engine, EngineError
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.digests import code_digests, file_digest, work_key
+from tasks.core.io.documents import read_json
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import checkpoint_digest, frame_shape_in, is_endpoint
 from tasks.core.schemas.answers import TEST_SPLIT, Numbers, as_json
@@ -43,7 +44,9 @@ def main() -> None:
     if arguments.command == "run":
         benchmark(config, arguments.model)
     elif arguments.command == "rescore":
-        benchmarked = [name for name in config.models if paths.metrics("benchmark", name).exists()]
+        benchmarked = [name for name in config.benchmarked() if paths.metrics("benchmark", name).exists()]
+        if not benchmarked and not arguments.models:
+            raise StageError(f"no model of {paths.PARAMS} was benchmarked; run `dvc repro benchmark` first")
         for name in arguments.models or benchmarked:
             rescore_model(config, name)
     else:
@@ -69,6 +72,10 @@ def parse_arguments() -> argparse.Namespace:
 def benchmark(config: params.Params, name: str) -> None:
     """Ask one model the questions that its logs lack; write its logs and numbers."""
     folder = folder_of(config, name)
+    if name not in config.benchmarked():
+        leave_out(config, name)
+        return
+    take_back(paths.answers(name))
     section = config.benchmark
     with ExitStack() as stack:
         opened: list[Engine] = []
@@ -90,6 +97,14 @@ def benchmark(config: params.Params, name: str) -> None:
     write_json(paths.metrics("benchmark", name), as_json(numbers))
     report(numbers)
     tell_cache(name)
+
+
+def leave_out(config: params.Params, name: str) -> None:
+    """Ask a model nothing: its numbers have no entries, and answers of earlier runs are kept aside."""
+    kept = set_aside(paths.answers(name))
+    write_json(paths.metrics("benchmark", name), as_json(Numbers(name, [], [], [], [])))
+    earlier = f"; logs of earlier runs are kept in {paths.answers(name) / ASIDE}: {kept}" if kept else ""
+    print(f"{name}: not asked, benchmark.models is {', '.join(config.benchmarked())}{earlier}")
 
 
 def question_sets(config: params.Params, folder: Path) -> list[QuestionSet]:
@@ -164,7 +179,7 @@ def rescore_model(config: params.Params, name: str) -> None:
     target = paths.metrics("benchmark", name)
     if not target.exists():
         raise StageError(f"{target}: {name} was not benchmarked; run `dvc repro benchmark@{name}` first")
-    described: list[dict[str, Any]] = json.loads(target.read_text()).get("question_sets", [])
+    described: list[dict[str, Any]] = read_json(target).get("question_sets", [])
     numbers = rescore.rescore(paths.answers(name), name, described, config.benchmark.reward_variant)
     write_json(target, as_json(numbers))
     report(numbers)

@@ -25,11 +25,14 @@ def locate(sample: Sample, root: Path | None) -> Path | None:
         if root is not None and (Path(place).is_absolute() or ".." in Path(place).parts):
             continue
         path = Path(place) if root is None else root / place
-        if path.exists() or archive.is_media(path):
-            return path
-        for suffix in SUFFIXES:
-            if archive.is_media(other := path.with_suffix(suffix)):
-                return other
+        try:
+            if path.exists() or archive.is_media(path):
+                return path
+            for suffix in SUFFIXES:
+                if archive.is_media(other := path.with_suffix(suffix)):
+                    return other
+        except (OSError, ValueError):  # no name of a file: too long, with a null byte
+            continue
     return None
 
 

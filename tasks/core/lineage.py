@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.io.digests import value_digest
 from tasks.core.io.jsonl import read_jsonl
+from tasks.core.io.tables import TableError
 
 HASH_CHARS = 10
 Lock = Mapping[str, Any]
@@ -111,14 +113,20 @@ def trace(problem_id: int, data: Path, models: Mapping[str, str]) -> Iterator[Si
         problem_id: of the question.
         data: folder of the stages' tables.
         models: benchmarked models, whose logs are JSON lines.
+
+    Raises:
+        TableError: names the table that is damaged.
     """
     order = ("ingest", "annotate", "filter", "sft", "grpo")
     for path in (path for stage in order for path in sorted((data / stage).glob("*.parquet"))):
-        if "problem_id" not in pq.read_schema(path).names:
-            continue
-        column = pq.read_table(path, columns=["problem_id"]).column("problem_id").to_pylist()
-        rows = [row for row, value in enumerate(column) if str(value) == str(problem_id)]
-        table = pq.read_table(path).take(rows).to_pylist() if rows else []
+        try:
+            if "problem_id" not in pq.read_schema(path).names:
+                continue
+            column = pq.read_table(path, columns=["problem_id"]).column("problem_id").to_pylist()
+            rows = [row for row, value in enumerate(column) if str(value) == str(problem_id)]
+            table = pq.read_table(path).take(rows).to_pylist() if rows else []
+        except (pa.ArrowInvalid, OSError) as error:
+            raise TableError(f"{path}: not a parquet table: {error}") from error
         for row, values in zip(rows, table, strict=True):
             yield Sighting(str(path), row, values)
     logs = [path for model in models for path in [data / "benchmark" / f"{model}.jsonl"]]

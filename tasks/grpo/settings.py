@@ -120,7 +120,7 @@ def rollouts(processor: Processor, ends: Sequence[int], *, folder: str, settings
         rows: ordered completions of a step.
 
     Raises:
-        StageError: vLLM with an adapter; or it does not start.
+        StageError: vLLM with an adapter; or it does not start, or cannot sleep as it should.
     """
     # What an adapter drops at random when completions are scored, it keeps when they are sampled.
     scored = settings.objective.asks().scored and not settings.lora.dropout
@@ -145,6 +145,7 @@ def rollouts(processor: Processor, ends: Sequence[int], *, folder: str, settings
         max_sequences=2 * rows,
         gpu_memory_utilization=settings.rollout_gpu_share,
         kv_cache_gb=1,
+        sleep=settings.rollout_sleep,
     )
 
 

@@ -32,10 +32,11 @@ from tasks.core.io.errors import reason_of
 from tasks.core.models.protocols import Processor
 from tasks.core.text import opened_by
 from tasks.core.train.sharding import on_any, whole_weights
+from tasks.grpo.engine_weights import Checksummed, mark, report
 from tasks.grpo.engines import Encode, Policy, RolloutRequest, completion_of_ids
 from tasks.grpo.rollout import Completion
+from tasks.grpo.vllm_sleep import Level, Sleep
 
-LANGUAGE = "language_model."
 LONE_EXECUTOR = "tasks.grpo.lone_executor.LoneExecutor"
 KEPT: list[Any] = []
 """Emptied engines of several processes. Letting go of one ends the process group, with which the trainer works on."""
@@ -59,6 +60,7 @@ class VllmRollouts:
         max_sequences: int,
         gpu_memory_utilization: float,
         kv_cache_gb: int,
+        sleep: Level | None = None,
     ) -> None:
         """Start the engine.
 
@@ -72,9 +74,11 @@ class VllmRollouts:
             max_sequences: completions in flight at once.
             gpu_memory_utilization: share of a GPU's memory for the engine.
             kv_cache_gb: key-value cache on a CPU build, GiB.
+            sleep: level at which it sleeps between rollouts; None keeps it awake.
 
         Raises:
             EngineError: vLLM is not installed or does not start.
+            StageError: it cannot sleep on this machine.
         """
         self._folder, self._sampling, self._ends = str(folder), sampling, ends
         self._tokenizer, self._backbone = processor.tokenizer, of_processor(processor)
@@ -92,8 +96,9 @@ class VllmRollouts:
             # vLLM then takes the trainer's process group for its own, in which each engine is a group of one.
             self._options["distributed_executor_backend"] = LONE_EXECUTOR
         set_environment(tensor_parallel=1)
-        self._version: int | None = None
-        self._llm = start(self._folder, **self._options)
+        self._sleep = Sleep(sleep)
+        self._options |= self._sleep.options
+        self._begin()
 
     def complete(self, policy: Policy, encode: Encode, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
         """See `Rollouts.complete`; completions carry the engine's log-probabilities.
@@ -107,11 +112,12 @@ class VllmRollouts:
             if error is not None:
                 print(f"grpo: rollout engine died, started again: {error}", file=sys.stderr)
                 self.close()
-                self._llm = start(self._folder, **self._options)
+                self._begin()
             error = None
             try:
                 self.sync(policy)
                 completions = completions or self._sampled(requests)
+                self._rest()
             except DeadEngineError as died:
                 error = died
             # Where weights are sharded, a process whose engine starts anew gets them from all the others.
@@ -119,6 +125,18 @@ class VllmRollouts:
                 return completions or []
         why = error or "see the log of another process"
         raise EngineError(f"the rollout engine died again after a restart: {why}")
+
+    def _begin(self) -> None:
+        self._version: int | None = None
+        self._llm = start(self._folder, **self._options)
+        self._sleep.renew()
+        self._rest()
+
+    def _rest(self) -> None:
+        with dying():
+            self._sleep.rest(self._llm)
+        if self._sleep.forgets:
+            self._version = None
 
     def close(self) -> None:
         """Free the engine's memory; of several processes each keeps the process group."""
@@ -166,6 +184,7 @@ class VllmRollouts:
 
     def _load(self, stream: Checksummed, version: int) -> None:
         self._version = None
+        self._sleep.wake(self._llm, "weights")
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": stream})
         self._llm.apply_model(partial(mark, version=version))
         self._llm.reset_prefix_cache()
@@ -182,6 +201,7 @@ class VllmRollouts:
 
     def _sampled(self, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
         with dying():
+            self._sleep.wake(self._llm, "weights", "kv_cache")
             outputs = iter(self._generate(requests))
         return [[self._read(next(outputs), opened_by(request.text)) for _ in request.seeds] for request in requests]
 
@@ -235,54 +255,3 @@ def dying() -> Iterator[None]:
         yield
     except (VLLMError, RuntimeError, AssertionError, ValueError) as error:
         raise DeadEngineError(f"{type(error).__name__}: {reason_of(error)}") from error
-
-
-class Checksummed:
-    """Weights on their way into an engine, as an iterator, and the checksum of those that have passed."""
-
-    def __init__(self, weights: Iterator[tuple[str, torch.Tensor]]) -> None:
-        self._weights = weights
-        self.checksum: dict[str, float] = {}
-
-    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
-        return self
-
-    def __next__(self) -> tuple[str, torch.Tensor]:
-        name, value = next(self._weights)
-        if (short := checked_name(name)) is not None:
-            self.checksum[short] = float(value.double().sum())
-        return name, value
-
-    def drain(self) -> None:
-        """Go through what is left: other processes may wait for this one's part of it."""
-        for _ in self:
-            pass
-
-
-def checked_name(name: str) -> str | None:
-    """Name from the layer on of a weight that the checksum holds: norms and embeddings of the language model.
-
-    Both sides name them alike behind `language_model.`, but for a `model.` that vLLM puts there.
-    """
-    _, inside, rest = name.partition(LANGUAGE)
-    return rest.removeprefix("model.") if inside and rest.endswith(("norm.weight", "embed_tokens.weight")) else None
-
-
-def mark(model: Any, version: int) -> None:
-    """Write the version of its weights on an engine's model."""
-    model.rollout_version = version
-
-
-def report(model: Any, dtype: str) -> tuple[int, dict[str, float]]:
-    """Version and checksum of an engine's model."""
-    return getattr(model, "rollout_version", -1), weights_checksum(model, dtype)
-
-
-def weights_checksum(model: Any, dtype: str) -> dict[str, float]:
-    """Sums of the weights that `checked_name` names, cast to `dtype`, of a whole model."""
-    named = ((checked_name(name), value) for name, value in model.named_parameters())
-    return {
-        name: float(value.detach().to(getattr(torch, dtype)).double().sum())
-        for name, value in named
-        if name is not None
-    }

@@ -50,6 +50,9 @@ class Judge(Section):
 
 
 class Benchmark(Section):
+    models: list[str] | None = Field(None, min_length=1)
+    """Models that are asked, by their names in `models`; null asks all. Of the others the report says that they were
+    not run; answers of theirs from earlier runs are kept aside."""
     sampling: Sampling = Sampling(temperature=0.01, top_p=0.001, max_tokens=1024)
     """Protocols `pipeline` (the test split) and `video_r1`."""
     rows: int | None = Field(None, ge=1)

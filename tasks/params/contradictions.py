@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,7 @@ def contradictions(params: Params) -> Iterator[Problem]:
     yield from _lengths(params)
     yield from _filter(params.filter)
     yield from ((f"grpo.{place}", problem) for place, problem in grpo_contradictions(params.grpo))
+    yield from _benchmarked(params)
     yield from _benchmark(params.benchmark)
     if params.world.hidden_size % params.world.heads:
         yield "world.heads", f"{params.world.heads} does not divide world.hidden_size ({params.world.hidden_size})"
@@ -52,6 +54,12 @@ def grpo_contradictions(settings: Grpo) -> Iterator[Problem]:
             f"{sampling.top_p}; vLLM tells probabilities before the nucleus is cut, and importance weights want those "
             "sampled from: set it to 1, or grpo.importance_cap to null",
         )
+    if settings.rollout_sleep is not None and settings.rollout_engine != "vllm":
+        yield (
+            "rollout_sleep",
+            f"{settings.rollout_sleep}; only an engine beside the policy sleeps: set it to null, or "
+            "grpo.rollout_engine to vllm",
+        )
     short = sampling.max_tokens >= settings.rollout_max_len and _written(settings, "sampling", "rollout_max_len")
     if settings.rollout_engine == "vllm" and short:
         yield (
@@ -68,6 +76,13 @@ def _models(params: Params) -> Iterator[Problem]:
             yield f"models.{name}", "a name has letters, digits, '.', '_' and '-' alone"
         if not folder:
             yield f"models.{name}", "no folder"
+
+
+def _benchmarked(params: Params) -> Iterator[Problem]:
+    for name in params.benchmark.models or ():
+        if name not in params.models:
+            near = difflib.get_close_matches(name, params.models, n=1)
+            yield "benchmark.models", f"no model '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
 
 
 def _start(params: Params) -> Iterator[Problem]:

@@ -129,6 +129,10 @@ class Grpo(Section):
     probabilities before the nucleus is cut."""
     rollout_gpu_share: float = Field(0.3, gt=0, lt=1)
     """vLLM: share of the GPU's memory for its weights and cache."""
+    rollout_sleep: Literal[1, 2] | None = None
+    """vLLM on a GPU: between rollouts the engine leaves its memory to the training (vLLM's sleep levels). 1 keeps its
+    weights in main memory; 2 drops them, so that a step's second round (`refill`) gets them anew too. null: it stays
+    awake."""
     rollout_max_len: int = Field(1024, ge=128)
     """vLLM: prompt plus completion, tokens; a prompt that leaves less than `sampling.max_tokens` is left out."""
     frame_cache_gb: float = Field(1.0, gt=0)
@@ -156,7 +160,7 @@ class Grpo(Section):
             "varlen_attention",
         }
         memory = {"gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"}
-        engine = {"rollout_gpu_share", "rollout_max_len"}
+        engine = {"rollout_gpu_share", "rollout_sleep", "rollout_max_len"}
         return self.model_dump(exclude={"steps", *rows, *speed, *memory, *engine, *NO_RESULT})
 
     @property

@@ -35,7 +35,8 @@ class Params(Section):
     data_root: str = Field("data/raw", min_length=1)
     """Folder of the record files of `video_r1` sources; a change in it reruns ingest. Media may lie elsewhere."""
     models: dict[str, str]
-    """Model name -> folder. `base` and `teacher` are inputs; every name is a row of the benchmark."""
+    """Model name -> folder. `base` and `teacher` are inputs; every name is a row of the benchmark, unless
+    `benchmark.models` leaves it out."""
     start: Start = Start()
     prompt: Prompt = Prompt()
     video: Video = Video()
@@ -78,6 +79,11 @@ class Params(Section):
         if name not in self.models:
             raise ParamsError(f"{paths.PARAMS}: models.{name}: missing")
         return self.models[name]
+
+    def benchmarked(self) -> list[str]:
+        """Names of the models that the benchmark asks, in the order of `models`."""
+        chosen = self.benchmark.models
+        return [name for name in self.models if chosen is None or name in chosen]
 
 
 def load(path: Path = paths.PARAMS) -> Params:

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 
 from tasks import params, paths
 from tasks.core.io.cli import OneLineParser, run_stage
+from tasks.core.io.documents import read_yaml
 from tasks.core.sizing.speed import CARDS
 from tasks.launch import VARIABLE, LaunchError
-from tasks.plan.graph import GRAPH, LOCK, read
+from tasks.plan.graph import GRAPH, LOCK
 from tasks.plan.machine import described, here
 from tasks.plan.plan import make_plan
 from tasks.plan.show import lines
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = params.load()
     sizes = options.host_gb, options.disk_gb
     machine = described(options.gpus, *sizes) if options.gpus else here(*sizes)
-    plan = make_plan(config, read(paths.PARAMS), read(GRAPH), read(LOCK), machine=machine, launch=options.launch)
+    plan = make_plan(
+        config, read_yaml(paths.PARAMS), read_yaml(GRAPH), read_yaml(LOCK), machine=machine, launch=options.launch
+    )
     print("\n".join(lines(plan)))
     return 0 if plan.works else 1
 

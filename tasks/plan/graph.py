@@ -9,8 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from tasks.launch import command
 from tasks.params import Start
 
@@ -124,6 +122,9 @@ def _state(
         return "frozen: does not run"
     if name in NOT_NEEDED.get(start.at, {}):
         return NOT_NEEDED[start.at][name].format(path=start.path)
+    stage_name, _, model = name.partition("@")
+    if stage_name == "benchmark" and (chosen := _at(values, "benchmark.models")) and model not in chosen:
+        return "skipped, benchmark.models leaves it out"
     locked = (lock.get("stages") or {}).get(name)
     if locked is None:
         return "runs, not in dvc.lock"
@@ -139,8 +140,3 @@ def _at(values: Any, place: str) -> Any:
     for key in place.split("."):
         values = values.get(key) if isinstance(values, Mapping) else None
     return values
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A YAML file; empty where there is none."""
-    return (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}

@@ -13,6 +13,8 @@ from tasks.plan.needs import Need, grpo_need, sft_need
 
 MOST_GPUS = 64
 Needing = Callable[[Model, Params, Launched, Machine], Need]
+OWN_SAMPLING = {"rollout_engine": "transformers", "rollout_sleep": None}
+"""The policy samples for itself."""
 NEEDS: dict[str, Needing] = {"sft": sft_need, "grpo": grpo_need}
 
 
@@ -40,7 +42,9 @@ def levers(stage: str, params: Params, start: Launched, machine: Machine) -> Ite
         if not settings.gradient_checkpointing and not settings.selective_checkpointing:
             yield _lever(stage, params, start, selective_checkpointing=True)
         if settings.rollout_engine == "vllm":
-            yield _lever(stage, params, start, rollout_engine="transformers")
+            if settings.rollout_sleep is None and machine.gpus:
+                yield _lever(stage, params, start, rollout_sleep=2)
+            yield _lever(stage, params, start, **OWN_SAMPLING)
     if not settings.gradient_checkpointing:
         plain = {"gradient_checkpointing": True} | ({"selective_checkpointing": False} if stage == "grpo" else {})
         yield _lever(stage, params, start, **plain)
@@ -55,12 +59,15 @@ def levers(stage: str, params: Params, start: Launched, machine: Machine) -> Ite
             yield Lever(text, params, Launched(count, True, ""))
     if stage == "grpo" and params.grpo.lora.rank == 0:
         lora = params.grpo.lora.model_copy(update={"rank": 64})
-        changed = with_values(params, "grpo", lora=lora, gradient_checkpointing=True, selective_checkpointing=False)
-        yield Lever("lora.rank: 64 with gradient_checkpointing, one process", changed, Launched(1, False, "python"))
+        full = {"gradient_checkpointing": True, "selective_checkpointing": False}
+        changed = with_values(params, "grpo", lora=lora, **full, **OWN_SAMPLING)
+        text = "lora.rank: 64 with gradient_checkpointing, rollout_engine: transformers, one process"
+        yield Lever(text, changed, Launched(1, False, "python"))
 
 
 def _lever(stage: str, params: Params, start: Launched, **values: object) -> Lever:
-    text = ", ".join(f"{stage}.{name}: {str(value).lower()}" for name, value in values.items())
+    words = {name: "null" if value is None else str(value).lower() for name, value in values.items()}
+    text = ", ".join(f"{stage}.{name}: {word}" for name, word in words.items())
     return Lever(text, with_values(params, stage, **values), start)
 
 

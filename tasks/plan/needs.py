@@ -118,16 +118,22 @@ def sft_need(model: Model, params: Params, start: Launched, machine: Machine) ->
 
 
 def grpo_need(model: Model, params: Params, start: Launched, machine: Machine) -> Need:
-    """Of a GPU in GRPO: sampling and updating take turns, and an engine beside the policy keeps its share."""
+    """Of a GPU in GRPO: sampling and updating take turns; an engine beside the policy keeps its share or sleeps."""
     how = training(model, params.grpo, start)
     update = activation_parts(model.shape, grpo_pass(model, params), how)
     parts = state_parts(model, how)
     if params.grpo.rollout_engine == "vllm":
-        engine = [Part("vLLM (rollout_gpu_share)", params.grpo.rollout_gpu_share * machine.card.gib * GIB)]
-        need = _need("grpo", [*parts, *update], machine)
-        return Need("grpo", need.where, (*need.parts, *engine), need.size_bytes + engine[0].size_bytes)
+        engine = Part("vLLM (rollout_gpu_share)", params.grpo.rollout_gpu_share * machine.card.gib * GIB)
+        trained = _need("grpo", [*parts, *update], machine)
+        if params.grpo.rollout_sleep is None:
+            return _beside(trained, engine)
+        return max(trained, _beside(_need("grpo", parts, machine), engine), key=lambda need: need.size_bytes)
     sampling = [Part("keys and values of the rollouts", rollout_bytes(model, params, how.width))]
     return _need("grpo", [*parts, *max(update, sampling, key=total)], machine)
+
+
+def _beside(need: Need, engine: Part) -> Need:
+    return need._replace(parts=(*need.parts, engine), size_bytes=need.size_bytes + engine.size_bytes)
 
 
 def _need(stage: str, parts: list[Part], machine: Machine) -> Need:
@@ -141,6 +147,8 @@ def host_need(stage: str, model: Model, params: Params, start: Launched) -> Need
     how = training(model, settings, start)
     caches = settings.frame_cache_gb + settings.cache_features_gb
     parts = host_parts(model, how, caches_gib=caches, copies=2 if how.has_reference else 1)
+    if isinstance(settings, Grpo) and settings.rollout_sleep == 1:
+        parts.append(Part("weights of sleeping engines", start.processes * HALF * model.parameters))
     return Need(stage, "host", tuple(parts), sum(part.size_bytes for part in parts))
 
 

@@ -104,7 +104,7 @@ def models_of(params: Params) -> dict[str, Model | None]:
     """Stage -> its model; None: neither there nor a released one. Endpoints have none."""
     policy = params.policy()
     made = {str(paths.SFT_MODEL): policy, str(paths.GRPO_MODEL): policy}
-    folders = {f"benchmark@{name}": made.get(path, path) for name, path in params.models.items()}
+    folders = {f"benchmark@{name}": made.get(path := params.models[name], path) for name in params.benchmarked()}
     if params.start.at != "sft":
         folders["sft"] = params.base()
     if params.start.at == "teacher" and "teacher" in params.models:

@@ -45,6 +45,8 @@ def refusals_of_settings(params: Params, start: Launched, machine: Machine) -> I
         yield str(error)
     if start.processes % params.grpo.group_ranks:
         yield f"grpo.group_ranks: {params.grpo.group_ranks} does not divide {start.processes} processes"
+    if params.grpo.rollout_sleep is not None and not machine.gpus:
+        yield f"grpo.rollout_sleep: {params.grpo.rollout_sleep}; vLLM sleeps on a GPU only: set it to null"
     engine = params.engine
     wanted = engine.tensor_parallel * engine.data_parallel
     if machine.gpus and engine.backend == "vllm" and wanted > machine.gpus:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import OneLineParser, run_stage
+from tasks.core.io.documents import read_json, read_yaml
 from tasks.core.io.errors import StageError
 from tasks.core.lineage import as_json, chain, stage_report
 from tasks.report import page
@@ -16,7 +17,6 @@ from tasks.report.cards import cards_of
 from tasks.report.data_card import data_card
 from tasks.report.data_page import page_context, read_dataset, read_shown
 from tasks.report.examples import Plan, plan
-from tasks.report.files import read_json, read_yaml
 from tasks.report.inputs import commit, read_inputs
 from tasks.report.numbers import headline, main_cap, read_numbers
 from tasks.report.pictures import Pictures, open_pictures

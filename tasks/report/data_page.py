@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks import paths
+from tasks.core.io.documents import read_json
 from tasks.core.io.errors import StageError
 from tasks.core.io.tables import iter_parts
 from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA, truth_of
@@ -26,7 +27,6 @@ from tasks.report.dataset import (
     reason_table,
     source_table,
 )
-from tasks.report.files import read_json
 from tasks.report.pictures import Frame, Pictures
 from tasks.report.tables import Table
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks import paths
+from tasks.core.io.documents import read_json, read_yaml
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.schemas.answers import TEST_SPLIT, Numbers
 from tasks.core.schemas.records import QUARANTINE_SCHEMA, RECORD_SCHEMA
-from tasks.report.files import read_json, read_yaml, rows_of
+from tasks.report.files import rows_of
 from tasks.report.numbers import main_cap, read_numbers
 
 CODE = ("tasks", "flows", "dvc.yaml", "params.yaml")

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.core.io.documents import read_json
 from tasks.core.io.errors import StageError
 from tasks.core.schemas.answers import NO_FRAMES, TEST_SPLIT, Control, Entry, Numbers, numbers_of
 from tasks.core.stats import Estimate, Paired, paired
-from tasks.report.files import read_json
 
 NOTHING = Estimate(0, 0, None, None, None, None)
 KINDS = ("temporal", "static")
@@ -31,15 +31,17 @@ class Asked(NamedTuple):
 
 
 def read_numbers(folder: Path) -> dict[str, Numbers]:
-    """Numbers of every model that was run.
+    """Numbers of every model that was run; one that was left out has a file without entries.
 
     Raises:
         StageError: there are none, or a file is not what the benchmark writes; names file and field.
     """
     files = sorted(folder.glob("*.json"))
-    if not files:
+    every = (parsed(read_json(file), str(file)) for file in files)
+    run = {numbers.model: numbers for numbers in every if numbers.entries}
+    if not run:
         raise StageError(f"{folder}: no benchmark results; run `dvc repro benchmark` first")
-    return {numbers.model: numbers for numbers in (parsed(read_json(file), str(file)) for file in files)}
+    return run
 
 
 def parsed(raw: Mapping[str, Any], where: str) -> Numbers:

@@ -61,9 +61,17 @@ def test_the_profile_stays_but_for_what_a_processor_needs(tmp_path, start):
     assert (ours.sft.dtype, ours.grpo.dtype, ours.engine.dtype) == ("bfloat16",) * 3
     changed = set(rehearsal.changes(start, "x", None))
     assert {name for name in changed if name.startswith("grpo.")} == {
-        f"grpo.{name}" for name in ("steps", "group", "objective", "sampling", "frame_cache_gb")
+        f"grpo.{name}"
+        for name in ("steps", "group", "objective", "sampling", "rollout_engine", "rollout_sleep", "frame_cache_gb")
     }
     assert ours.grpo.beta == theirs.grpo.beta > 0 and ours.ingest.sources == theirs.ingest.sources
+
+
+def test_the_log_is_a_table_with_its_sums():
+    done = [rehearsal.Ran("ingest", 60.0, 50.0, 1.25, "a | b"), rehearsal.Ran("sft", 120.0, 90.0, 13.0, "loss 12")]
+    text = rehearsal.table(done, "3b")
+    assert "| ingest | 60 | 50 | 1.2 | a / b |\n| sft | 120 | 90 | 13.0 | loss 12 |\n" in text
+    assert text.endswith("3 minutes in all, 13.0 GiB at most in a process.\n")
 
 
 def test_a_stage_that_fails_ends_the_rehearsal_with_what_it_said(tmp_path):

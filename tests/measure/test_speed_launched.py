@@ -107,7 +107,9 @@ def test_settings_are_the_profiles_but_for_what_is_told():
     assert len(told) == 1 and told[0].startswith("grpo.rollout_engine: transformers in place of vllm")
     assert params.grpo.objective.kind == "grpo" and params.grpo.dtype == "bfloat16" and params.grpo.beta == 0.0
     assert (params.grpo.prompts_per_step, params.grpo.sampling.max_tokens, params.grpo.steps) == (8, 5, 3)
-    assert settings_of(job())[1] == []
+    assert settings_of(job(profile="video_r1_3b"))[1] == []
+    published, _ = settings_of(job())
+    assert (published.grpo.rollout_engine, published.grpo.rollout_sleep) == ("transformers", None)
 
 
 def test_a_model_without_weights_differs_in_nothing_else():

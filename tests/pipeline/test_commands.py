@@ -7,7 +7,9 @@ import pytest
 
 from flows import video_r1
 from tasks import launch, lineage, profile, seconds, work
+from tasks.core.io.documents import read_json
 from tasks.core.io.errors import StageError
+from tasks.core.lineage import trace
 from tests.support.graph import ROOT
 
 PARSERS = ROOT / "tasks/core/io/cli.py"
@@ -57,3 +59,40 @@ def test_the_launcher_tells_its_stages(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["launch", "--help"])
     assert launch.main() == 0
     assert capsys.readouterr().out.startswith("usage: python -m tasks.launch <stage> [arguments]; stages: annotate")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(b"schema: [\n", "not YAML: while parsing", id="cut off"),
+        pytest.param(b"- a\n", "a YAML mapping is wanted, got list", id="a list"),
+        pytest.param(b"a: \xff\n", "not YAML: ", id="no UTF-8"),
+    ],
+)
+def test_a_damaged_lock_is_told_in_one_line(tmp_path, monkeypatch, text, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.lock").write_bytes(text)
+    with pytest.raises(StageError, match=rf"^dvc.lock: {says}[^\n]*$"):
+        lineage.main([])
+
+
+def test_a_damaged_table_is_told_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "data/ingest").mkdir(parents=True)
+    (tmp_path / "data/ingest/train.parquet").write_text("not a table")
+    with pytest.raises(StageError, match="train.parquet: not a parquet table: "):
+        list(trace(1, tmp_path / "data", {}))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_a_damaged_report_is_told_by_its_name(tmp_path, text):
+    (tmp_path / "sft.json").write_text(text)
+    with pytest.raises(StageError, match=r"sft.json: (not JSON|a JSON object is wanted)"):
+        read_json(tmp_path / "sft.json")
+
+
+def test_rescoring_nothing_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.setattr("sys.argv", ["benchmark", "rescore"])
+    with pytest.raises(StageError, match="no model of params.yaml was benchmarked; run `dvc repro benchmark` first"):
+        importlib.import_module("tasks.benchmark.__main__").main()

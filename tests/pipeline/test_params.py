@@ -127,6 +127,11 @@ MINIMAL: dict[str, Any] = {
             "ingest.sources.0.annotations: elsewhere/x.json lies outside data_root (data/raw)",
             id="a record file that DVC would not see",
         ),
+        pytest.param(
+            {"benchmark": {"models": ["bas"]}},
+            "benchmark.models: no model 'bas'; did you mean 'base'?",
+            id="a model to benchmark that is none",
+        ),
         pytest.param({"start": {"at": "sft"}}, "start.path: missing; starting at sft needs it", id="start of nothing"),
         pytest.param(
             {"start": {"at": "cot", "path": "elsewhere/x.json", "media_root": "m"}},

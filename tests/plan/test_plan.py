@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from tasks import params
+from tasks.core.io.documents import read_yaml
 from tasks.core.io.errors import StageError
 from tasks.core.sizing.speed import CARDS
 from tasks.plan import __main__ as command
 from tasks.plan.files import missing_all, source_rows, split_rows
-from tasks.plan.graph import GRAPH, read, stages
+from tasks.plan.graph import GRAPH, stages
 from tasks.plan.machine import Machine, card_of, described, here, launched
 from tasks.plan.plan import make_plan
 from tests.support import scaling_page
@@ -26,6 +27,8 @@ LORA = {
     "engine.tensor_parallel": 1,
     "models.teacher": "models/qwen2.5-vl-7b-instruct",
     "grpo.lora": {"rank": 64, "alpha": 128, "dropout": 0.0},
+    "grpo.rollout_engine": "transformers",
+    "grpo.rollout_sleep": None,
     "start.at": "sft",
     "start.path": "models/qwen2.5-vl-7b-cot-sft",
 }
@@ -43,7 +46,7 @@ def changed(values, changes):
 def planned(values, machine, launch="", tmp=None):
     """A plan of parameters on a described machine."""
     config = params.Params.model_validate(values)
-    return make_plan(config, values, read(ROOT / GRAPH), {}, machine=machine, launch=launch)
+    return make_plan(config, values, read_yaml(ROOT / GRAPH), {}, machine=machine, launch=launch)
 
 
 @pytest.fixture(autouse=True)
@@ -60,14 +63,14 @@ def at_root(monkeypatch):
             "4xl40s",
             FSDP_4,
             {},
-            ["grpo: 57.4 GiB of memory, there are 45.0 GiB of L40S 48GB; FSDP2 over 6 GPUs", "benchmark@teacher: 38.9"],
+            ["grpo: 64.0 GiB of memory, there are 45.0 GiB of L40S 48GB; FSDP2 over 8 GPUs", "annotate: 38.9"],
             id="48 GB: SFT fits, GRPO with its reference and the teacher do not",
         ),
         pytest.param(
             "4xa100-40",
             FSDP_4,
             {},
-            ["grpo: 57.4 GiB of memory, there are 39.4 GiB of A100 40GB; FSDP2 over 7 GPUs", "sft: 44.2 GiB"],
+            ["grpo: 62.3 GiB of memory, there are 39.4 GiB of A100 40GB; FSDP2 over 9 GPUs", "sft: 44.2 GiB"],
             id="40 GB: more GPUs",
         ),
         pytest.param("4xh100", "", {}, ["one process would see 4 GPUs"], id="a plain launcher on several GPUs"),
@@ -75,7 +78,7 @@ def at_root(monkeypatch):
             "1xh100",
             "",
             {},
-            ["grpo: 195.3 GiB of memory", "lora.rank: 64 with", "FSDP2 over 3 GPUs", "tensor_parallel to 1"],
+            ["grpo: 212.3 GiB of memory", "lora.rank: 64 with", "FSDP2 over 4 GPUs", "tensor_parallel to 1"],
             id="one GPU",
         ),
         pytest.param("2xh100", FSDP_4, {}, ["starts 4 processes on 2 GPU(s)"], id="more processes than GPUs"),
@@ -107,24 +110,33 @@ def at_root(monkeypatch):
         pytest.param(
             "4xh100",
             FSDP_4,
-            {"grpo.rollout_engine": "vllm"},
+            {"grpo.importance_cap": 2.0},
             ["grpo.sampling.top_p: 0.95; vLLM tells probabilities before the nucleus is cut"],
             id="importance weights under a nucleus",
         ),
         pytest.param(
             "4xh100",
             FSDP_4,
-            {
-                "grpo.rollout_engine": "vllm",
-                "grpo.rollout_gpu_share": 0.1,
-                "grpo.rollout_max_len": 1024,
-                "grpo.importance_cap": None,
-            },
+            {"grpo.rollout_gpu_share": 0.1, "grpo.rollout_max_len": 1024},
             [
                 "grpo.rollout_gpu_share: 0.1 of 79.6 GiB are 8.0 GiB, vLLM needs 17.8 GiB; set it to 0.22",
                 "grpo.rollout_max_len: 1024",
             ],
             id="an engine that holds neither weights nor prompts",
+        ),
+        pytest.param(
+            "4xh100",
+            FSDP_4,
+            {"grpo.rollout_sleep": None},
+            ["grpo: 81.3 GiB of memory, there are 79.6 GiB of H100 80GB; grpo.rollout_sleep: 2: 74.4 GiB"],
+            id="an engine that stays awake beside the training",
+        ),
+        pytest.param(
+            "4xh100",
+            FSDP_4,
+            {"grpo.rollout_engine": "transformers"},
+            ["grpo.rollout_sleep: 2; only an engine beside"],
+            id="a policy that cannot sleep",
         ),
         pytest.param(
             "4xh100", FSDP_4, {"grpo.group_ranks": 3}, ["grpo.group_ranks: 3 does not divide"], id="groups cut unevenly"
@@ -171,7 +183,7 @@ def test_the_mini_run_fits_and_misses_nothing_and_its_stages_are_dvc_s():
 
 def states(values, lock=None, launch=""):
     config = params.Params.model_validate(values)
-    return {stage.name: stage for stage in stages(read(GRAPH), lock or {}, values, config.start, launch)}
+    return {stage.name: stage for stage in stages(read_yaml(GRAPH), lock or {}, values, config.start, launch)}
 
 
 def test_stages_say_what_start_spares_and_what_the_launcher_makes_of_them():
@@ -185,6 +197,7 @@ def test_stages_say_what_start_spares_and_what_the_launcher_makes_of_them():
         "filter",
         "validate@sft",
     ]
+    assert given["benchmark@teacher"].state == "skipped, benchmark.models leaves it out"
     assert given["sft"].state == "takes models/x, trains nothing" and given["grpo"].runs
 
 
@@ -256,7 +269,9 @@ def test_cards_are_read_from_nvidia_smi(line, name, known):
 
 
 def test_an_objective_that_updates_under_two_views_takes_twice_the_update():
-    other = {kind: {"grpo.objective": {"kind": kind}} for kind in ("grpo", "papo")}
+    """With an engine that stays awake: of one that sleeps, the update's memory is the smaller part."""
+    awake = {"grpo.rollout_sleep": None}
+    other = {kind: awake | {"grpo.objective": {"kind": kind}} for kind in ("grpo", "papo")}
     plain, papo = (planned(changed(SEVEN, other[kind]), described("4xh100", None, None), FSDP_4) for kind in other)
     hours = [next(each.hours for each in plan.hours if each.stage == "grpo") for plan in (plain, papo)]
     assert hours[0] < hours[1] < 2 * hours[0], "rollouts cost the same"

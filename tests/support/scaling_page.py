@@ -8,7 +8,8 @@ import yaml
 
 from tasks import params, profile
 from tasks.core.io.atomic import write_text
-from tasks.plan.graph import GRAPH, read
+from tasks.core.io.documents import read_yaml
+from tasks.plan.graph import GRAPH
 from tasks.plan.levers import gib
 from tasks.plan.machine import described
 from tasks.plan.plan import Plan, make_plan
@@ -53,7 +54,9 @@ def plan_of(run: Run) -> Plan:
     """Its plan."""
     values = yaml.safe_load(profile.text_of(run.profile, ROOT / "profiles"))
     config = params.Params.model_validate(values)
-    return make_plan(config, values, read(ROOT / GRAPH), {}, machine=described(run.gpus, None, None), launch=run.launch)
+    return make_plan(
+        config, values, read_yaml(ROOT / GRAPH), {}, machine=described(run.gpus, None, None), launch=run.launch
+    )
 
 
 def tables() -> dict[Path, dict[str, str]]:

@@ -25,7 +25,7 @@ def settings_of(job: LaunchedJob) -> tuple[Params, list[str]]:
     changes |= {"group": job.group or settings.group, "prompts_per_step": job.prompts or settings.prompts_per_step}
     told = []
     if settings.rollout_engine == "vllm":  # its engine reads a checkpoint folder, and there is none
-        changes["rollout_engine"] = "transformers"
+        changes |= {"rollout_engine": "transformers", "rollout_sleep": None}
         installed = importlib.util.find_spec("vllm") is not None
         reason = "vLLM starts from a checkpoint folder" if installed else "vLLM is not installed"
         told.append(f"grpo.rollout_engine: transformers in place of vllm: {reason}")

@@ -52,7 +52,7 @@ def rows_of(path: Path) -> Iterator[Located]:
     try:
         if path.suffix == ".parquet":
             file = pq.ParquetFile(path)
-            plain = [column.name for column in file.schema_arrow if not pa.types.is_struct(column.type)]
+            plain = [column.name for column in file.schema_arrow if not _is_picture(column.type)]
             rows = file.read(columns=plain).to_pylist()
             yield from ((f"{path}: record {number}", row) for number, row in enumerate(rows))
         elif path.suffix == ".jsonl":
@@ -61,6 +61,11 @@ def rows_of(path: Path) -> Iterator[Located]:
             yield from _array(path)
     except (SuiteError, OSError, pa.ArrowInvalid) as error:
         yield str(path), Unreadable(str(error).removeprefix(f"{path}: "))
+
+
+def _is_picture(kind: pa.DataType) -> bool:
+    """Whether a column holds embedded pictures: an object with bytes."""
+    return pa.types.is_struct(kind) and any(pa.types.is_binary(field.type) for field in kind.fields)
 
 
 def rows_of_all(paths: Iterable[Path]) -> Iterator[Located]:
@@ -144,10 +149,12 @@ def text(row: Any, field: str, where: str) -> str:
     """A text field; whole numbers are taken as their digits.
 
     Raises:
-        SuiteError: missing, neither text nor a whole number, or not valid Unicode.
+        SuiteError: missing, empty, neither text nor a whole number, or not valid Unicode.
     """
     value = _object(row, where).get(field)
     if isinstance(value, str):
+        if not value.strip():
+            raise SuiteError(f"{where}: {field}: empty")
         return _encodable(value, field, where)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -163,7 +170,11 @@ def texts(row: Any, field: str, where: str) -> list[str]:
     value = _object(row, where).get(field)
     if value is None:
         return []
-    if isinstance(value, str) or not isinstance(value, Iterable) or not all(isinstance(item, str) for item in value):
+    if (
+        isinstance(value, str | Mapping)
+        or not isinstance(value, Iterable)
+        or not all(isinstance(item, str) for item in value)
+    ):
         raise SuiteError(f"{where}: {field}: not a list of text")
     return [_encodable(item, field, where) for item in value]
 

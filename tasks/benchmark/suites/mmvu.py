@@ -126,7 +126,11 @@ def _sample(row: Any, where: str) -> Sample:
     options: tuple[str, ...] = ()
     truth = files.text(row, "answer", where)
     if kind == KINDS[0]:
-        options = tuple(files.text(choices, name, f"{where}: choices") for name in choices)
+        # Parquet gives every record every letter, null where it has none.
+        given = [name for name in choices if choices[name] is not None]
+        if given != list(LETTERS[: len(given)]):
+            raise SuiteError(f"{where}: choices: not an object with keys A, B, ..")
+        options = tuple(files.text(choices, name, f"{where}: choices") for name in given)
         files.letter(truth, options, "answer", where)
     return Sample(
         sample_id=name,

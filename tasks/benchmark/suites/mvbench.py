@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tasks.benchmark.base import (
     LETTERS,
@@ -50,6 +50,8 @@ FOLDERS = {
 BOUND = ("action_sequence", "action_prediction", "object_interaction", "action_localization", "episodic_reasoning")
 """Tasks whose questions are about a part of the clip."""
 FRAME_RATE = 3.0
+_LONGEST_SECONDS = 1e6
+"""No part of a clip ends later."""
 _SYSTEM = (
     "Carefully watch the video and pay attention to the cause and sequence of events, the detail and movement of "
     "objects, and the action and pose of persons. Based on your observations, select the best option that accurately "
@@ -130,9 +132,13 @@ def _window(row: Mapping[str, Any], where: str) -> tuple[float, float] | None:
     start, end = row.get("start"), row.get("end")
     if start is None and end is None:
         return None
-    if not isinstance(start, int | float) or not isinstance(end, int | float) or not 0 <= start < end:
+    if not _is_number(start) or not _is_number(end) or not 0 <= start < end < _LONGEST_SECONDS:
         raise SuiteError(f"{where}: start, end: not an interval of seconds: {start!r}, {end!r}")
     return float(start), float(end)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def export(rows: Sequence[Row]) -> dict[str, Any]:

@@ -189,6 +189,8 @@ def _sample(
     lines = question.split("\n")[1:]
     if task in ("multi-choice", "caption_matching") and answer not in lines:
         raise SuiteError(f"{where}: answer: {answer!r} is none of the option lines")
+    if task == "yes_no" and answer not in ("yes", "no"):
+        raise SuiteError(f"{where}: answer: {answer!r} is neither yes nor no")
     problem, options, solution = _video_r1(task, question, answer, lines)
     first = choices.get((video, aspect), {})
     return Sample(

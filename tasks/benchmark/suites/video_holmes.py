@@ -63,11 +63,13 @@ def read(folder: Path, subset: str | None = None) -> Annotations:
 
 def _sample(row: Any, where: str) -> Sample:
     video, kind = files.text(row, "video ID", where), files.text(row, "Question Type", where)
+    if kind not in KINDS:
+        raise SuiteError(f"{where}: Question Type: {kind!r}; one of {', '.join(KINDS)}")
     options = files.mapping(row, "Options", where)
     if not options or list(options) != list(_CHOICES[: len(options)]):
         raise SuiteError(f"{where}: Options: not an object with keys A, B, ..")
     shown = tuple(files.text(options, letter, f"{where}: Options") for letter in options)
-    question_id, explanation = files.text(row, "Question ID", where), row.get("Explanation")
+    question_id, explanation = files.text(row, "Question ID", where), row.get("Explanation") or None
     truth = files.letter(files.text(row, "Answer", where), shown, "Answer", where)
     return Sample(
         sample_id=f"{video}/{question_id}",

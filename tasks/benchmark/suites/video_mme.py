@@ -19,6 +19,7 @@ from tasks.benchmark.base import (
     Row,
     Sample,
     Suite,
+    SuiteError,
     lettered,
     unlettered,
 )
@@ -82,6 +83,8 @@ def _sample(row: Any, where: str) -> Sample:
     truth = files.letter(files.text(row, "answer", where), options, "answer", where)
     video = files.text(row, "videoID", where)
     groups = {name: files.text(row, name, where) for name in ("duration", "domain", "sub_category", "task_type")}
+    if groups["duration"] not in DURATIONS:
+        raise SuiteError(f"{where}: duration: {groups['duration']!r}; one of {', '.join(DURATIONS)}")
     return Sample(
         sample_id=files.text(row, "question_id", where),
         question=files.text(row, "question", where),

@@ -133,6 +133,8 @@ def _sample(item: tuple[str, Any], subset: str | None, where: str) -> Sample:
     if kind == "open" or (track == ADAPTATION and kind != "multiple-choice"):
         options = []
     truth = files.text(row, "answer", where)
+    if kind == "multiple-choice" and not options:
+        raise SuiteError(f"{where}: options: none, for a multiple-choice question")
     if options:
         files.letter(truth, options, "answer", where)
     discipline = _OF_SUBJECT[subject]

@@ -23,7 +23,7 @@ class LlavaOneVision(FrameBackbone):
     model_types = ("llava_onevision",)
     processors = ("LlavaOnevisionProcessor",)
     one_pass = False
-    serves_video = "vLLM does not read its encoder's weights under the names that transformers saves"
+    serves_video = "vLLM fails where it encodes two of its videos of unequal length together"
     placeholders: ClassVar[Mapping[str, str]] = {"image": "<image>", "video": "<video>"}
     written: ClassVar[Mapping[str, str]] = {"image": "<image>\n", "video": "<video>\n"}
     visual_tokens = ("<image>", "<video>")

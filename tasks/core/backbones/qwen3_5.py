@@ -18,7 +18,7 @@ class Qwen35(Qwen3VL):
     """The dense sizes; the mixtures of experts (qwen3_5_moe) are not supported."""
 
     model_types = ("qwen3_5",)
-    serves_video = "vLLM wants chunked prefill for its states, which exact completions go without"
+    serves_video = "on a CPU vLLM computes its linear attention in bfloat16 alone, on a GPU it is not compared"
     names = Names(
         encoder=("visual",),
         vision_blocks="visual.blocks",

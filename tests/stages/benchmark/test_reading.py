@@ -2,18 +2,20 @@
 
 import codecs
 import json
+import shutil
 
 import pandas as pd
 import pytest
 
 from tasks.benchmark import totals
-from tasks.benchmark.base import SuiteError
+from tasks.benchmark.base import Sample, SuiteError
+from tasks.benchmark.clips import locate
 from tasks.benchmark.marking import sample_of, scored
 from tasks.benchmark.protocols.official import official_text
 from tasks.benchmark.reading import files
 from tasks.benchmark.suites import REGISTRY, mmvu, mvbench, tempcompass, video_mme, video_mmmu, vsi_bench
 from tests.support.answers import answer_row
-from tests.support.benchmark_trees import SAMPLES, annotate
+from tests.support.benchmark_trees import SAMPLES, annotate, parquet
 
 LINES = (SAMPLES / "videomme.jsonl").read_text().splitlines()
 
@@ -338,6 +340,72 @@ def test_what_a_rule_reads_and_an_empty_answer_ask_no_judge(completion):
 def test_a_caption_is_right_where_the_judge_names_the_one_true_option(reply, score, extracted):
     judged = scored(tempcompass_row("captioning", "They play.", judge_reply=reply), "robust")
     assert (judged["official"], judged["official_extracted"]) == (score, extracted)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "target", "change", "fault"),
+    [
+        pytest.param(
+            "mmvu",
+            "mmvu.json",
+            "validation.json",
+            {"choices": {"B": "x", "A": "y"}},
+            "choices: not an",
+            id="mmvu-order",
+        ),
+        pytest.param("mmvu", "mmvu.json", "validation.json", {"choices": None}, "answer: 'B' is the", id="mmvu-none"),
+        pytest.param(
+            "mmvu", "mmvu.json", "validation.json", {"question": " "}, "question: empty", id="mmvu-no-question"
+        ),
+        pytest.param(
+            "video_holmes",
+            "video_holmes.json",
+            "test_Video-Holmes.json",
+            {"Question Type": "XX"},
+            "Question Type: 'XX'",
+            id="holmes-type",
+        ),
+        pytest.param(
+            "mvbench",
+            "mvbench/json/action_sequence.json",
+            "json/action_sequence.json",
+            {"start": True, "end": 5},
+            "not an interval",
+            id="mvbench-flag-as-a-time",
+        ),
+        pytest.param(
+            "mvbench",
+            "mvbench/json/action_sequence.json",
+            "json/action_sequence.json",
+            {"start": 0, "end": 10**400},
+            "not an interval",
+            id="mvbench-end-beyond-every-number",
+        ),
+    ],
+)
+def test_a_record_that_makes_no_question_costs_itself(tmp_path, name, source, target, change, fault):
+    records = json.loads((SAMPLES / source).read_text())
+    good = records[-1]
+    path = tmp_path / target
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps([records[0] | change, good | {"id": "x", "Question ID": 99}]))
+    read = REGISTRY[name].read(tmp_path, None)
+    assert len(read.samples) == 1
+    assert len(read.faults) == 1 and fault in read.faults[0]
+
+
+def test_mmvu_from_parquet_has_choices_and_subjects(tmp_path):
+    records = json.loads((SAMPLES / "mmvu.json").read_text())
+    parquet(tmp_path / "validation-00000-of-00001.parquet", records)
+    from_parquet = REGISTRY["mmvu"].read(tmp_path, None).samples
+    shutil.copy(SAMPLES / "mmvu.json", tmp_path / "validation.json")
+    assert from_parquet == REGISTRY["mmvu"].read(tmp_path, None).samples
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "../secret"])
+def test_a_clip_whose_name_is_none_is_missing(tmp_path, name):
+    sample = Sample("1", "q", (), "a", {}, (f"{name}.mp4",), "c", None, "a")
+    assert locate(sample, tmp_path) is None
 
 
 def test_parquet_with_a_null_column_tells_each_row(tmp_path):

@@ -22,6 +22,7 @@ from tasks.core.io.tables import check_rows, write_table
 from tasks.core.schemas.answers import ANSWER_SCHEMA, numbers_of
 from tasks.core.schemas.records import RECORD_SCHEMA
 from tasks.core.video import open as open_module
+from tasks.report.numbers import read_numbers
 from tests.support import bad_readers
 from tests.support.answers import answer_row, failed_row
 from tests.support.benchmark_runs import SAMPLING, benchmark
@@ -255,6 +256,23 @@ def test_a_model_may_be_called_as_a_command_is(project, tiny_model, monkeypatch)
     monkeypatch.setattr(sys, "argv", ["benchmark", "run", "compare"])
     run(monkeypatch)
     assert len(rows_of("compare")) == 1
+
+
+def test_a_model_that_is_left_out_is_asked_nothing_and_keeps_its_answers(project, tiny_model, monkeypatch, capsys):
+    """Its old log lies where neither gate nor report reads it, and is taken up again."""
+    values = {"rows": 2, "views": ["ordered"]}
+    write_params(tiny_model, benchmark=values)
+    assert answered(monkeypatch)
+    before = rows_of()
+    write_params(tiny_model, benchmark=values | {"models": ["teacher"]})
+    assert answered(monkeypatch) == {} and numbers().entries == []
+    assert "base: not asked, benchmark.models is teacher; logs of earlier runs are kept in" in capsys.readouterr().out
+    assert list(paths.ANSWERS.glob("*/*.jsonl")) == []
+    with pytest.raises(StageError, match="no benchmark results"):
+        read_numbers(paths.metrics("benchmark", "base").parent)
+    assert answered(monkeypatch) == {}, "left out once more"
+    write_params(tiny_model, benchmark=values)
+    assert answered(monkeypatch) == {} and rows_of() == before and numbers().entries
 
 
 def test_missing_checkpoint_is_one_line(project, monkeypatch):

@@ -199,6 +199,17 @@ def test_an_engine_of_the_policys_version_keeps_its_weights(engine, policy, asks
     assert engine.complete(policy, encode_media, asks) == expected
 
 
+def test_sleep_is_refused_where_vllm_cannot(processor):
+    values = settings(rollout_engine="vllm", rollout_sleep=2)
+    with pytest.raises(StageError, match=r"grpo.rollout_sleep: 2; vLLM on cpu cannot sleep, only on a GPU"):
+        rollouts(processor, [], folder="", settings=values, rows=1)
+
+
+def test_sleep_is_refused_of_the_policy_itself(tmp_path):
+    with pytest.raises(StageError, match="grpo.rollout_sleep: 1; only an engine beside the policy sleeps"):
+        arguments(settings(rollout_sleep=1), 0, tmp_path)
+
+
 def test_a_nucleus_is_refused_beside_importance_weights(tmp_path):
     values = settings(rollout_engine="vllm", sampling={"temperature": 1.0, "top_p": 0.9, "max_tokens": 6})
     with pytest.raises(StageError, match="grpo.sampling.top_p: 0.9"):
