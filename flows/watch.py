@@ -11,7 +11,6 @@ restarts, and says in one line that it did not come back. The run itself does no
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ from uuid import UUID, uuid4
 
 import flows  # noqa: F401  (environment defaults)
 from flows.preflight import PreflightError, check_api
+from tasks.core.io.cli import USAGE_EXIT, OneLineParser
+from tasks.core.io.errors import StageError
 
 DEPLOYMENT = "video-r1/full"
 POLL_SECONDS = 2.0
@@ -207,14 +208,18 @@ def _asking(unknown: str) -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Start or follow a run; 0 when it completed."""
-    parser = argparse.ArgumentParser(prog="python -m flows.watch", description="Start a run and follow it to its end.")
+    parser = OneLineParser(prog="python -m flows.watch", description="Start a run and follow it to its end.")
     parser.add_argument("deployment", nargs="?", default=DEPLOYMENT, help=f"default {DEPLOYMENT}")
     parser.add_argument("--run", type=UUID, metavar="ID", help="follow this run and start none")
     away = f"for how long the server may be away; default {AWAY_SECONDS:g}"
     parser.add_argument("--away-seconds", type=float, default=AWAY_SECONDS, metavar="N", help=away)
-    options = parser.parse_args(arguments)
-    if options.deployment.count("/") != 1:
-        parser.error(f"{options.deployment}: a deployment is named FLOW/DEPLOYMENT, as {DEPLOYMENT}")
+    try:
+        options = parser.parse_args(arguments)
+        if options.deployment.count("/") != 1:
+            parser.error(f"{options.deployment}: a deployment is named FLOW/DEPLOYMENT, as {DEPLOYMENT}")
+    except StageError as error:
+        print(f"watch: {error}", file=sys.stderr)
+        return USAGE_EXIT
     patience = Patience(options.away_seconds, _show)
     run: UUID | None = options.run
     try:

@@ -206,7 +206,7 @@ def test_the_command_runs_without_a_server_and_says_so(toy, tmp_path):
         pytest.param(
             ["--targets", "trian"], "video-r1: unknown stage 'trian'; did you mean 'train'?", id="unknown target"
         ),
-        pytest.param(["--downstream"], "--downstream needs --targets", id="downstream of nothing"),
+        pytest.param(["--downstream"], "--downstream needs --targets; see --help", id="downstream of nothing"),
     ],
 )
 def test_wrong_commands_give_one_line_and_fail(toy, tmp_path, arguments, text):

@@ -93,7 +93,9 @@ def test_parse_record(change, field, expected):
         pytest.param(
             {"problem": "Is <|video_pad|> red?"}, "problem", "spells <|video_pad|>", id="a-question-of-pixels"
         ),
-        pytest.param({"options": ["A.", "B. <|image_pad|>"]}, "options", "spells <|image_pad|>", id="option-of-pixels"),
+        pytest.param(
+            {"options": ["A. left", "B. <|image_pad|>"]}, "options", "spells <|image_pad|>", id="option-of-pixels"
+        ),
         pytest.param({"process": "<|vision_end|>"}, "process", "spells <|vision_end|>", id="reasoning-of-pixels"),
         pytest.param(
             {**OPEN, "solution": "<answer><|vision_pad|></answer>"},

@@ -199,10 +199,10 @@ def test_an_engine_of_the_policys_version_keeps_its_weights(engine, policy, asks
     assert engine.complete(policy, encode_media, asks) == expected
 
 
-def test_sleep_is_refused_where_vllm_cannot(processor):
+def test_sleep_is_refused_where_vllm_cannot(processor, tiny_model):
     values = settings(rollout_engine="vllm", rollout_sleep=2)
     with pytest.raises(StageError, match=r"grpo.rollout_sleep: 2; vLLM on cpu cannot sleep, only on a GPU"):
-        rollouts(processor, [], folder="", settings=values, rows=1)
+        rollouts(processor, [], folder=str(tiny_model), settings=values, rows=1)
 
 
 def test_sleep_is_refused_of_the_policy_itself(tmp_path):

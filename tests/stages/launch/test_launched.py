@@ -33,6 +33,7 @@ GRPO = {
     **{"sampling": {"temperature": 1.0, "max_tokens": 24}, "frame_cache_gb": 1.0},
     "objective": {"kind": "tgrpo_reward", "completions": 2},
     "reward_variant": "robust",
+    **{"rollout_engine": "transformers", "rollout_sleep": None},
 }
 """What the 7B profile's values are replaced by, so that a model of a few weights learns in three steps."""
 
