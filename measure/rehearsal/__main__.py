@@ -19,10 +19,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import yaml
 
 from measure.rehearsal.checkpoint import SIZES, keys_of, make_checkpoint
@@ -52,7 +55,7 @@ class Ran(NamedTuple):
     seconds: float
     processor_seconds: float
     peak_gib: float
-    """Of its largest process."""
+    """Of its processes together, five times a second; at least of the largest."""
     outcome: str
     """Its last line, and of a training stage the largest gradient norm."""
 
@@ -78,19 +81,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def rehearse(folder: Path, size: str, max_pixels: int | None, processes: int) -> list[Ran]:
     """Everything below `folder`, which is empty; what each stage took."""
-    clips = [path for name in CLIPS if (path := ROOT / "tests/fixtures/clips" / name).is_file()]
     begun = time.monotonic()
-    media = write_data(folder / "data", clips)
-    parameters = make_checkpoint(folder / BASE, SIZES[size])
-    shards = len(set(keys_of(folder / BASE).values()))
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    summary = f"{parameters / 1e9:.3f}e9 weights, {shards} shards, {media} media"
+    # In a process of its own: what this one once held would count as the peak of each that it starts.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        summary, used = pool.submit(make, folder, size).result()
     done = [told(ran("checkpoint, data", time.monotonic() - begun, used, summary))]
     for start, stages in (("teacher", TEACHER), ("cot", [*REASONING, *ANSWERS])):
         write_params(folder, start, max_pixels)
         done += [told(run(folder, stage)) for stage in stages]
     done += [told(run(folder, stage, processes)) for stage in (TRAINED if processes > 1 else ())]
     return done
+
+
+def make(folder: Path, size: str) -> tuple[str, resource.struct_rusage]:
+    """Data and checkpoint: what they are, and what making them used."""
+    clips = [path for name in CLIPS if (path := ROOT / "tests/fixtures/clips" / name).is_file()]
+    media = write_data(folder / "data", clips)
+    parameters = make_checkpoint(folder / BASE, SIZES[size])
+    shards = len(set(keys_of(folder / BASE).values()))
+    summary = f"{parameters / 1e9:.3f}e9 weights, {shards} shards, {media} media"
+    return summary, resource.getrusage(resource.RUSAGE_SELF)
 
 
 def write_params(folder: Path, start: str, max_pixels: int | None) -> None:
@@ -151,30 +161,45 @@ def run(folder: Path, stage: str, processes: int = 1) -> Ran:
     begun = time.monotonic()
     with log.open("w") as file:
         child = subprocess.Popen(command, cwd=folder, env=environment(), stdout=file, stderr=subprocess.STDOUT)
-        used = wait(child, begun + LIMIT_SECONDS)
+        used, together = wait(child, begun + LIMIT_SECONDS)
     text = log.read_text()
     if child.returncode:
         raise StageError(f"{name}: ended with {child.returncode}:\n{text[-3000:]}")
-    lines = [line for line in text.splitlines() if line.startswith(f"{stage.split()[0]}")] or [""]
-    outcome = lines[-1] + (f"; gradient norm up to {gradient(folder, stage):.3g}" if stage in TRAINED else "")
-    return ran(name, time.monotonic() - begun, used, outcome)
+    lines = text.splitlines() or [""]
+    own = [line for line in lines if line.startswith(stage.split()[0])]
+    outcome = (own or lines)[-1] + (f"; gradient norm up to {gradient(folder, stage):.3g}" if stage in TRAINED else "")
+    return ran(name, time.monotonic() - begun, used, outcome, together)
 
 
-def ran(name: str, seconds: float, used: resource.struct_rusage, outcome: str) -> Ran:
-    """What a process used, in the table's units."""
-    return Ran(name, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20, outcome)
+def ran(name: str, seconds: float, used: resource.struct_rusage, outcome: str, together: int = 0) -> Ran:
+    """What a process used, in the table's units; `together`: bytes of it and its children at their peak."""
+    peak = max(used.ru_maxrss / 2**20, together / 2**30)
+    return Ran(name, seconds, used.ru_utime + used.ru_stime, peak, outcome)
 
 
-def wait(child: subprocess.Popen[bytes], until: float) -> resource.struct_rusage:
-    """What a child used; it is ended at a time of the monotonic clock."""
+def wait(child: subprocess.Popen[bytes], until: float) -> tuple[resource.struct_rusage, int]:
+    """What a child used, and bytes in memory of it and its children; it is ended at a time of the monotonic clock."""
+    together = 0
     while True:
         pid, status, used = os.wait4(child.pid, os.WNOHANG)
         if pid:
             child.returncode = os.waitstatus_to_exitcode(status)
-            return used
+            return used, together
         if time.monotonic() > until:
             child.kill()
+        together = max(together, in_memory(child.pid))
         time.sleep(0.2)
+
+
+def in_memory(pid: int) -> int:
+    """Bytes of a process and its children; what ended meanwhile counts nothing."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += each.memory_info().rss
+    return total
 
 
 def gradient(folder: Path, stage: str) -> float:
@@ -208,14 +233,14 @@ def table(done: Sequence[Ran], size: str) -> str:
     lines = [
         f"# Rehearsal of {PROFILE}, widths of {size}",
         "",
-        "| stage | seconds | processor seconds | peak GiB of its largest process | outcome |",
+        "| stage | seconds | processor seconds | peak GiB | outcome |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
     for each in done:
         figures = f"{each.seconds:.0f} | {each.processor_seconds:.0f} | {each.peak_gib:.1f}"
         lines.append(f"| {each.name} | {figures} | {each.outcome.replace('|', '/')} |")
     seconds, peak = sum(each.seconds for each in done), max(each.peak_gib for each in done)
-    return "\n".join([*lines, "", f"{seconds / 60:.0f} minutes in all, {peak:.1f} GiB at most in a process.", ""])
+    return "\n".join([*lines, "", f"{seconds / 60:.0f} minutes in all, {peak:.1f} GiB at most.", ""])
 
 
 if __name__ == "__main__":
