@@ -28,6 +28,7 @@ import yaml
 
 from tasks import paths
 from tasks.core.io.cli import OneLineParser, run_tool
+from tasks.core.io.given import whole_number
 from tasks.core.io.tables import iter_table, write_table, writing_table
 from tasks.core.schemas.records import (
     COT_SCHEMA,
@@ -86,7 +87,7 @@ class Cost(NamedTuple):
 def main() -> int:
     """Make the project, run the stages, print a line each and the sum."""
     parser = OneLineParser(prog="python -m measure.ingest", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=PUBLISHED_ROWS)
+    parser.add_argument("--rows", type=whole_number(), default=PUBLISHED_ROWS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

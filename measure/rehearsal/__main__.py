@@ -34,6 +34,7 @@ from tasks import paths, profile
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import whole_number
 
 ROOT = Path(__file__).parents[2]
 CLIPS = ("slide.mp4", "turn.mp4")
@@ -64,9 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Rehearse and print the table."""
     parser = OneLineParser(prog="python -m measure.rehearsal", description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="3b")
-    parser.add_argument("--max-pixels", type=int, help="pixels of a frame; without it the profile's")
+    parser.add_argument("--max-pixels", type=whole_number(), help="pixels of a frame; without it the profile's")
     parser.add_argument("--folder", type=Path, help="kept; without it a temporary one")
-    parser.add_argument("--processes", type=int, default=2, help="that share the weights at the end; 1 leaves it out")
+    parser.add_argument(
+        "--processes", type=whole_number(), default=2, help="that share the weights at the end; 1 leaves it out"
+    )
     parser.add_argument("--out", type=Path, help="the table as Markdown, once all is through")
     options = parser.parse_args(arguments)
     with ExitStack() as stack:

@@ -40,6 +40,7 @@ from measure.speed.grpo.table import (
 from tasks import paths
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage, run_tool
+from tasks.core.io.given import whole_number
 from tasks.params import ParamsError
 from tasks.profile import ProfileError
 
@@ -172,26 +173,38 @@ def _options() -> argparse.Namespace:
         "--family", default="qwen2_5_vl", help="model_type; others than the default have its mini widths"
     )
     parser.add_argument("--shape", default="small", choices=("mini", "small", "3b", "7b"))
-    parser.add_argument("--frames", type=int, nargs="+", default=[16])
-    parser.add_argument("--side", type=int, default=308, help="pixels, a multiple of 28 or 32; 308 is 121 tokens")
-    parser.add_argument("--group", type=int, nargs="+", default=[8])
-    parser.add_argument("--shuffled", type=int, default=4, help="answers on shuffled frames, of the rollouts alone")
-    parser.add_argument("--answer", type=int, default=64, help="tokens of an answer")
-    parser.add_argument("--micro", type=int, nargs="+", default=[1, 2, 4, 8], help="micro-batch sizes of plain")
+    parser.add_argument("--frames", type=whole_number(), nargs="+", default=[16])
     parser.add_argument(
-        "--micro-trl", type=int, nargs="*", default=[1, 2, 4], help="micro-batch sizes of TRL; none: leave it out"
+        "--side", type=whole_number(), default=308, help="pixels, a multiple of 28 or 32; 308 is 121 tokens"
     )
-    parser.add_argument("--timed-rows", type=int, default=8, help="rows of plain and TRL that are timed, then scaled")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--group", type=whole_number(), nargs="+", default=[8])
+    parser.add_argument(
+        "--shuffled", type=whole_number(0), default=4, help="answers on shuffled frames, of the rollouts alone"
+    )
+    parser.add_argument("--answer", type=whole_number(), default=64, help="tokens of an answer")
+    parser.add_argument(
+        "--micro", type=whole_number(), nargs="+", default=[1, 2, 4, 8], help="micro-batch sizes of plain"
+    )
+    parser.add_argument(
+        "--micro-trl",
+        type=whole_number(),
+        nargs="*",
+        default=[1, 2, 4],
+        help="micro-batch sizes of TRL; none: leave it out",
+    )
+    parser.add_argument(
+        "--timed-rows", type=whole_number(), default=8, help="rows of plain and TRL that are timed, then scaled"
+    )
+    parser.add_argument("--repeats", type=whole_number(), default=2)
     parser.add_argument("--whole", action="store_true", help="decode, rollout and optimizer too")
     parser.add_argument("--step", action="store_true", help="whole steps of params.yaml, levers as they are and off")
-    parser.add_argument("--steps", type=int, default=4, help="steps that count, with --step")
+    parser.add_argument("--steps", type=whole_number(), default=4, help="steps that count, with --step")
     parser.add_argument(LAUNCHED, action="store_true", help="steps of a profile under its launcher; see its --help")
     parser.add_argument("--model", default=str(paths.SFT_MODEL), help="where the policy starts, with --step")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--device", default=None, choices=("cpu", "cuda"))
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=whole_number(), default=os.cpu_count() or 1)
     parser.add_argument("--out", default=None, help="path of the table, without suffix")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
