@@ -29,6 +29,7 @@ from tasks.annotate.plan import Question
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import Engine
 from tasks.core.io.cli import OneLineParser, run_tool
+from tasks.core.io.errors import StageError
 from tasks.core.io.given import whole_number
 from tasks.core.schemas.records import Record
 from tasks.core.video import ReadClip, open_clip
@@ -113,10 +114,18 @@ def make_clips(folder: Path, options: argparse.Namespace) -> None:
 
 
 def in_child(folder: str, settings: dict[str, Any]) -> list[Speed]:
-    """Speeds of one engine, in a process of its own that works in `folder`."""
+    """Speeds of one engine, in a process of its own that works in `folder`.
+
+    Raises:
+        StageError: the process failed; its words are on stderr.
+    """
     command = [sys.executable, "-m", "measure.annotate", "--child", json.dumps(settings)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise StageError(
+            f"{settings['backend']}: the engine's process ended with {done.returncode}; its words are above"
+        )
     return [Speed(*row) for row in json.loads(done.stdout.splitlines()[-1])]
 
 

@@ -31,6 +31,7 @@ from measure.runs import append, read_runs, rounded, split
 from tasks import paths
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage
+from tasks.core.io.given import whole_number
 from tasks.core.io.tables import read_table
 from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run every trial that has no row."""
     parser = OneLineParser(prog="python -m measure.gain", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("trials", nargs="*", metavar="TRIAL", help=f"{', '.join(TRIALS)}; all if none is named")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of rows and of rollouts")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the order of rows and of rollouts")
     parser.add_argument("--out", type=Path, default=OUT)
     chosen = parser.parse_args(arguments)
     if unknown := [name for name in chosen.trials if name not in TRIALS]:

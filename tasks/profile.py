@@ -49,7 +49,7 @@ def find(name: str, folder: Path = PROFILES) -> Path:
         ProfileError: no such profile.
     """
     path = folder / f"{name}.yaml"
-    if not path.is_file():
+    if not path.is_file() or path.parent != folder:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml"))) or "none; run from the project root"
         raise ProfileError(f"no profile '{name}'; profiles: {known}")
     return path

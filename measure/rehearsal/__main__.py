@@ -74,7 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=options.folder is None)
+        if options.folder is not None:
+            if folder.exists():
+                raise StageError(f"--folder {folder} exists; remove it, or name another")
+            folder.mkdir(parents=True)
         done = rehearse(folder, options.size, options.max_pixels, options.processes)
     if options.out is not None:
         write_text(options.out, table(done, options.size))

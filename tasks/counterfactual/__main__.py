@@ -83,8 +83,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def make(
     records: Sequence[Record], kinds: Sequence[str], read: ReadClip, out: Path
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """Write clips, records and pairs; returns the pairs and how many questions were refused, by reason."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write clips, records and pairs; returns the pairs and how many questions were refused, by reason.
+
+    Raises:
+        StageError: `out` can be no folder.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StageError(f"--out {out}: {error.filename} is no folder") from None
     written: list[Record] = []
     pairs: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []

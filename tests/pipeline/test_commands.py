@@ -2,17 +2,23 @@
 
 import ast
 import importlib
+import re
+from functools import partial
 
 import pytest
 
 from flows import video_r1
 from flows.repro import slot_size
+from measure import verify
+from measure.rehearsal import __main__ as rehearsal
+from measure.rehearsal import stage
 from tasks import launch, lineage, profile, seconds, work
 from tasks.core.io.documents import read_json
 from tasks.core.io.errors import StageError
 from tasks.core.io.lifeline import grace_seconds
 from tasks.core.io.work import kept_days
 from tasks.core.lineage import trace
+from tasks.counterfactual.__main__ import make
 from tests.support.graph import ROOT
 
 PARSERS = ROOT / "tasks/core/io/cli.py"
@@ -76,6 +82,36 @@ def test_a_variable_that_is_no_number_is_told_by_its_name(monkeypatch, name, rea
 def test_a_wrong_argument_is_one_line(module):
     with pytest.raises(StageError, match=rf"^python -m {module.__name__}: [^\n]+; see --help$"):
         module.main(["--nonsense", "bogus"])
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "wanted"),
+    [
+        pytest.param(verify.main, ["--folder", "FILE"], r"--folder FILE: no folder", id="verify in a file"),
+        pytest.param(rehearsal.main, ["--folder", "FILE"], r"--folder FILE exists; [^\n]*", id="rehearsal in a file"),
+        pytest.param(partial(make, [], []), None, r"--out FILE: FILE is no folder", id="pairs into a file"),
+        pytest.param(
+            profile.main, ["../params"], r"no profile '../params'; profiles: [^\n]*", id="a path for a profile"
+        ),
+    ],
+)
+def test_what_is_no_place_to_write_or_read_is_one_line(tmp_path, command, arguments, wanted):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    with pytest.raises((StageError, profile.ProfileError)) as told:
+        if arguments is None:
+            command(None, file)
+        else:
+            command([str(file) if word == "FILE" else word for word in arguments])
+    assert re.fullmatch(wanted.replace("FILE", re.escape(str(file))), str(told.value)), told.value
+    assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize("words", [[], ["nope"]], ids=["no stage", "an unknown stage"])
+def test_the_rehearsal_of_one_stage_lists_the_stages(monkeypatch, words):
+    monkeypatch.setattr("sys.argv", ["stage", *words])
+    with pytest.raises(StageError, match=r"^no stage '(nope)?'; stages: ingest, [^\n]*$"):
+        stage.main()
 
 
 @pytest.mark.parametrize(
