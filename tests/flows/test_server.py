@@ -183,8 +183,12 @@ def test_a_deployed_run_outlives_a_restart_of_its_server(toy, server):
     assert "the server is back" in server.printed("watch")
     [run] = server.ask("/flow_runs/filter", {})
     assert run["state_type"] == "COMPLETED"
-    tasks = server.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
-    assert sorted((task["name"], task["state_type"], task["state_name"]) for task in tasks) == [
-        (stage, "COMPLETED", "Ran") for stage in STAGES
-    ]
+    wanted = [(stage, "COMPLETED", "Ran") for stage in STAGES]
+    for _ in range(60):  # the server writes a state down a while after it has it
+        tasks = server.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+        told = sorted((task["name"], task["state_type"], task["state_name"]) for task in tasks)
+        if told == wanted:
+            break
+        time.sleep(1)
+    assert told == wanted
     assert ran(toy) == STAGES
