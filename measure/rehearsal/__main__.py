@@ -28,18 +28,15 @@ from typing import Any, NamedTuple
 import psutil
 import yaml
 
-from measure.rehearsal.checkpoint import SIZES, keys_of, make_checkpoint
-from measure.rehearsal.data import write_data
+from measure.rehearsal.checkpoint import SIZES
+from measure.rehearsal.inputs import BASE, ROOT, make
 from tasks import paths, profile
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.given import whole_number
 
-ROOT = Path(__file__).parents[2]
-CLIPS = ("slide.mp4", "turn.mp4")
 PROFILE = "video_r1_7b"
-BASE = Path("models/qwen2.5-vl-7b-instruct")
 FSDP = ROOT / "profiles/accelerate/fsdp_4gpu.yaml"
 LIMIT_SECONDS = 3600.0
 """Longest that a stage may take."""
@@ -97,16 +94,6 @@ def rehearse(folder: Path, size: str, max_pixels: int | None, processes: int) ->
         done += [told(run(folder, stage)) for stage in stages]
     done += [told(run(folder, stage, processes)) for stage in (TRAINED if processes > 1 else ())]
     return done
-
-
-def make(folder: Path, size: str) -> tuple[str, resource.struct_rusage]:
-    """Data and checkpoint: what they are, and what making them used."""
-    clips = [path for name in CLIPS if (path := ROOT / "tests/fixtures/clips" / name).is_file()]
-    media = write_data(folder / "data", clips)
-    parameters = make_checkpoint(folder / BASE, SIZES[size])
-    shards = len(set(keys_of(folder / BASE).values()))
-    summary = f"{parameters / 1e9:.3f}e9 weights, {shards} shards, {media} media"
-    return summary, resource.getrusage(resource.RUSAGE_SELF)
 
 
 def write_params(folder: Path, start: str, max_pixels: int | None) -> None:

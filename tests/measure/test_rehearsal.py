@@ -14,6 +14,7 @@ from PIL import Image
 from measure.rehearsal import __main__ as rehearsal
 from measure.rehearsal.checkpoint import GENERATION, SIZES, keys_of, make_checkpoint
 from measure.rehearsal.data import EVALUATIONS, IMAGES, write_data
+from measure.rehearsal.inputs import CLIPS
 from measure.rehearsal.vocabulary import released_tokenizer
 from tasks import params
 from tasks.core.io.errors import StageError
@@ -60,7 +61,7 @@ def test_the_vocabulary_is_the_released_one():
 
 
 def test_data_lie_as_published(tmp_path):
-    clips = [ROOT / "tests/fixtures/clips" / name for name in rehearsal.CLIPS]
+    clips = [ROOT / "tests/fixtures/clips" / name for name in CLIPS]
     write_data(tmp_path, clips)
     train = json.loads((tmp_path / "raw/Video-R1-260k.json").read_text())
     assert {row["problem_type"] for row in train} == {"multiple choice", "numerical", "OCR", "free-form", "regression"}

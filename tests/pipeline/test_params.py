@@ -247,7 +247,8 @@ MINIMAL: dict[str, Any] = {
         pytest.param({"world": {"heads": 7}}, "world.heads: 7 does not divide world.hidden_size (128)", id="heads"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(tmp_path, edit, text):
+def test_what_is_wrong_is_told_in_one_line(tmp_path, monkeypatch, edit, text):
+    monkeypatch.chdir(ROOT)  # folders are held against the project's
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(MINIMAL | edit))
     with pytest.raises(params.ParamsError) as caught:
