@@ -32,7 +32,7 @@ def markdown(rows: Sequence[dict[str, str]], titles: Mapping[str, str], question
     for row in sorted(rows, key=lambda row: (order.index(row["trial"]), int(row["seed"]))):
         percent = {name: f"{100 * float(row[name]):.1f}" for name in (*SCORES, *SKILLS)}
         trained = row["trial"] != "sft"
-        operations = f"{float(row['flops']) / 1e12:.1f}" if row["flops"] else "not counted"
+        operations = f"{float(row['flops']) / 1e12:.1f}"
         gain = f"{percent['gain']} ({percent['gain_low']} to {percent['gain_high']})" if trained else ""
         shown = ("temporal", "static", *ENDS, "often", "motion", "describe", "well_formed")
         lines.append(
