@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from statistics import fmean
 from typing import Any
 
@@ -12,6 +12,7 @@ _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORDS = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 _CHARACTER = re.compile(f"[{_CJK}]")
 _STEM_ABOVE_CHARS = 3
+_STEMS_KEPT = 1 << 16
 
 
 def word_error_rate(truth: str, answer: str) -> float:
@@ -71,7 +72,7 @@ class _Stemmed:
     def __init__(self) -> None:
         from nltk.stem.porter import PorterStemmer
 
-        self._stem = PorterStemmer().stem
+        self._stem = lru_cache(_STEMS_KEPT)(PorterStemmer().stem)
 
     def tokenize(self, text: str) -> list[str]:
         return [self._stem(word) if len(word) > _STEM_ABOVE_CHARS else word for word in words(text)]
