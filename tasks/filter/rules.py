@@ -241,7 +241,10 @@ def _first_of(words: Sequence[str], text: str) -> int:
 
 def _refuses(text: str) -> bool:
     plain = text.lower().replace("’", "'")
-    return any(part in plain for part in _REFUSING) and _REFUSAL.search(plain) is not None
+    for part in _REFUSING:
+        if part in plain:
+            return _REFUSAL.search(plain) is not None
+    return False
 
 
 def same_answer(kind: str, answer: str) -> str | float:
