@@ -1,6 +1,7 @@
 """Engines in actors of a Ray cluster: the same completions as of one engine, losses, and what is left behind."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,25 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError
 
 ROOT = Path(__file__).parents[3]
+CLUSTER = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})  # for this process alone: its cluster does not know the project
+from tasks.core.io.lifeline import hold
+hold()
+import ray
+context = ray.init("local", num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", logging_level=40)
+print("at", context.address_info["gcs_address"], flush=True)
+time.sleep(600)
+"""
+STAGE = """
+import sys, time
+from tasks.core.engine.open import open_engine
+from tasks.core.io.lifeline import hold
+hold()
+with open_engine("transformers", sys.argv[1], max_model_len=512, data_parallel_backend="ray") as engine:
+    print("open", flush=True)
+    time.sleep(600)
+"""
 SAMPLED = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12}
 
 
@@ -51,24 +71,50 @@ def ray():
 
 
 @pytest.fixture(scope="module")
-def pair(ray, tiny_model):
+def others(ray):
+    """Address and process of a cluster that somebody else started."""
+    # Only what Ray itself needs: no mark of the tests' processes, no path of the project.
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(Path(ray.__file__).parents[1])}
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, cwd="/", env=environment, stdout=subprocess.PIPE, text=True) as process:
+        told = process.stdout.readline()
+        assert told.startswith("at "), told
+        yield told.split()[1], psutil.Process(process.pid)
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def pair(others, tiny_model):
     settings = {"max_model_len": 512, "batch_size": 2, "data_parallel": 2, "data_parallel_backend": "ray"}
-    with open_engine("transformers", tiny_model, **settings) as made:
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", others[0])
+        with open_engine("transformers", tiny_model, **settings) as made:
+            yield made
+        assert gone(actors(others[1])), "engines end with the one who asked for them"
+        assert any("raylet" in each.name() for each in others[1].children()), "the cluster stays"
+
+
+def actors(process):
+    return [each for each in process.children(recursive=True) if "EngineActor" in " ".join(each.cmdline())]
+
+
+def gone(processes):
+    return not psutil.wait_procs(processes, timeout=60)[1]
 
 
 @pytest.mark.slow
-def test_actors_answer_as_one_engine_also_after_a_loss(pair, make_requests, tiny_model):
+def test_actors_answer_as_one_engine_also_after_a_loss(pair, others, make_requests, tiny_model):
+    assert len(actors(others[1])) == 2
     requests = make_requests(pair)
     with open_engine("transformers", tiny_model, max_model_len=512, batch_size=2) as alone:
         expected = alone.generate(requests, **SAMPLED)
     assert pair.generate(requests, **SAMPLED) == expected
     stream = pair.stream(iter(requests), **SAMPLED)
     answered = [next(stream)]
-    pair._launcher._ray.kill(pair._workers[0].actor)
+    actors(others[1])[0].kill()
     by_key = {request.key: completions for request, completions in [*answered, *stream]}
     assert [by_key[request.key] for request in requests] == expected
-    assert pair.remarks().startswith("engines lost: 1 (last: engine 1 of 2: ")
+    assert re.match(r"engines lost: 1 \(last: engine [12] of 2: ", pair.remarks())
 
 
 @pytest.mark.slow
@@ -81,26 +127,29 @@ def test_a_cluster_that_does_not_answer_is_one_line_within_a_limit(ray, monkeypa
             Cluster(1, 1)
 
 
-LEFT = """
-import sys, time
-from tasks.core.engine.open import open_engine
-from tasks.core.io.lifeline import hold
-hold()
-with open_engine("transformers", sys.argv[1], max_model_len=512, data_parallel_backend="ray") as engine:
-    print("open", flush=True)
-    time.sleep(600)
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_process_leaves_no_ray(ray, tiny_model, how):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    process = subprocess.Popen([sys.executable, "-c", LEFT, str(tiny_model)], env=environment, stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"open\n"
-    below = psutil.Process(process.pid).children(recursive=True)
-    assert any("raylet" in each.name() for each in below)
-    process.send_signal(how)
-    process.wait(60)
-    _, alive = psutil.wait_procs(below, timeout=60)
-    assert not alive
+@pytest.mark.parametrize(
+    ("is_joined", "how"),
+    [
+        pytest.param(False, signal.SIGTERM, id="terminated, its own cluster"),
+        pytest.param(False, signal.SIGKILL, id="killed, its own cluster"),
+        pytest.param(True, signal.SIGKILL, id="killed, a cluster of others"),
+    ],
+)
+def test_a_stage_that_is_killed_leaves_no_process(request, ray, tiny_model, is_joined, how):
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "VIDEO_R1_GRACE_SECONDS": "2"}
+    if is_joined:
+        address, above = request.getfixturevalue("others")
+        environment["RAY_ADDRESS"] = address
+    with subprocess.Popen(
+        [sys.executable, "-c", STAGE, str(tiny_model)], env=environment, stdout=subprocess.PIPE
+    ) as stage:
+        assert stage.stdout.readline() == b"open\n"
+        if not is_joined:
+            above = psutil.Process(stage.pid)
+        assert len(actors(above)) == 1
+        processes = actors(above) if is_joined else above.children(recursive=True)
+        stage.send_signal(how)
+        stage.wait(60)
+    assert gone(processes)
