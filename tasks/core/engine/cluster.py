@@ -13,6 +13,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -148,13 +149,14 @@ class Cluster:
     def _start_local(self, environment: Mapping[str, str], count: int) -> None:
         self._folder = tempfile.mkdtemp(prefix="ray-")
         threads = {name: value for name, value in environment.items() if name == "OMP_NUM_THREADS"}
+        # Ray listens to the network and wants a token, which it would keep in the home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
         with environment_set(threads):
             self._ray.init(
                 address="local",
                 num_cpus=count,
                 include_dashboard=False,
                 _temp_dir=self._folder,
-                _node_ip_address="127.0.0.1",
                 **QUIET,
             )
 

@@ -17,13 +17,14 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError
 
 ROOT = Path(__file__).parents[3]
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-word-that-the-cluster-of-the-tests-wants"}
 CLUSTER = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})  # for this process alone: its cluster does not know the project
 from tasks.core.io.lifeline import hold
 hold()
 import ray
-context = ray.init("local", num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", logging_level=40)
+context = ray.init("local", num_cpus=2, include_dashboard=False, logging_level=40)
 print("at", context.address_info["gcs_address"], flush=True)
 time.sleep(600)
 """
@@ -72,14 +73,14 @@ def ray():
 
 @pytest.fixture(scope="module")
 def others(ray):
-    """Address and process of a cluster that somebody else started."""
-    # Only what Ray itself needs: no mark of the tests' processes, no path of the project.
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(Path(ray.__file__).parents[1])}
+    """Variables that lead to a cluster that somebody else started, and its process."""
+    paths = {"PYTHONPATH": str(Path(ray.__file__).parents[1])}  # of Ray alone
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **paths, **TOKEN}
     command = [sys.executable, "-c", CLUSTER]
     with subprocess.Popen(command, cwd="/", env=environment, stdout=subprocess.PIPE, text=True) as process:
         told = process.stdout.readline()
         assert told.startswith("at "), told
-        yield told.split()[1], psutil.Process(process.pid)
+        yield {"RAY_ADDRESS": told.split()[1], **TOKEN}, psutil.Process(process.pid)
         process.terminate()
 
 
@@ -87,11 +88,21 @@ def others(ray):
 def pair(others, tiny_model):
     settings = {"max_model_len": 512, "batch_size": 2, "data_parallel": 2, "data_parallel_backend": "ray"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ADDRESS", others[0])
+        for name, value in others[0].items():
+            patch.setenv(name, value)
+        reread()
         with open_engine("transformers", tiny_model, **settings) as made:
             yield made
         assert gone(actors(others[1])), "engines end with the one who asked for them"
         assert any("raylet" in each.name() for each in others[1].children()), "the cluster stays"
+    reread()
+
+
+def reread():
+    """Let Ray read the environment as at its import, which another test may have caused before."""
+    from ray._raylet import Config
+
+    Config.initialize("")
 
 
 def actors(process):
@@ -140,16 +151,18 @@ def test_a_stage_that_is_killed_leaves_no_process(request, ray, tiny_model, is_j
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "VIDEO_R1_GRACE_SECONDS": "2"}
     if is_joined:
-        address, above = request.getfixturevalue("others")
-        environment["RAY_ADDRESS"] = address
-    with subprocess.Popen(
-        [sys.executable, "-c", STAGE, str(tiny_model)], env=environment, stdout=subprocess.PIPE
-    ) as stage:
-        assert stage.stdout.readline() == b"open\n"
-        if not is_joined:
-            above = psutil.Process(stage.pid)
-        assert len(actors(above)) == 1
-        processes = actors(above) if is_joined else above.children(recursive=True)
-        stage.send_signal(how)
-        stage.wait(60)
-    assert gone(processes)
+        variables, above = request.getfixturevalue("others")
+        environment |= variables
+    command = [sys.executable, "-c", STAGE, str(tiny_model)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as stage:
+        try:
+            assert stage.stdout.readline() == b"open\n"
+            if not is_joined:
+                above = psutil.Process(stage.pid)
+            assert len(actors(above)) == 1
+            processes = actors(above) if is_joined else above.children(recursive=True)
+            stage.send_signal(how)
+            stage.wait(60)
+            assert gone(processes)
+        finally:
+            stage.kill()
