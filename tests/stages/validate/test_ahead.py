@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ def pieces(name, count):
 
 
 def frames(counts):
-    return {name: Shards(lambda made=pieces(name, count): iter(made)) for name, count in counts.items()}
+    return {name: Shards(partial(lambda made: iter(made), pieces(name, count))) for name, count in counts.items()}
 
 
 def test_the_frames_are_those_of_one_process():
