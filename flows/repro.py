@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 import psutil
 
 from flows.plan import Policy
+from tasks.core.io.given import from_environment, whole_number
 from tasks.core.io.lifeline import grace_seconds
 from tasks.core.io.progress import Progress, forget_progress, read_progress
 
@@ -123,8 +124,12 @@ _slots: dict[str, threading.BoundedSemaphore] = defaultdict(lambda: threading.Bo
 
 
 def slot_size() -> int:
-    """How many stages of one slot may run at once: VIDEO_R1_SLOT_SIZE, 1 unless set. Where it runs is no parameter."""
-    return int(os.environ.get("VIDEO_R1_SLOT_SIZE", "1"))
+    """How many stages of one slot may run at once: VIDEO_R1_SLOT_SIZE, 1 unless set. Where it runs is no parameter.
+
+    Raises:
+        StageError: not a whole number of at least 1.
+    """
+    return int(from_environment("VIDEO_R1_SLOT_SIZE", whole_number(), 1))
 
 
 def end_tree(pid: int) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import flows  # noqa: F401  (environment defaults)
 from flows.plan import Node, PlanError, plan
 from flows.preflight import PreflightError, check_api, check_home
-from flows.repro import ReproError, StageResult, WorkspaceBusyError, sole_driver
+from flows.repro import ReproError, StageResult, WorkspaceBusyError, slot_size, sole_driver
 from tasks.core.io.cli import USAGE_EXIT, OneLineParser
 from tasks.core.io.errors import StageError
 from tasks.core.io.lifeline import hold
@@ -45,10 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"video-r1: {error}", file=sys.stderr)
         return USAGE_EXIT
     signal.signal(signal.SIGTERM, stop)
-    hold()
     try:
+        hold()
         rows = run(options.targets, options.downstream, options.force)
-    except (PlanError, WorkspaceBusyError, ReproError, PreflightError) as error:
+    except (StageError, PlanError, WorkspaceBusyError, ReproError, PreflightError) as error:
         print(f"video-r1: {error}", file=sys.stderr)
         return 1
     for row in rows:
@@ -64,7 +64,9 @@ def run(targets: list[str], downstream: bool, force: bool) -> list[dict[str, Any
         WorkspaceBusyError: another run works in this folder.
         PreflightError: Prefect cannot work here, or its server went away.
         ReproError: a stage failed.
+        StageError: VIDEO_R1_SLOT_SIZE is no whole number.
     """
+    slot_size()
     check_home()
     with sole_driver():
         nodes = plan(targets, downstream)  # a wrong name is told before a server starts

@@ -22,6 +22,7 @@ import flows  # noqa: F401  (environment defaults)
 from flows.preflight import PreflightError, check_api
 from tasks.core.io.cli import USAGE_EXIT, OneLineParser
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import real_number
 
 DEPLOYMENT = "video-r1/full"
 POLL_SECONDS = 2.0
@@ -212,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("deployment", nargs="?", default=DEPLOYMENT, help=f"default {DEPLOYMENT}")
     parser.add_argument("--run", type=UUID, metavar="ID", help="follow this run and start none")
     away = f"for how long the server may be away; default {AWAY_SECONDS:g}"
-    parser.add_argument("--away-seconds", type=float, default=AWAY_SECONDS, metavar="N", help=away)
+    parser.add_argument("--away-seconds", type=real_number(least=0), default=AWAY_SECONDS, metavar="N", help=away)
     try:
         options = parser.parse_args(arguments)
         if options.deployment.count("/") != 1:

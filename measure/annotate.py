@@ -29,6 +29,8 @@ from tasks.annotate.plan import Question
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import Engine
 from tasks.core.io.cli import OneLineParser, run_tool
+from tasks.core.io.errors import StageError
+from tasks.core.io.given import whole_number
 from tasks.core.schemas.records import Record
 from tasks.core.video import ReadClip, open_clip
 from tasks.core.world.render import write_clip
@@ -112,10 +114,18 @@ def make_clips(folder: Path, options: argparse.Namespace) -> None:
 
 
 def in_child(folder: str, settings: dict[str, Any]) -> list[Speed]:
-    """Speeds of one engine, in a process of its own that works in `folder`."""
+    """Speeds of one engine, in a process of its own that works in `folder`.
+
+    Raises:
+        StageError: the process failed; its words are on stderr.
+    """
     command = [sys.executable, "-m", "measure.annotate", "--child", json.dumps(settings)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise StageError(
+            f"{settings['backend']}: the engine's process ended with {done.returncode}; its words are above"
+        )
     return [Speed(*row) for row in json.loads(done.stdout.splitlines()[-1])]
 
 
@@ -190,18 +200,20 @@ def _options() -> argparse.Namespace:
     parser = OneLineParser(prog="python -m measure.annotate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", help="checkpoint folder, absolute; else a random one of the shape below")
     parser.add_argument("--family", default=World().architecture, help="model_type of a random one")
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--heads", type=int, default=8)
-    parser.add_argument("--vision-layers", type=int, default=2)
+    parser.add_argument("--hidden", type=whole_number(), default=512)
+    parser.add_argument("--layers", type=whole_number(), default=8)
+    parser.add_argument("--heads", type=whole_number(), default=8)
+    parser.add_argument("--vision-layers", type=whole_number(), default=2)
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--max-model-len", type=int, default=1024)
-    parser.add_argument("--questions", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=64, help="longest completion")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--side", type=int, default=112, help="of a frame, pixels")
-    parser.add_argument("--in-flight", type=int, default=32, help="vLLM: requests at once")
-    parser.add_argument("--batches", type=int, nargs="+", default=[4, 16, 32], help="transformers: completions a call")
+    parser.add_argument("--max-model-len", type=whole_number(), default=1024)
+    parser.add_argument("--questions", type=whole_number(), default=32)
+    parser.add_argument("--tokens", type=whole_number(), default=64, help="longest completion")
+    parser.add_argument("--frames", type=whole_number(), default=8)
+    parser.add_argument("--side", type=whole_number(), default=112, help="of a frame, pixels")
+    parser.add_argument("--in-flight", type=whole_number(), default=32, help="vLLM: requests at once")
+    parser.add_argument(
+        "--batches", type=whole_number(), nargs="+", default=[4, 16, 32], help="transformers: completions a call"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 

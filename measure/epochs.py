@@ -21,6 +21,7 @@ from measure.runs import append, read_runs, rounded, split
 from tasks import paths
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage
+from tasks.core.io.given import real_number
 from tasks.core.io.tables import read_table
 from tasks.core.models.load import ModelError, frame_shape_in, load_model, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
@@ -54,7 +55,7 @@ FIELDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and score every number of epochs that has no row."""
     parser = OneLineParser(prog="python -m measure.epochs", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("epochs", nargs="+", type=float)
+    parser.add_argument("epochs", nargs="+", type=real_number(above=0))
     parser.add_argument("--out", type=Path, default=OUT)
     chosen = parser.parse_args(arguments)
     params = load()

@@ -33,6 +33,7 @@ from measure.smallest.project import FLOW, REPRO, Digests, differing, environmen
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import whole_number
 from tasks.core.io.lifeline import GRACE, marked
 
 COMMANDS = {"dvc": REPRO, "flow": FLOW}
@@ -254,8 +255,8 @@ def table(all_passes: Sequence[Pass], seed: int) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kill, rerun, compare."""
     parser = OneLineParser(prog="python -m measure.faults", description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kills", type=whole_number(), default=20)
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the moments")
     parser.add_argument("--ways", nargs="+", choices=sorted(COMMANDS), default=sorted(COMMANDS))
     parser.add_argument("--out", type=Path, default=TABLE)
     options = parser.parse_args(arguments)

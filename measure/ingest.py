@@ -11,8 +11,8 @@ The last line: `ingest: S s, P MB peak, found F of I faults, V false`, S in proc
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import random
 import resource
 import sys
@@ -28,6 +28,7 @@ import yaml
 
 from tasks import paths
 from tasks.core.io.cli import OneLineParser, run_tool
+from tasks.core.io.given import whole_number
 from tasks.core.io.tables import iter_table, write_table, writing_table
 from tasks.core.schemas.records import (
     COT_SCHEMA,
@@ -86,17 +87,15 @@ class Cost(NamedTuple):
 def main() -> int:
     """Make the project, run the stages, print a line each and the sum."""
     parser = OneLineParser(prog="python -m measure.ingest", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=PUBLISHED_ROWS)
+    parser.add_argument("--rows", type=whole_number(), default=PUBLISHED_ROWS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         faulty = make_project(options.rows)
         costs = {"ingest": run(_ingest)}
         refused = {row["row"] for row in iter_table(paths.QUARANTINE, QUARANTINE_SCHEMA)}
         make_later_tables()
         for gate in ("records", "cot", "sft"):
             costs[f"validate {gate}"] = run(_validate, gate)
-        os.chdir("/")
     for stage, cost in costs.items():
         print(f"{stage}: {cost.processor_seconds:.1f} s, {cost.peak_mb:.0f} MB peak")
     seconds = sum(cost.processor_seconds for cost in costs.values())

@@ -37,6 +37,8 @@ def verify(folder: Path) -> int:
         StageError: a run is there already, or a stage failed.
     """
     first, second = folder / "first", folder / "second"
+    if folder.exists() and not folder.is_dir():
+        raise StageError(f"--folder {folder}: no folder")
     for run_folder in (first, second):
         if run_folder.exists():
             raise StageError(f"{run_folder} exists; remove it, for both runs start afresh")

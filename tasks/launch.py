@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.core.io.errors import StageError
 from tasks.core.io.lifeline import hold
 
 VARIABLE = "VIDEO_R1_LAUNCH"
@@ -86,10 +87,10 @@ def main() -> int:
         return 0 if sys.argv[1:] else 2
     try:
         line = command(sys.argv[1], sys.argv[2:], os.environ.get(VARIABLE, ""), known)
-    except LaunchError as error:
+        hold()
+    except (LaunchError, StageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    hold()
     try:
         os.execvp(line[0], line)
     except FileNotFoundError:

@@ -25,6 +25,7 @@ from tasks import paths
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.documents import read_yaml
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import whole_number
 from tasks.core.lineage import HASH_CHARS, Link, Sighting, as_json, chain, sources, stage_report, trace
 from tasks.params import ParamsError, load
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a chain or a question's rows."""
     parser = OneLineParser(prog="python -m tasks.lineage", description="From weights back to raw rows.")
     parser.add_argument("folder", nargs="?", default=str(paths.GRPO_MODEL), help="a model or another output")
-    parser.add_argument("--row", type=int, metavar="ID", help="problem id of a question")
+    parser.add_argument("--row", type=whole_number(), metavar="ID", help="problem id of a question")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of a chain; --row has text and json")
     parser.add_argument("--json", action="store_const", dest="format", const="json", help="as --format json")
     parser.add_argument(

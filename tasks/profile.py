@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -25,6 +24,7 @@ import yaml
 from tasks import params, paths
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_tool
+from tasks.core.io.errors import reason_of
 
 PROFILES = Path("profiles")
 _START = re.compile(r"^start: \{.*\}\n", re.MULTILINE)
@@ -49,7 +49,7 @@ def find(name: str, folder: Path = PROFILES) -> Path:
         ProfileError: no such profile.
     """
     path = folder / f"{name}.yaml"
-    if not path.is_file():
+    if not path.is_file() or path.parent != folder:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml"))) or "none; run from the project root"
         raise ProfileError(f"no profile '{name}'; profiles: {known}")
     return path
@@ -59,21 +59,35 @@ def text_of(name: str, folder: Path = PROFILES) -> str:
     """A profile as a whole params file.
 
     Raises:
-        ProfileError: no such profile; or it names a base that is none, or a value that its base has not.
+        ProfileError: no such profile, or none that can be read; or it names a base that is none, or a value that its
+            base has not.
     """
-    text = find(name, folder).read_text()
-    tree = yaml.compose(text, yaml.SafeLoader)
+    text, tree = _read(find(name, folder))
     if not isinstance(tree, yaml.MappingNode) or not tree.value or tree.value[0][0].value != "base":
         return text
     base_name, values = tree.value[0][1].value, yaml.MappingNode(tree.tag, tree.value[1:], flow_style=False)
-    base = find(base_name, folder).read_text()
-    base_tree = yaml.compose(base, yaml.SafeLoader)
+    base, base_tree = _read(find(base_name, folder))
     if not isinstance(base_tree, yaml.MappingNode) or base_tree.value[0][0].value == "base":
         raise ProfileError(f"profile '{name}': its base '{base_name}' must be a whole params file")
     edits = list(_edits(name, values, base_tree, text, base))
     for start, end, line in sorted(edits, reverse=True):
         base = base[:start] + line + base[end:]
     return _remarks(text) + base.removeprefix(_remarks(base))
+
+
+def _read(path: Path) -> tuple[str, yaml.Node | None]:
+    """Text of a file, and its YAML tree.
+
+    Raises:
+        ProfileError: it cannot be read, or is no YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, yaml.compose(text, yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: cannot be read: {reason_of(error)}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ProfileError(f"{path}: not YAML: {reason_of(error)}") from error
 
 
 def _edits(
@@ -156,22 +170,23 @@ def present(path: Path) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Copy the profile; 0 when params.yaml holds it."""
+    """Copy the profile.
+
+    Raises:
+        ProfileError: no such profile, one whose base is none, or a start that is none.
+        ParamsError: a profile that is no params file.
+    """
     parser = OneLineParser(prog="python -m tasks.profile", description="Lay a profile over params.yaml.")
     parser.add_argument("name", help="a file name in profiles/, without .yaml")
     parser.add_argument(
         "--start", metavar="cot=FILE | sft=FOLDER", help="begin with a file of reasoning, or with a checkpoint"
     )
     given = parser.parse_args(arguments)
-    try:
-        source = find(given.name)
-        text = text_of(given.name)
-        params.parse(text, source)
-        if given.start is not None:
-            text = started_at(text, given.start)
-    except (ProfileError, params.ParamsError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    source = find(given.name)
+    text = text_of(given.name)
+    params.parse(text, source)
+    if given.start is not None:
+        text = started_at(text, given.start)
     listed = changes(present(paths.PARAMS), yaml.safe_load(text))
     write_text(paths.PARAMS, text)
     for change in listed:
@@ -181,4 +196,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, ProfileError, params.ParamsError)

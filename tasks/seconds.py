@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from tasks.core.io.cli import OneLineParser, run_stage
+from tasks.core.io.given import real_number
 from tasks.core.io.seconds import read_seconds, table
 
 
@@ -13,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = OneLineParser(prog="python -m tasks.seconds", description="Seconds of the stages that ran.")
     parser.add_argument(
-        "since", type=float, nargs="?", default=0.0, help="seconds since the epoch; without it all runs"
+        "since", type=real_number(least=0), nargs="?", default=0.0, help="seconds since the epoch; without it all runs"
     )
     since = parser.parse_args(arguments).since
     rows = read_seconds(since)

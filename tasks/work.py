@@ -22,6 +22,7 @@ from typing import NamedTuple
 from tasks import paths
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import real_number
 from tasks.core.io.work import DESCRIPTION, ROWS, SECONDS_PER_DAY, in_use, last_used, readable, size_of, works
 
 ROOTS = (paths.WORK_MODELS, paths.WORK_DATA)
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clear = commands.add_parser("clear", help="remove work")
     clear.add_argument("stages", nargs="*", metavar="STAGE")
     clear.add_argument("--key", default="", help="beginning of a work's key")
-    clear.add_argument("--older-than", type=float, default=0.0, metavar="DAYS")
+    clear.add_argument("--older-than", type=real_number(above=0), default=0.0, metavar="DAYS")
     clear.add_argument("--all", action="store_true")
     options = parser.parse_args(arguments)
     now = time.time()

@@ -31,6 +31,7 @@ from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.digests import folder_digest, work_key
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import real_number, whole_number
 from tasks.core.models.load import ModelError, checkpoint_digest, frame_shape_in, load_model, load_processor
 from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import clear
@@ -79,12 +80,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line."""
     parser = OneLineParser(prog="python -m measure.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=6, help="seeds 0, 1, ...")
-    parser.add_argument("--bias", type=float, default=0.8, help="share of RL questions with the shortcut")
-    parser.add_argument("--steps", type=int, default=24, help="optimizer steps of a run")
-    parser.add_argument("--learning-rate", type=float, default=0.0005)
-    parser.add_argument("--rl-rows", type=int, default=600)
-    parser.add_argument("--test-rows", type=int, default=400)
+    parser.add_argument("--seeds", type=whole_number(), default=6, help="seeds 0, 1, ...")
+    parser.add_argument(
+        "--bias", type=real_number(least=0), default=0.8, help="share of RL questions with the shortcut"
+    )
+    parser.add_argument("--steps", type=whole_number(), default=24, help="optimizer steps of a run")
+    parser.add_argument("--learning-rate", type=real_number(above=0), default=0.0005)
+    parser.add_argument("--rl-rows", type=whole_number(), default=600)
+    parser.add_argument("--test-rows", type=whole_number(), default=400)
     parser.add_argument("--model", type=Path, default=paths.SHORTCUT_MODEL, help="where every method starts")
     parser.add_argument("--out", type=Path, default=paths.REPORTS / "ablation")
     return parser.parse_args(arguments)

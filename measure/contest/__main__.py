@@ -32,6 +32,7 @@ from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import real_number, whole_number
 from tasks.core.models.load import ModelError
 from tasks.params import Params, ParamsError, load
 
@@ -74,13 +75,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--starts", nargs="+", default=None, metavar="NAME", help="all that are made if left out")
     parser.add_argument(
-        "--seeds", type=int, default=4, help="seeds a start; methods that do not lead take half of them"
+        "--seeds", type=whole_number(), default=4, help="seeds a start; methods that do not lead take half of them"
     )
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many, no further run begins")
-    parser.add_argument("--processes", type=int, default=1, help="of one thread each, that share the runs")
+    parser.add_argument(
+        "--minutes", type=real_number(least=0), default=float("inf"), help="after so many, no further run begins"
+    )
+    parser.add_argument("--processes", type=whole_number(), default=1, help="of one thread each, that share the runs")
     parser.add_argument("--out", type=Path, default=OUT)
     for name, value in WHOLE._asdict().items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=whole_number() if isinstance(value, int) else real_number(least=0),
+            default=value,
+        )
     return parser.parse_args(arguments)
 
 

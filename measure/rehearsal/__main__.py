@@ -19,23 +19,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import yaml
 
-from measure.rehearsal.checkpoint import SIZES, keys_of, make_checkpoint
-from measure.rehearsal.data import write_data
+from measure.rehearsal.checkpoint import SIZES
+from measure.rehearsal.inputs import BASE, ROOT, make
 from tasks import paths, profile
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import whole_number
 
-ROOT = Path(__file__).parents[2]
-CLIPS = ("slide.mp4", "turn.mp4")
 PROFILE = "video_r1_7b"
-BASE = Path("models/qwen2.5-vl-7b-instruct")
 FSDP = ROOT / "profiles/accelerate/fsdp_4gpu.yaml"
 LIMIT_SECONDS = 3600.0
 """Longest that a stage may take."""
@@ -52,7 +53,7 @@ class Ran(NamedTuple):
     seconds: float
     processor_seconds: float
     peak_gib: float
-    """Of its largest process."""
+    """Of its processes together, five times a second; at least of the largest."""
     outcome: str
     """Its last line, and of a training stage the largest gradient norm."""
 
@@ -61,14 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Rehearse and print the table."""
     parser = OneLineParser(prog="python -m measure.rehearsal", description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="3b")
-    parser.add_argument("--max-pixels", type=int, help="pixels of a frame; without it the profile's")
+    parser.add_argument("--max-pixels", type=whole_number(), help="pixels of a frame; without it the profile's")
     parser.add_argument("--folder", type=Path, help="kept; without it a temporary one")
-    parser.add_argument("--processes", type=int, default=2, help="that share the weights at the end; 1 leaves it out")
+    parser.add_argument(
+        "--processes", type=whole_number(), default=2, help="that share the weights at the end; 1 leaves it out"
+    )
     parser.add_argument("--out", type=Path, help="the table as Markdown, once all is through")
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=options.folder is None)
+        if options.folder is not None:
+            if folder.exists():
+                raise StageError(f"--folder {folder} exists; remove it, or name another")
+            folder.mkdir(parents=True)
         done = rehearse(folder, options.size, options.max_pixels, options.processes)
     if options.out is not None:
         write_text(options.out, table(done, options.size))
@@ -78,13 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def rehearse(folder: Path, size: str, max_pixels: int | None, processes: int) -> list[Ran]:
     """Everything below `folder`, which is empty; what each stage took."""
-    clips = [path for name in CLIPS if (path := ROOT / "tests/fixtures/clips" / name).is_file()]
     begun = time.monotonic()
-    media = write_data(folder / "data", clips)
-    parameters = make_checkpoint(folder / BASE, SIZES[size])
-    shards = len(set(keys_of(folder / BASE).values()))
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    summary = f"{parameters / 1e9:.3f}e9 weights, {shards} shards, {media} media"
+    # In a process of its own: what this one once held would count as the peak of each that it starts.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        summary, used = pool.submit(make, folder, size).result()
     done = [told(ran("checkpoint, data", time.monotonic() - begun, used, summary))]
     for start, stages in (("teacher", TEACHER), ("cot", [*REASONING, *ANSWERS])):
         write_params(folder, start, max_pixels)
@@ -151,30 +154,45 @@ def run(folder: Path, stage: str, processes: int = 1) -> Ran:
     begun = time.monotonic()
     with log.open("w") as file:
         child = subprocess.Popen(command, cwd=folder, env=environment(), stdout=file, stderr=subprocess.STDOUT)
-        used = wait(child, begun + LIMIT_SECONDS)
+        used, together = wait(child, begun + LIMIT_SECONDS)
     text = log.read_text()
     if child.returncode:
         raise StageError(f"{name}: ended with {child.returncode}:\n{text[-3000:]}")
-    lines = [line for line in text.splitlines() if line.startswith(f"{stage.split()[0]}")] or [""]
-    outcome = lines[-1] + (f"; gradient norm up to {gradient(folder, stage):.3g}" if stage in TRAINED else "")
-    return ran(name, time.monotonic() - begun, used, outcome)
+    lines = text.splitlines() or [""]
+    own = [line for line in lines if line.startswith(stage.split()[0])]
+    outcome = (own or lines)[-1] + (f"; gradient norm up to {gradient(folder, stage):.3g}" if stage in TRAINED else "")
+    return ran(name, time.monotonic() - begun, used, outcome, together)
 
 
-def ran(name: str, seconds: float, used: resource.struct_rusage, outcome: str) -> Ran:
-    """What a process used, in the table's units."""
-    return Ran(name, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20, outcome)
+def ran(name: str, seconds: float, used: resource.struct_rusage, outcome: str, together: int = 0) -> Ran:
+    """What a process used, in the table's units; `together`: bytes of it and its children at their peak."""
+    peak = max(used.ru_maxrss / 2**20, together / 2**30)
+    return Ran(name, seconds, used.ru_utime + used.ru_stime, peak, outcome)
 
 
-def wait(child: subprocess.Popen[bytes], until: float) -> resource.struct_rusage:
-    """What a child used; it is ended at a time of the monotonic clock."""
+def wait(child: subprocess.Popen[bytes], until: float) -> tuple[resource.struct_rusage, int]:
+    """What a child used, and bytes in memory of it and its children; it is ended at a time of the monotonic clock."""
+    together = 0
     while True:
         pid, status, used = os.wait4(child.pid, os.WNOHANG)
         if pid:
             child.returncode = os.waitstatus_to_exitcode(status)
-            return used
+            return used, together
         if time.monotonic() > until:
             child.kill()
+        together = max(together, in_memory(child.pid))
         time.sleep(0.2)
+
+
+def in_memory(pid: int) -> int:
+    """Bytes of a process and its children; what ended meanwhile counts nothing."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += each.memory_info().rss
+    return total
 
 
 def gradient(folder: Path, stage: str) -> float:
@@ -208,14 +226,14 @@ def table(done: Sequence[Ran], size: str) -> str:
     lines = [
         f"# Rehearsal of {PROFILE}, widths of {size}",
         "",
-        "| stage | seconds | processor seconds | peak GiB of its largest process | outcome |",
+        "| stage | seconds | processor seconds | peak GiB | outcome |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
     for each in done:
         figures = f"{each.seconds:.0f} | {each.processor_seconds:.0f} | {each.peak_gib:.1f}"
         lines.append(f"| {each.name} | {figures} | {each.outcome.replace('|', '/')} |")
     seconds, peak = sum(each.seconds for each in done), max(each.peak_gib for each in done)
-    return "\n".join([*lines, "", f"{seconds / 60:.0f} minutes in all, {peak:.1f} GiB at most in a process.", ""])
+    return "\n".join([*lines, "", f"{seconds / 60:.0f} minutes in all, {peak:.1f} GiB at most.", ""])
 
 
 if __name__ == "__main__":

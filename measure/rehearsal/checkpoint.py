@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from measure.rehearsal.vocabulary import released_tokenizer
 from tasks.core.sizing.shapes import SHAPES, Shape
 
 CORPUS = (
@@ -22,28 +23,30 @@ GENERATION = {
 
 
 class Size(NamedTuple):
-    """Widths to rehearse at, and the largest shard."""
+    """Widths to rehearse at."""
 
     shape: Shape
     shard: str
+    """The largest shard."""
+    released_vocabulary: bool
+    """Else a small one, trained on the spot."""
 
 
 SIZES = {
-    "tiny": Size(SHAPES["mini"]._replace(layers=2, vision_layers=2, vocabulary=1000), "1MB"),
-    "3b": Size(SHAPES["3b"]._replace(layers=2, vision_layers=2), "400MB"),
-    "7b": Size(SHAPES["7b"]._replace(layers=2, vision_layers=4), "1GB"),
+    "tiny": Size(SHAPES["mini"]._replace(layers=2, vision_layers=2, vocabulary=1000), "1MB", False),
+    "3b": Size(SHAPES["3b"]._replace(layers=2, vision_layers=2), "400MB", True),
+    "7b": Size(SHAPES["7b"]._replace(layers=2, vision_layers=4), "1GB", True),
 }
 
 
 def make_checkpoint(folder: Path, size: Size) -> int:
-    """Write it in bfloat16, as released; returns its parameters.
-
-    The tokenizer is trained here and small; the embedding has the released vocabulary's rows.
-    """
+    """Write it in bfloat16, as released; returns its parameters."""
     from measure.speed.grpo.shapes import build
     from tasks.core.world.model import build_processor
 
     processor = build_processor("qwen2_5_vl", [CORPUS] * 8)
+    if size.released_vocabulary:
+        processor.tokenizer = released_tokenizer()
     model = build(size.shape, processor, "bfloat16", "cpu")
     model.save_pretrained(folder, max_shard_size=size.shard)
     processor.save_pretrained(folder)

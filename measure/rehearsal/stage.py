@@ -13,10 +13,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.io.cli import run_stage
+from tasks.core.io.errors import StageError
 
 if TYPE_CHECKING:
     from tasks.core.schemas.records import Record
     from tasks.grpo.scoring import Comparison, Completion, GroupScore, Rewards
+
+
+STAGES = ("ingest", "validate", "annotate", "filter", "sft", "grpo", "benchmark", "report")
 
 
 def allow_cpu() -> None:
@@ -58,8 +62,14 @@ def parity_score(
 
 
 def main() -> int:
-    """Run it."""
-    name, *arguments = sys.argv[1:]
+    """Run it.
+
+    Raises:
+        StageError: no such stage.
+    """
+    name, *arguments = sys.argv[1:] or [""]
+    if name not in STAGES:
+        raise StageError(f"no stage {name!r}; stages: {', '.join(STAGES)}")
     sys.argv = [f"tasks.{name}", *arguments]
     allow_cpu()
     if name == "grpo":

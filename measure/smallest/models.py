@@ -4,7 +4,6 @@
 questions have just that answer, so the filter keeps some rows and rejects the others.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from tasks.core.backbones import backbone_of
+from tasks.core.io.cli import OneLineParser, run_tool
 from tasks.core.models.inputs import encode, prompt_text
 from tasks.core.models.load import save_model
 from tasks.core.prompts.build import messages
@@ -70,5 +70,12 @@ def main(folder: Path, model_type: str = "qwen2_5_vl", steps: int = STEPS) -> in
     return side
 
 
+def command() -> None:
+    """Make them where the command line says."""
+    parser = OneLineParser(prog="python -m measure.smallest.models", description="Make two tiny models.")
+    parser.add_argument("folder", type=Path, help="gets a model `base` and a model `teacher`")
+    main(parser.parse_args().folder)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    run_tool(command)

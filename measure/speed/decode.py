@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_tool
+from tasks.core.io.given import real_number, whole_number
 from tasks.core.video import Ahead, Clip, VideoError, frame_count, frame_indices, open_clip, smart_resize
 from tasks.core.video.guard import processor_seconds
 
@@ -196,13 +197,15 @@ def table(rows: Sequence[Row], qwen: str, options: argparse.Namespace) -> str:
 def _options() -> argparse.Namespace:
     parser = OneLineParser(prog="python -m measure.speed.decode", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", default=str(TESTS), help="folder of clips")
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--fps", type=float, default=2.0)
-    parser.add_argument("--min-frames", type=int, default=4)
-    parser.add_argument("--min-pixels", type=int, default=3136)
-    parser.add_argument("--max-pixels", type=int, default=105369)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--compute-ms", type=float, default=300.0, help="work of others between two clips")
+    parser.add_argument("--frames", type=whole_number(), default=16)
+    parser.add_argument("--fps", type=real_number(above=0), default=2.0)
+    parser.add_argument("--min-frames", type=whole_number(), default=4)
+    parser.add_argument("--min-pixels", type=whole_number(), default=3136)
+    parser.add_argument("--max-pixels", type=whole_number(), default=105369)
+    parser.add_argument("--turns", type=whole_number(), default=3)
+    parser.add_argument(
+        "--compute-ms", type=real_number(least=0), default=300.0, help="work of others between two clips"
+    )
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")
     parser.add_argument("--out", default="reports/perf/decode.md")
     return parser.parse_args()

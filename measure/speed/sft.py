@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from tasks import params
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_tool
+from tasks.core.io.given import whole_number
 
 PATHS: dict[str, dict[str, bool]] = {
     "padded": {"padding_free": False, "group_by_length": False},
@@ -192,10 +193,12 @@ def _run(job: dict[str, Any], threads: int) -> Cost:
 
 def _options() -> argparse.Namespace:
     parser = OneLineParser(prog="python -m measure.speed.sft", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=256, help="8 batches and more, or grouping has nothing to choose")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument(
+        "--rows", type=whole_number(), default=256, help="8 batches and more, or grouping has nothing to choose"
+    )
+    parser.add_argument("--turns", type=whole_number(), default=3)
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=whole_number(), default=os.cpu_count() or 1)
     parser.add_argument("--device", default=None, choices=("cpu", "cuda"))
     parser.add_argument("--out", default="reports/perf/sft.md")
     parser.add_argument("--job", help=argparse.SUPPRESS)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from tasks.core.io.cli import OneLineParser, run_tool
+from tasks.core.io.given import whole_number
 
 SPINS = ("default", "20000", "5000", "1000")
 LOOP = """
@@ -49,9 +50,9 @@ def milliseconds(spin: str, threads: int, steps: int, busy: int) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line per setting."""
     parser = OneLineParser(prog="python -m measure.speed.threads", description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--busy", type=int, default=2, help="processes beside it")
+    parser.add_argument("--threads", type=whole_number(), default=2)
+    parser.add_argument("--steps", type=whole_number(), default=200)
+    parser.add_argument("--busy", type=whole_number(0), default=2, help="processes beside it")
     options = parser.parse_args(arguments)
     print(f"{'GOMP_SPINCOUNT':<16}{'alone, ms':>12}{f'beside {options.busy}, ms':>16}{'times':>8}")
     for spin in SPINS:

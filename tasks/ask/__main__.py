@@ -10,6 +10,7 @@ from tasks.core.engine.open import open_engine
 from tasks.core.engine.questions import build_request
 from tasks.core.engine.types import EngineError
 from tasks.core.io.cli import OneLineParser, run_stage
+from tasks.core.io.given import whole_number
 from tasks.core.models.load import check_folder, frame_shape_in, is_endpoint
 from tasks.core.schemas.records import PROBLEM_TYPES, Record
 from tasks.core.text import answer_of, think_of
@@ -47,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--options", nargs="+", default=[], metavar="OPTION", help="lettered if they are not yet")
     parser.add_argument("--type", choices=PROBLEM_TYPES, help="multiple choice with options, else free-form")
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
-    parser.add_argument("--max-tokens", type=int, default=512)
+    parser.add_argument("--max-tokens", type=whole_number(), default=512)
     return parser.parse_args()
 
 

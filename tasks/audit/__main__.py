@@ -27,6 +27,7 @@ from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.digests import file_digest, folder_digest, work_key
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import real_number, whole_number
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.rows import read_rows
 from tasks.core.models.load import ModelError, check_folder, frame_shape_in
@@ -87,10 +88,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("model", type=Path, help="checkpoint folder, or the YAML file of an endpoint")
     parser.add_argument("records", type=Path, help="a table of ingest, or a record file in Video-R1's format")
     parser.add_argument("--media-root", type=Path, default=None, help="folder that a record file's paths start from")
-    parser.add_argument("--rows", type=int, default=None, help="at most this many questions, evenly spread")
-    parser.add_argument("--samples", type=int, default=4, help="completions of each question and view")
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--rows", type=whole_number(), default=None, help="at most this many questions, evenly spread")
+    parser.add_argument("--samples", type=whole_number(), default=4, help="completions of each question and view")
+    parser.add_argument("--temperature", type=real_number(least=0), default=1.0)
+    parser.add_argument("--max-tokens", type=whole_number(), default=64)
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="vllm")
     parser.add_argument("--name", default=None, help="of the files written; MODEL-RECORDS where it is left out")
     return parser.parse_args(arguments)

@@ -28,6 +28,7 @@ from tasks import params
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import real_number, whole_number
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.rows import read_rows
 from tasks.core.rewards import accuracy
@@ -69,8 +70,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--media-root", type=Path, default=Path(), help="folder that record paths start from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the pairs")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--frames", type=int, default=64, help="most frames of a written clip; even")
-    parser.add_argument("--fps", type=float, default=8.0, help="rate aimed at")
+    parser.add_argument("--frames", type=whole_number(), default=64, help="most frames of a written clip; even")
+    parser.add_argument("--fps", type=real_number(above=0), default=8.0, help="rate aimed at")
     chosen = parser.parse_args(arguments)
     *command, file = chosen.words
     if command not in ([], ["make"], ["score"]):
@@ -82,8 +83,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def make(
     records: Sequence[Record], kinds: Sequence[str], read: ReadClip, out: Path
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """Write clips, records and pairs; returns the pairs and how many questions were refused, by reason."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write clips, records and pairs; returns the pairs and how many questions were refused, by reason.
+
+    Raises:
+        StageError: `out` can be no folder.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StageError(f"--out {out}: {error.filename} is no folder") from None
     written: list[Record] = []
     pairs: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []

@@ -5,7 +5,8 @@
 
 So there are as many rows as before, half of those about order reversed, and every other row stays. Nothing is written:
 a reversed clip is the same frames in the other order. A reversed row has the id -1 - i where its forward row has i.
-Compared with plain rows and with a placebo, at equal operations, by `python -m measure.contest` (`grpo_pairs`).
+`python -m measure.contest` compares such pairs (`grpo_pairs`) with plain rows and with a placebo, at equal operations.
+Its pairs are files by `tasks.counterfactual`, of moving figures alone: same answers, clips encoded anew.
 """
 
 from __future__ import annotations

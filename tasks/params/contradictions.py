@@ -6,8 +6,10 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks import paths
 from tasks.params.benchmark import Benchmark
 from tasks.params.common import Section
 from tasks.params.data import Annotate, Filter, sources_of
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 Problem = tuple[str, str]
 """Place of a value, as params.yaml spells it; what is wrong with it."""
 
+WRITTEN = (paths.INGEST, paths.VERDICTS, paths.ANSWERS, paths.SFT_MODEL, paths.GRPO_MODEL)
+"""Outputs of stages, of which a folder of inputs may hold none."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -26,6 +30,7 @@ def contradictions(params: Params) -> Iterator[Problem]:
     """Every value that another value rules out."""
     yield from _models(params)
     yield from _start(params)
+    yield from _folders(params)
     yield from _files(params)
     yield from _video(params)
     yield from _sources(params)
@@ -95,6 +100,25 @@ def _start(params: Params) -> Iterator[Problem]:
         yield "start.media_root", "missing, and the train sources have not one media root that could be taken"
 
 
+def _folders(params: Params) -> Iterator[Problem]:
+    """Folders that DVC would read whole for a stage, and that hold more than the stage's data.
+
+    The project's own folder is not among them, for DVC refuses that by itself.
+    """
+    given = {"data_root": params.data_root, "benchmark.annotations_root": params.benchmark.annotations_root}
+    given |= {f"models.{name}": folder for name, folder in params.models.items()}
+    given |= {"start.path": params.start.path or "."}
+    project, home = os.path.abspath("."), os.path.expanduser("~")
+    for place, folder in given.items():
+        whole = os.path.abspath(folder)
+        if whole == project:
+            continue
+        if whole == home or _lies_in(project, whole):
+            yield place, f"{folder} holds far more than is meant; DVC would read every file in it"
+        elif inner := [path for path in WRITTEN if _lies_in(path, whole) and os.path.abspath(path) != whole]:
+            yield place, f"{folder} holds {inner[0]}, which the pipeline writes; name a folder of its own"
+
+
 def _files(params: Params) -> Iterator[Problem]:
     """Files that DVC would not see change, for they lie outside the folder that it watches."""
     watched = [
@@ -113,7 +137,7 @@ def _files(params: Params) -> Iterator[Problem]:
             yield place, f"{file} lies outside {name} ({folder}); DVC would not see it change"
 
 
-def _lies_in(file: str, folder: str) -> bool:
+def _lies_in(file: str | Path, folder: str | Path) -> bool:
     """Whether a path leads into a folder, or to it; links are not followed."""
     file, folder = os.path.abspath(file), os.path.abspath(folder)
     return os.path.commonpath([file, folder]) == folder

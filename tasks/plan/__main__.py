@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from tasks import params, paths
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.documents import read_yaml
+from tasks.core.io.given import real_number
 from tasks.core.sizing.speed import CARDS
 from tasks.launch import VARIABLE, LaunchError
 from tasks.plan.graph import GRAPH, LOCK
@@ -27,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the plan; 1 where files are missing or something cannot work."""
     parser = OneLineParser(prog="python -m tasks.plan", description="What a run will do, need and take.")
     parser.add_argument("--gpus", metavar="NxCARD", help=f"another machine's GPUs, 4xh100; cards: {', '.join(CARDS)}")
-    parser.add_argument("--host-gb", type=float, help="its main memory, GB")
-    parser.add_argument("--disk-gb", type=float, help="its free disk, GB")
+    parser.add_argument("--host-gb", type=real_number(above=0), help="its main memory, GB")
+    parser.add_argument("--disk-gb", type=real_number(above=0), help="its free disk, GB")
     parser.add_argument("--launch", default=os.environ.get(VARIABLE, ""), help=f"in place of {VARIABLE}")
     options = parser.parse_args(arguments)
     config = params.load()

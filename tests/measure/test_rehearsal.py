@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from PIL import Image
 from measure.rehearsal import __main__ as rehearsal
 from measure.rehearsal.checkpoint import GENERATION, SIZES, keys_of, make_checkpoint
 from measure.rehearsal.data import EVALUATIONS, IMAGES, write_data
+from measure.rehearsal.inputs import CLIPS
+from measure.rehearsal.vocabulary import released_tokenizer
 from tasks import params
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model
@@ -38,8 +41,27 @@ def test_a_checkpoint_has_the_published_names_in_several_shards(tmp_path):
     assert model.get_input_embeddings().weight.shape[0] == 1000 > model.config.text_config.eos_token_id
 
 
+def test_the_vocabulary_is_the_released_one():
+    tokenizer = released_tokenizer()
+    ids = tokenizer.convert_tokens_to_ids
+    assert len(tokenizer) == 151665
+    assert ids(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]) == [151643, 151644, 151645]
+    assert ids(["<|vision_start|>", "<|image_pad|>", "<|video_pad|>", "<tool_call>"]) == [
+        151652,
+        151655,
+        151656,
+        151657,
+    ]
+    text = "<|im_start|>Hello world 12345\n\n<think> It's   a ball.</think> 你好，世界 naïve 🎈 <|video_pad|>"
+    # The middle as tiktoken reads the ranks.
+    plain = [9707, 1879, 220, 16, 17, 18, 19, 20]
+    assert tokenizer(text).input_ids[:9] == [151644, *plain] and tokenizer(text).input_ids[-1] == 151656
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+    assert "<|" not in tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True)
+
+
 def test_data_lie_as_published(tmp_path):
-    clips = [ROOT / "tests/fixtures/clips" / name for name in rehearsal.CLIPS]
+    clips = [ROOT / "tests/fixtures/clips" / name for name in CLIPS]
     write_data(tmp_path, clips)
     train = json.loads((tmp_path / "raw/Video-R1-260k.json").read_text())
     assert {row["problem_type"] for row in train} == {"multiple choice", "numerical", "OCR", "free-form", "regression"}
@@ -71,12 +93,20 @@ def test_the_log_is_a_table_with_its_sums():
     done = [rehearsal.Ran("ingest", 60.0, 50.0, 1.25, "a | b"), rehearsal.Ran("sft", 120.0, 90.0, 13.0, "loss 12")]
     text = rehearsal.table(done, "3b")
     assert "| ingest | 60 | 50 | 1.2 | a / b |\n| sft | 120 | 90 | 13.0 | loss 12 |\n" in text
-    assert text.endswith("3 minutes in all, 13.0 GiB at most in a process.\n")
+    assert text.endswith("3 minutes in all, 13.0 GiB at most.\n")
 
 
 def test_a_stage_that_fails_ends_the_rehearsal_with_what_it_said(tmp_path):
     with pytest.raises(StageError, match=r"(?s)ingest: ended with 2:.*params.yaml: no such file"):
         rehearsal.run(tmp_path, "ingest")
+
+
+def test_memory_is_that_of_all_processes_of_a_stage():
+    inner = "import time; kept = bytearray(100 << 20); time.sleep(2)"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    child = subprocess.Popen([sys.executable, "-c", outer])
+    _, together = rehearsal.wait(child, time.monotonic() + 60)
+    assert together > 100 << 20 and child.returncode == 0
 
 
 def test_a_stage_that_hangs_is_ended(tmp_path):

@@ -144,6 +144,14 @@ def test_quick_asks_for_every_path_once_or_twice(monkeypatch):
     assert [command._job(values).micro for _, values in asked] == [1, 2, 8, 8, 1]
 
 
+@pytest.mark.parametrize(("family", "side"), [("qwen2_5_vl", 308), ("qwen3_vl", 352)])
+def test_a_frame_is_as_many_tokens_in_every_family(family, side, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["perf", "--quick", "--device", "cpu", "--family", family])
+    options = command._options()
+    assert {values["side"] for _, values in command.jobs(options)} == {side}
+    assert options.out.endswith("small-quick")
+
+
 def test_paths_that_are_not_asked_for_are_not_measured(monkeypatch, tmp_path):
     """Curves over frames and G from two paths; ratios without plain are refused."""
     found = {"wall": {"forward": 1.0, "backward": 1.0}, "processor": {}, "peak_mb": 1.0, "prompt": 20}
@@ -169,8 +177,15 @@ def test_cached_features_are_not_encoded_in_the_timed_passes():
 
 @pytest.mark.parametrize(
     "case",
-    [job(), job(levers=TOGETHER, micro=4, whole=True), job("trl")],
-    ids=["plain", "all levers, whole step", "trl"],
+    [
+        job(),
+        job(levers=TOGETHER, micro=4, whole=True),
+        job("trl"),
+        job(family="qwen3_vl", side=64),
+        job(levers=TOGETHER, micro=4, family="qwen3_vl", side=64),
+        job("trl", family="qwen3_vl", side=64),
+    ],
+    ids=["plain", "all levers, whole step", "trl", "Qwen3-VL", "Qwen3-VL, all levers", "Qwen3-VL, trl"],
 )
 def test_every_path_runs(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

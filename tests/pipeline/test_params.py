@@ -127,6 +127,15 @@ MINIMAL: dict[str, Any] = {
             "ingest.sources.0.annotations: elsewhere/x.json lies outside data_root (data/raw)",
             id="a record file that DVC would not see",
         ),
+        pytest.param({"data_root": "/"}, "data_root: / holds far more than is meant", id="the whole disk"),
+        pytest.param({"data_root": str(Path.home())}, "holds far more than is meant", id="a home folder"),
+        pytest.param({"data_root": ".."}, "data_root: .. holds far more", id="the folder above"),
+        pytest.param({"data_root": "data"}, "data_root: data holds data/ingest, which", id="what ingest itself writes"),
+        pytest.param(
+            {"models": {"base": "models", "teacher": "models/world/teacher"}},
+            "models.base: models holds models/sft, which the pipeline writes",
+            id="a model that holds the models trained from it",
+        ),
         pytest.param(
             {"benchmark": {"models": ["bas"]}},
             "benchmark.models: no model 'bas'; did you mean 'base'?",
@@ -238,7 +247,8 @@ MINIMAL: dict[str, Any] = {
         pytest.param({"world": {"heads": 7}}, "world.heads: 7 does not divide world.hidden_size (128)", id="heads"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(tmp_path, edit, text):
+def test_what_is_wrong_is_told_in_one_line(tmp_path, monkeypatch, edit, text):
+    monkeypatch.chdir(ROOT)  # folders are held against the project's
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(MINIMAL | edit))
     with pytest.raises(params.ParamsError) as caught:
@@ -460,18 +470,37 @@ def test_a_broken_params_file_is_replaced(project, capsys, text):
 
 
 @pytest.mark.parametrize("start", ["cot", "cot=", "rl=models/x", "=x"])
-def test_a_start_that_is_none_is_refused(project, capsys, start):
-    assert profile.main(["mini", "--start", start]) == 1
-    assert "cot=FILE or sft=FOLDER is wanted" in capsys.readouterr().err
+def test_a_start_that_is_none_is_refused(project, start):
+    with pytest.raises(profile.ProfileError, match="cot=FILE or sft=FOLDER is wanted"):
+        profile.main(["mini", "--start", start])
 
 
-def test_an_unknown_profile_is_refused_with_the_list(project, capsys):
+def test_an_unknown_profile_is_refused_with_the_list(project):
     before = (project / "params.yaml").read_text()
-    assert profile.main(["maxi"]) == 1
-    assert (
-        capsys.readouterr().err == "no profile 'maxi'; profiles: "
-        f"{', '.join(sorted(path.stem for path in (ROOT / 'profiles').glob('*.yaml')))}\n"
-    )
+    with pytest.raises(profile.ProfileError) as refused:
+        profile.main(["maxi"])
+    known = ", ".join(sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml")))
+    assert str(refused.value) == f"no profile 'maxi'; profiles: {known}"
+    assert (project / "params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(b"grpo: [\n", "profiles/bad.yaml: not YAML: ", id="cut off"),
+        pytest.param(b"seed: \xff\n", "profiles/bad.yaml: cannot be read: ", id="no UTF-8"),
+        pytest.param(b"- a\n", "profiles/bad.yaml: .*`name: value` lines are wanted", id="a list"),
+        pytest.param(b"", "profiles/bad.yaml: empty", id="empty"),
+        pytest.param(b"base: mini\ngrpo: 3\n", "bad.yaml: grpo: `name: value` lines are wanted", id="a number"),
+        pytest.param(b"base: [mini]\n", "no profile '", id="a base that is no name"),
+    ],
+)
+def test_a_broken_profile_is_told_and_writes_nothing(project, text, says):
+    before = (project / "params.yaml").read_text()
+    (project / "profiles/bad.yaml").write_bytes(text)
+    with pytest.raises((profile.ProfileError, params.ParamsError), match=says) as refused:
+        profile.main(["bad"])
+    assert "\n" not in str(refused.value)
     assert (project / "params.yaml").read_text() == before
 
 

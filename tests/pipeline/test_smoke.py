@@ -94,10 +94,14 @@ def small_disk(finished, tmp_path_factory) -> Iterator[Path]:
 DRAWN = random.Random(0).uniform(0.1, 0.9)
 FULL = {
     "ingest": (0, 0.5, DRAWN),
+    "validate@records": (0,),
     "annotate": (0, 0.5),
     "filter": (0, 0.5, DRAWN),
     "sft": (DRAWN,),
     "grpo": (DRAWN,),
+    "benchmark@grpo": (0, 0.5),
+    "validate@predictions": (0,),
+    "report": (0, 0.5),
 }
 """Stage -> room on the disk, as shares of the bytes of its outputs."""
 GROWING = (".jsonl", "curve.csv")

@@ -6,6 +6,7 @@ whole steps of params.yaml instead, with its levers as they are and with all of 
 profile under its launcher, on as many GPUs as there are (options of its own: `--launched --help`).
 
     python -m measure.speed.grpo --quick
+    python -m measure.speed.grpo --family qwen3_vl --quick
     python -m measure.speed.grpo --shape small --frames 8 16 32 64 --group 4 8 16 --whole
     python -m measure.speed.grpo --paths plain 'all levers' --micro 1 --timed-rows 1 --repeats 1 \
         --frames 8 16 32 64 --group 4 8 16                         cost curves alone, about ten minutes on two cores
@@ -38,13 +39,17 @@ from measure.speed.grpo.table import (
     verdict,
 )
 from tasks import paths
+from tasks.core.backbones import backbone_of
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_stage, run_tool
+from tasks.core.io.given import whole_number
 from tasks.params import ParamsError
 from tasks.profile import ProfileError
 
+FAMILY = "qwen2_5_vl"
 LAUNCHED = "--launched"
 PATHS = ("plain", "encode once", "share prefix", "varlen attention", "all levers", "cached features", "TRL")
+TOKENS_ON_A_SIDE = 11
 
 NOTE = """
 Seconds are {clock} time on {threads} threads of {device}: the fastest of {repeats} passes after a warm one, over a
@@ -52,6 +57,11 @@ group of G answers of {answer} tokens. Plain and TRL are timed on at least {time
 `memory` compare with plain at its fastest micro-batch. Peak memory is what the update takes above weights and
 gradients. `of floor`: operations counted, over those of one prompt pass, one vision pass and an output layer for answer
 tokens alone. `cached features` has all levers and a frozen encoder, whose features are kept from an earlier step.
+"""
+
+OTHER_FAMILY = """
+Operations are counted by the formulas for Qwen2.5-VL (windowed attention and a gated MLP in the encoder), so that TFLOP
+and `of floor` compare paths with each other and say nothing of the device.
 """
 
 STEP_NOTE = """
@@ -83,6 +93,8 @@ def main() -> int:
         answer=options.answer,
         timed=options.timed_rows,
     )
+    if options.family != FAMILY:
+        note += OTHER_FAMILY
     out = Path(options.out)
     write_text(out.with_suffix(".csv"), comma_separated(table))
     curves = cost_curves(measured, options.clock)
@@ -136,6 +148,11 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
+def side_factor(family: str) -> int:
+    """Pixels on a side of what becomes one token; of a family whose frames have one size, that of `FAMILY`."""
+    return 2 * getattr(backbone_of(family), "patch_side", 14)
+
+
 def _run(job: dict[str, Any], threads: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "measure.speed.grpo", "--job", json.dumps(job)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -169,29 +186,43 @@ def _options() -> argparse.Namespace:
         "--paths", nargs="+", default=PATHS, choices=PATHS, help="what to measure; ratios need plain and all levers"
     )
     parser.add_argument(
-        "--family", default="qwen2_5_vl", help="model_type; others than the default have its mini widths"
+        "--family",
+        default=FAMILY,
+        help="model_type; but for qwen2_5_vl and qwen3_vl only widths and depths are the shape's",
     )
     parser.add_argument("--shape", default="small", choices=("mini", "small", "3b", "7b"))
-    parser.add_argument("--frames", type=int, nargs="+", default=[16])
-    parser.add_argument("--side", type=int, default=308, help="pixels, a multiple of 28 or 32; 308 is 121 tokens")
-    parser.add_argument("--group", type=int, nargs="+", default=[8])
-    parser.add_argument("--shuffled", type=int, default=4, help="answers on shuffled frames, of the rollouts alone")
-    parser.add_argument("--answer", type=int, default=64, help="tokens of an answer")
-    parser.add_argument("--micro", type=int, nargs="+", default=[1, 2, 4, 8], help="micro-batch sizes of plain")
+    parser.add_argument("--frames", type=whole_number(), nargs="+", default=[16])
     parser.add_argument(
-        "--micro-trl", type=int, nargs="*", default=[1, 2, 4], help="micro-batch sizes of TRL; none: leave it out"
+        "--side", type=whole_number(), default=None, help="pixels, a multiple of 28 or 32; default: 121 tokens"
     )
-    parser.add_argument("--timed-rows", type=int, default=8, help="rows of plain and TRL that are timed, then scaled")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--group", type=whole_number(), nargs="+", default=[8])
+    parser.add_argument(
+        "--shuffled", type=whole_number(0), default=4, help="answers on shuffled frames, of the rollouts alone"
+    )
+    parser.add_argument("--answer", type=whole_number(), default=64, help="tokens of an answer")
+    parser.add_argument(
+        "--micro", type=whole_number(), nargs="+", default=[1, 2, 4, 8], help="micro-batch sizes of plain"
+    )
+    parser.add_argument(
+        "--micro-trl",
+        type=whole_number(),
+        nargs="*",
+        default=[1, 2, 4],
+        help="micro-batch sizes of TRL; none: leave it out",
+    )
+    parser.add_argument(
+        "--timed-rows", type=whole_number(), default=8, help="rows of plain and TRL that are timed, then scaled"
+    )
+    parser.add_argument("--repeats", type=whole_number(), default=2)
     parser.add_argument("--whole", action="store_true", help="decode, rollout and optimizer too")
     parser.add_argument("--step", action="store_true", help="whole steps of params.yaml, levers as they are and off")
-    parser.add_argument("--steps", type=int, default=4, help="steps that count, with --step")
+    parser.add_argument("--steps", type=whole_number(), default=4, help="steps that count, with --step")
     parser.add_argument(LAUNCHED, action="store_true", help="steps of a profile under its launcher; see its --help")
     parser.add_argument("--model", default=str(paths.SFT_MODEL), help="where the policy starts, with --step")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--device", default=None, choices=("cpu", "cuda"))
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: on a busy machine")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=whole_number(), default=os.cpu_count() or 1)
     parser.add_argument("--out", default=None, help="path of the table, without suffix")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -200,11 +231,13 @@ def _options() -> argparse.Namespace:
     if options.quick:
         options.micro, options.micro_trl, options.timed_rows, options.repeats = [1, 2], [1], 2, 1
         options.frames, options.group = options.frames[:1], options.group[:1]
+    if options.side is None and not options.job:
+        options.side = TOKENS_ON_A_SIDE * side_factor(options.family)
     if options.device is None and not options.job:
         import torch
 
         options.device = "cuda" if torch.cuda.is_available() else "cpu"
-    other = "" if options.family == parser.get_default("family") else f"{options.family}-"
+    other = "" if options.family == FAMILY else f"{options.family}-"
     options.out = options.out or f"reports/perf/{other}{options.shape}{'-quick' if options.quick else ''}"
     return options
 

@@ -24,6 +24,7 @@ from measure.speed.grpo.table import comma_separated, markdown
 from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import real_number, whole_number
 from tasks.core.sizing.shapes import SHAPES
 from tasks.params import Grpo
 
@@ -136,17 +137,25 @@ def _options(arguments: Sequence[str]) -> Any:
     parser.add_argument("--shape", default="3b", choices=[name for name in SHAPES if name != "small"])
     parser.add_argument("--profile", default="video_r1_7b", help="of profiles/: objective, levers, rates, types")
     parser.add_argument("--config", default=FSDP, help="accelerate's configuration; none: plain processes")
-    parser.add_argument("--processes", type=int, default=None, help="default: one for each GPU; without a GPU one")
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--side", type=int, default=308, help="pixels, a multiple of 28; 308 is 121 tokens")
-    parser.add_argument("--answer", type=int, default=128, help="tokens of a completion; all have as many")
-    parser.add_argument("--group", type=int, default=None, help="completions of a prompt; default: the profile's")
-    parser.add_argument("--prompts", type=int, default=None, help="of a step and process; default: the profile's")
+    parser.add_argument(
+        "--processes", type=whole_number(), default=None, help="default: one for each GPU; without a GPU one"
+    )
+    parser.add_argument("--steps", type=whole_number(), default=3)
+    parser.add_argument("--frames", type=whole_number(), default=16)
+    parser.add_argument("--side", type=whole_number(), default=308, help="pixels, a multiple of 28; 308 is 121 tokens")
+    parser.add_argument("--answer", type=whole_number(), default=128, help="tokens of a completion; all have as many")
+    parser.add_argument(
+        "--group", type=whole_number(), default=None, help="completions of a prompt; default: the profile's"
+    )
+    parser.add_argument(
+        "--prompts", type=whole_number(), default=None, help="of a step and process; default: the profile's"
+    )
     parser.add_argument(
         "--host", action="store_true", help="one process: the model in main memory first, as a stage loads it"
     )
-    parser.add_argument("--minutes", type=float, default=60.0, help="the processes are ended after so long")
+    parser.add_argument(
+        "--minutes", type=real_number(above=0), default=60.0, help="the processes are ended after so long"
+    )
     parser.add_argument("--out", default=None, help="path of the table, without suffix")
     options = parser.parse_args(arguments)
     if options.config != NONE and not Path(options.config).is_file():

@@ -18,8 +18,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from measure.speed.clock import Clock, Peak
 from measure.speed.grpo.job import CACHED, LEVERS, Job, LaunchedJob
-from measure.speed.grpo.shapes import FAMILY, build, build_other
-from tasks.core.backbones import of_model
+from measure.speed.grpo.shapes import build
+from tasks.core.backbones import of_model, of_processor
 from tasks.core.models.inputs import prompt_text
 from tasks.core.prompts import messages
 from tasks.core.schemas.records import Record
@@ -68,8 +68,7 @@ def noise(job: Job | LaunchedJob, seed: int = 0) -> Clip:
 def measure(job: Job) -> dict[str, Any]:
     """Seconds by part (wall and processor), peak memory in MiB and sizes of a job."""
     processor = build_processor(job.family, CORPUS * 4)
-    make = build if job.family == FAMILY else partial(build_other, job.family)
-    model = make(SHAPES[job.shape], processor, job.dtype, job.device)
+    model = build(SHAPES[job.shape], processor, job.dtype, job.device, job.family)
     clock = Clock(job.device)
     with tempfile.TemporaryDirectory() as folder:
         made = _trl(job, model, processor, folder) if job.path == "trl" else _ours(job, model, processor, Path(folder))
@@ -227,9 +226,9 @@ def _trl(job: Job, model: Any, processor: Any, folder: str) -> tuple[Any, dict[s
         train_dataset=Dataset.from_dict({"prompt": ["?"] * job.group}),
         processing_class=processor,
     )
-    placeholder = "<|vision_start|><|image_pad|><|vision_end|>"
+    written = of_processor(processor).written
     text = prompt_text(processor, messages(record(), template="brief", system=CORPUS[1]))
-    text = text.replace("<|vision_start|><|video_pad|><|vision_end|>", placeholder * job.frames)
+    text = text.replace(written["video"], written["image"] * job.frames)
     inputs = processor(
         text=[text], images=list(noise(job).frames), images_kwargs={"do_resize": False}, return_tensors="pt"
     )

@@ -37,8 +37,12 @@ def run_stage(main: Callable[[], int | None], *known: type[Exception], about: st
         if __name__ == "__main__":
             run_stage(main, ParamsError, about=__doc__)
     """
-    hold()
-    code = _ended(main, (StageError, *known), about)
+
+    def held() -> int | None:
+        hold()
+        return main()
+
+    code = _ended(held, (StageError, *known), about)
     note_seconds(code)
     sys.exit(code)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -45,7 +46,11 @@ def hold(led: bool | None = None) -> None:
     Args:
         led: whether it ends with the process that started it; None: where that is DVC, a launcher or a worker, not a
             shell, for what was started by hand may outlive its terminal.
+
+    Raises:
+        StageError: VIDEO_R1_GRACE_SECONDS is no number of seconds.
     """
+    grace_seconds()
     name = f"{MARK}{os.getpid()}_{int(psutil.Process().create_time())}"
     if name in os.environ:
         return
@@ -81,8 +86,21 @@ def leaders_of(process: psutil.Process) -> list[int]:
 
 
 def grace_seconds() -> float:
-    """VIDEO_R1_GRACE_SECONDS, 30 unless set."""
-    return float(os.environ.get(GRACE, GRACE_SECONDS))
+    """VIDEO_R1_GRACE_SECONDS, 30 unless set.
+
+    Raises:
+        StageError: not a number of seconds.
+    """
+    text = os.environ.get(GRACE, "")
+    try:
+        seconds = float(text) if text.strip() else GRACE_SECONDS
+    except ValueError:
+        seconds = math.nan
+    if 0 <= seconds < math.inf:
+        return seconds
+    from tasks.core.io.errors import StageError  # never reached in the watcher: `hold` has read the variable before
+
+    raise StageError(f"{GRACE}: a number of at least 0 is wanted, got {text!r}")
 
 
 def marked(name: str) -> list[psutil.Process]:

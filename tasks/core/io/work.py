@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from tasks.core.io.atomic import naming, write_json
 from tasks.core.io.digests import DIGEST_LENGTH, work_key
 from tasks.core.io.errors import StageError
+from tasks.core.io.given import from_environment, real_number
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 
 DESCRIPTION = "work.json"
@@ -183,8 +184,12 @@ def old_works(root: Path, *, days: float) -> list[Path]:
 
 
 def kept_days() -> float:
-    """How long unused work is kept: VIDEO_R1_WORK_DAYS, 30 unless set."""
-    return float(os.environ.get("VIDEO_R1_WORK_DAYS", KEPT_DAYS))
+    """How long unused work is kept: VIDEO_R1_WORK_DAYS, 30 unless set.
+
+    Raises:
+        StageError: not a number of days.
+    """
+    return from_environment("VIDEO_R1_WORK_DAYS", real_number(least=0), KEPT_DAYS)
 
 
 def last_used(folder: Path) -> float:
