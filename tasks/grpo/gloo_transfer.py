@@ -3,7 +3,8 @@
 Both sides of vLLM's protocol, as its NCCL engine has them; a broadcast per tensor, none packed. The trainer's side is
 registered where this module is imported; a server imports it by
 
-    vllm serve .. --weight-transfer-config '{"backend": "gloo"}' --worker-extension-cls tasks.grpo.gloo_transfer.Extension
+    vllm serve MODEL --weight-transfer-config '{"backend": "gloo"}' \
+        --worker-extension-cls tasks.grpo.gloo_transfer.Extension
 """
 
 from __future__ import annotations
@@ -98,9 +99,7 @@ class GlooWorker(WeightTransferEngine[GlooInitInfo, UpdateInfo]):
         """
         if self._group is None:
             raise RuntimeError("no trainer has opened a transfer of weights")
-        for name, dtype, shape in zip(
-            update_info.names, update_info.dtype_names, update_info.shapes, strict=True
-        ):
+        for name, dtype, shape in zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True):
             value = torch.empty(shape, dtype=getattr(torch, dtype))
             self._group.broadcast(value, 0).wait()
             self.model.load_weights([(name, value)])

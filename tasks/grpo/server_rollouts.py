@@ -10,31 +10,33 @@ waits for ever. The server computes nothing of a prompt itself: it gets the trai
 from __future__ import annotations
 
 import hashlib
-import queue
-import socket
 import sys
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import torch
 
 from tasks.core.backbones import NAMES, of_processor
 from tasks.core.engine.types import EngineError
 from tasks.core.io.errors import reason_of
-from tasks.core.models.protocols import Model, Processor
+from tasks.core.models.protocols import Processor
 from tasks.core.text import opened_by
+from tasks.core.train.rows import EncodedPrompt
 from tasks.core.train.sharding import whole_weights
 from tasks.grpo.engines import Encode, Policy, RolloutRequest, completion_of_ids
+from tasks.grpo.processes import gathered, on_first, rank
 from tasks.grpo.rollout import Completion
-from tasks.grpo.server_protocol import LostServerError, RolloutServer
+from tasks.grpo.server_checks import check_server
+from tasks.grpo.server_protocol import LostServerError, ServerClient
+from tasks.grpo.server_transfer import Meta, Transfer, backend_of
 
 FAMILIES = ("qwen2_5_vl",)
 """Families whose placeholder is one run of tokens, tried with the server."""
+LAST_CALL_SECONDS = 10.0
+"""Limit of calls that only tidy up."""
 T = TypeVar("T")
 
 
@@ -43,7 +45,8 @@ class ServerRollouts:
 
     def __init__(
         self,
-        server: RolloutServer,
+        server: ServerClient,
+        folder: Path | str,
         sampling: Any,
         processor: Processor,
         ends: Sequence[int],
@@ -55,6 +58,7 @@ class ServerRollouts:
 
         Args:
             server: where it is.
+            folder: checkpoint that the policy was loaded from.
             sampling: the `grpo.sampling` section.
             processor: of the policy.
             ends: tokens that end a completion.
@@ -69,12 +73,11 @@ class ServerRollouts:
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._run = uuid.uuid4().hex[:12]
         self._transfer: Transfer | None = None
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
         if not set(self._backbone.model_types) & set(FAMILIES):
-            raise EngineError(
-                f"grpo.rollout_engine: vllm_server takes {', '.join(FAMILIES)}, not {self._backbone.model_types[0]}"
-            )
-        on_first(lambda: server.check(processor, max_len, backend, dtype))
+            family = self._backbone.model_types[0]
+            raise EngineError(f"grpo.rollout_engine: vllm_server takes {', '.join(FAMILIES)}, not {family}")
+        backend = backend_of(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        self._first(lambda: check_server(server, processor, folder, max_len=max_len, backend=backend, dtype=dtype))
 
     def complete(self, policy: Policy, encode: Encode, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
         """See `Rollouts.complete`; all processes call it together. Completions carry the server's log-probabilities.
@@ -82,30 +85,35 @@ class ServerRollouts:
         Raises:
             EngineError: the server failed twice on these requests, or refused one.
         """
-        everyones = of_all([self._body(request) for request in requests])
-        bodies = [body for own in everyones for body in own]
-        first = sum(len(own) for own in everyones[: rank()])
+        everyones = gathered([self._body(request) for request in requests])
+        if not self._first(lambda: any(everyones)):
+            return []
         for attempt in range(2):
             try:
                 self.sync(policy)
-                replies = on_first(lambda: self._server.complete(bodies, self._mark(policy)))
+                replies = self._first(lambda: self._server.complete(sum(everyones, []), self._mark(policy)))
                 break
             except LostServerError as error:
                 if attempt:
                     raise EngineError(f"{error} (after a second try)") from error
                 if rank() == 0:
                     print(f"grpo: rollout server failed, asked again: {reason_of(error)}", file=sys.stderr)
+        before = self._first(lambda: [sum(map(len, everyones[:number])) for number in range(len(everyones))])[rank()]
+        own = replies[before : before + len(requests)]
         return [
             [
                 completion_of_ids(ids, self._tokenizer, self._ends, log_probs, opened_by(request.text))
                 for ids, log_probs in zip(reply.ids, reply.log_probs, strict=True)
             ]
-            for reply, request in zip(replies[first:], requests, strict=False)
+            for reply, request in zip(own, requests, strict=True)
         ]
 
     def close(self) -> None:
         """Let the server go; it runs on."""
         self._transfer = None
+
+    def _first(self, work: Callable[[], T]) -> T:
+        return on_first(work, self._server.name)
 
     def _mark(self, policy: Policy) -> str:
         return f"{self._run}-{policy.version}"
@@ -118,19 +126,19 @@ class ServerRollouts:
             EngineError: the server does not hold what was sent.
         """
         mark = self._mark(policy)
-        if not on_first(lambda: self._behind(mark)):
+        if not self._first(lambda: self._behind(mark)):
             return
-        meta = [
+        meta: list[Meta] = [
             (name, self._dtype if value.is_floating_point() else value.dtype, tuple(value.shape))
             for name, value in policy.model.state_dict().items()
         ]
-        on_first(lambda: self._open(meta, mark, policy.model.device))
+        self._first(lambda: self._open(meta, mark, policy.model.device))
         transfer = self._transfer if rank() == 0 else None
         if transfer is not None or policy.sharded:
             for pair in whole_weights(policy.model, self._dtype):
                 if transfer is not None:
                     transfer.put(*pair)
-        on_first(lambda: self._finish(mark))
+        self._first(lambda: self._finish(mark))
 
     def _behind(self, mark: str) -> bool:
         self._server.wait()
@@ -139,11 +147,12 @@ class ServerRollouts:
             self._transfer = None  # started again since: nothing of the connection is left
         return held != mark
 
-    def _open(self, meta: Sequence[tuple[str, torch.dtype, tuple[int, ...]]], mark: str, device: torch.device) -> None:
-        self._server.pause()
+    def _open(self, meta: Sequence[Meta], mark: str, device: torch.device) -> None:
+        """Let nothing be computed, forget what was computed with the weights so far, and begin to send."""
+        self._server.post("pause?mode=abort&clear_cache=true")
         if self._transfer is None:
             with suppress(EngineError):  # of a trainer before this one
-                self._server.post("shutdown_weight_transfer_engine")
+                self._server.post("shutdown_weight_transfer_engine", limit_seconds=LAST_CALL_SECONDS)
             self._transfer = Transfer(self._server, meta, device)
         self._transfer.begin(mark)
 
@@ -153,20 +162,13 @@ class ServerRollouts:
         try:
             transfer.finish()
         finally:
-            with suppress(EngineError):  # the reason is told by what failed before
-                self._server.resume()
+            with suppress(EngineError):  # what failed before is told
+                self._server.post("resume", limit_seconds=LAST_CALL_SECONDS)
         if (held := self._server.weight_version()) != mark:
-            raise LostServerError(f"grpo.rollout_server: weights are marked {held} after {mark} was sent")
+            raise self._server.lost(f"weights are marked {held} after {mark} was sent")
         if transfer.rounds == 1:
-            self._compare(transfer.digests)
+            transfer.compare()
         self._transfer = transfer
-
-    def _compare(self, sent: dict[str, str]) -> None:
-        """Refuse a server whose norms, which vLLM neither packs nor splits, are not those that were sent."""
-        held = {name.rpartition("language_model.")[2].removeprefix("model."): v for name, v in self._server.digests().items()}
-        differ = sorted(name for name, digest in sent.items() if held.get(name) != digest)
-        if differ or not sent:
-            raise EngineError(f"grpo.rollout_server: the server's weights are not those sent; first: {differ[:1]}")
 
     def _body(self, request: RolloutRequest) -> dict[str, Any]:
         """A request as the server takes it: one for all completions of a view, whose seeds count from the first."""
@@ -191,7 +193,7 @@ class ServerRollouts:
         return body
 
 
-def features_of(backbone: Any, encoded: Any, dtype: torch.dtype) -> dict[str, Any]:
+def features_of(backbone: Any, encoded: EncodedPrompt, dtype: torch.dtype) -> dict[str, Any]:
     """A prompt's medium as vLLM's route takes it: pixels as the processor made them, and where they belong."""
     from vllm.entrypoints.scale_out.token_in_token_out.mm_serde import encode_mm_kwargs_item
     from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
@@ -210,151 +212,3 @@ def features_of(backbone: Any, encoded: Any, dtype: torch.dtype) -> dict[str, An
         "mm_placeholders": {name: [{"offset": int(places[0]), "length": len(places)}]},
         "kwargs_data": {name: [text]},
     }
-
-
-class Transfer:
-    """The first process's side of vLLM's weight transfer; works in a thread, so that a dead server stops no gather."""
-
-    def __init__(
-        self, server: RolloutServer, meta: Sequence[tuple[str, torch.dtype, tuple[int, ...]]], device: torch.device
-    ) -> None:
-        """Meet the server's workers.
-
-        Raises:
-            LostServerError: not within the time limit.
-        """
-        from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
-
-        self._server, self._device, self.mark, self.rounds = server, device, "", 0
-        self._limit = server.timeout_seconds
-        self._queue: queue.Queue[tuple[str, torch.Tensor]] = queue.Queue(maxsize=2)
-        self.digests: dict[str, str] = {}
-        outer = self
-
-        class Source(WeightSource):  # type: ignore[misc]
-            def metadata(self) -> list[Any]:
-                return [ParamMeta(*each) for each in meta]
-
-            def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
-                for _ in meta:
-                    yield outer._queue.get(timeout=outer._limit)
-
-        self._task = Task(lambda: self._connect(Source()), device)
-        self._engine = self._task.result(self._limit, "meeting the server's workers")
-
-    def _connect(self, source: Any) -> Any:
-        from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
-
-        parts = urlsplit(self._server.url)
-        with socket.create_connection((parts.hostname or "", parts.port or 80), self._limit) as towards:
-            address = towards.getsockname()[0]
-        with socket.socket() as free:
-            free.bind(("", 0))
-            port = free.getsockname()[1]
-        where = {"master_address": address, "master_port": port, "world_size": 1 + self._server.world_size(), "rank": 0}
-        info: Any
-        if self._device.type == "cuda":
-            from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
-
-            info = NCCLTrainerInitInfo(**where)
-        else:
-            from tasks.grpo.gloo_transfer import GlooTrainerInitInfo
-
-            info = GlooTrainerInitInfo(**where, timeout_seconds=self._limit)
-        return WeightTransferTrainerFactory.trainer_init(info, client=self._server, source=source)
-
-    def begin(self, mark: str) -> None:
-        """Begin to send weights of this mark."""
-        self.mark = self._server.version = mark
-        self.rounds += 1
-        self._end = time.monotonic() + self._limit
-        self._task = Task(self._engine.send_weights, self._device)
-
-    def put(self, name: str, value: torch.Tensor) -> None:
-        """Send one weight; of a transfer that has failed the rest is dropped, and `finish` says why."""
-        if value.is_cuda:
-            torch.cuda.current_stream().synchronize()
-        if self.rounds == 1 and name.endswith("norm.weight") and "language_model." in name:
-            raw = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-            self.digests[name.rpartition("language_model.")[2].removeprefix("model.")] = hashlib.sha256(raw).hexdigest()
-        while not self._task.ended and time.monotonic() < self._end:
-            with suppress(queue.Full):
-                self._queue.put((name, value), timeout=0.1)
-                return
-
-    def finish(self) -> None:
-        """Wait until all are there.
-
-        Raises:
-            LostServerError: they are not within the time limit.
-        """
-        self._task.result(max(self._end - time.monotonic(), 0.1), "weights")
-
-
-class Task:
-    """Work in a thread that nothing waits for at the end of the process."""
-
-    def __init__(self, work: Callable[[], Any], device: torch.device) -> None:
-        self._outcome: queue.Queue[Any] = queue.Queue()
-        self.ended = False
-
-        def run() -> None:
-            try:
-                if device.type == "cuda":
-                    torch.cuda.set_device(device)
-                outcome = work()
-            except BaseException as error:
-                outcome = error
-            self.ended = True
-            self._outcome.put(outcome)
-
-        threading.Thread(target=run, name="rollout server", daemon=True).start()
-
-    def result(self, limit: float, what: str) -> Any:
-        """What the work gave.
-
-        Raises:
-            LostServerError: it failed, or has not ended within the limit.
-        """
-        try:
-            outcome = self._outcome.get(timeout=limit)
-        except queue.Empty:
-            raise LostServerError(f"grpo.rollout_server: {what}: not done in time") from None
-        if isinstance(outcome, EngineError):
-            raise outcome
-        if isinstance(outcome, BaseException):
-            reason = f"{type(outcome).__name__}: {reason_of(outcome)}"
-            raise LostServerError(f"grpo.rollout_server: {what}: {reason}") from outcome
-        return outcome
-
-
-def rank() -> int:
-    """Of this process; 0 for one alone."""
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-
-
-def of_all(value: T) -> list[T]:
-    """Every process's value, by rank; all call it together."""
-    if not torch.distributed.is_initialized():
-        return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
-
-
-def on_first(work: Callable[[], T]) -> T:
-    """What the first process's work gives or raises, in every process; all call it together."""
-    outcome: list[Any] = [None]
-    if rank() == 0:
-        try:
-            outcome = [work()]
-        except EngineError as error:
-            outcome = [type(error)(str(error))]
-        except Exception as error:
-            outcome = [EngineError(f"grpo.rollout_server: {type(error).__name__}: {reason_of(error)}")]
-    if torch.distributed.is_initialized():
-        torch.distributed.broadcast_object_list(outcome, 0)
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    result: T = outcome[0]
-    return result

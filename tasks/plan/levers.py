@@ -13,7 +13,7 @@ from tasks.plan.needs import Need, grpo_need, sft_need
 
 MOST_GPUS = 64
 Needing = Callable[[Model, Params, Launched, Machine], Need]
-OWN_SAMPLING = {"rollout_engine": "transformers", "rollout_sleep": None}
+OWN_SAMPLING = {"rollout_engine": "transformers", "rollout_server": None, "rollout_sleep": None}
 """The policy samples for itself."""
 NEEDS: dict[str, Needing] = {"sft": sft_need, "grpo": grpo_need}
 
