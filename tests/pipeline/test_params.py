@@ -260,7 +260,7 @@ MINIMAL: dict[str, Any] = {
         *(
             pytest.param(
                 {"grpo": {"rollout_engine": "vllm_server", "rollout_server": {"url": url}}},
-                "grpo.rollout_server.url: Value error, a server's root is wanted, as http://HOST:PORT, without /v1",
+                "grpo.rollout_server.url: a server's root is wanted, as http://HOST:PORT, without /v1",
                 id=f"a server at {url or 'no address'}",
             )
             for url in ("", "localhost:8000", "ftp://a:1", "http://", "http://a:99999", "http://a:1/v1", "http://a b:1")

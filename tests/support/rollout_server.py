@@ -20,7 +20,7 @@ from tasks.core.models.visual_tokens import visual_token_ids
 from tasks.grpo.gloo_transfer import GlooWorker
 from tasks.grpo.server_transfer import digest_of
 
-GENERATE = "inference/v1/generate"
+GENERATE, UPDATE = "inference/v1/generate", "update_weights"
 
 
 class Worker(GlooWorker):

@@ -18,11 +18,11 @@ from tasks.params import Lora, Sampling
 from tests.support.grpo_stage import Stage, logp_alone, parity_score, settings
 
 pytest.importorskip("vllm", reason="vLLM is not installed; its side of the weight transfer is not there")
-from tests.support.rollout_server import GENERATE, rollout_server
+from tests.support.rollout_server import GENERATE, UPDATE, rollout_server
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=6)
 LIMIT_SECONDS = 1.0
-UPDATE, CHECKER = "update_weights", "weight_checker"
+CHECKER = "weight_checker"
 
 
 @pytest.fixture(scope="module")
