@@ -1,7 +1,8 @@
-"""One process of a run with rollouts by a server: `accelerate launch tests/support/server_process.py MODEL FOLDER URL BAD`.
+"""One process of a run with rollouts by a server: `accelerate launch tests/support/server_process.py ARGUMENTS`.
 
-Writes `run.json` from the first process (see `run`), and from each `completions-<rank>.json`, sampled with whole and with
-sharded weights by requests that one process alone has, and `error-<rank>.json` of a server at BAD that fails.
+ARGUMENTS are a model, a folder, a server and a server that fails. Writes `run.json` from the first process (see `run`);
+from each `completions-<rank>.json`, sampled with whole and with sharded weights by requests that one process alone has,
+and `error-<rank>.json` of the server that fails.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Rollouts by one server for two processes (gloo): what one process gets, whole weights or sharded ones, or one error."""
+"""Rollouts by one server for two processes (gloo): what one process gets, with whole or sharded weights; one error."""
 
 import json
 import os
