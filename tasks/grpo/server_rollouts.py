@@ -10,6 +10,7 @@ waits for ever. The server computes nothing of a prompt itself: it gets the trai
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import sys
 import uuid
 from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ class ServerRollouts:
             max_len: prompt plus completion, tokens.
 
         Raises:
-            EngineError: the server is not there, or does not fit the policy.
+            EngineError: the server is not there, or does not fit the policy; or vLLM is not installed.
         """
         self._server, self._sampling, self._ends = server, sampling, list(ends)
         self._tokenizer, self._backbone = processor.tokenizer, of_processor(processor)
@@ -76,6 +77,8 @@ class ServerRollouts:
         if not set(self._backbone.model_types) & set(FAMILIES):
             family = self._backbone.model_types[0]
             raise EngineError(f"grpo.rollout_engine: vllm_server takes {', '.join(FAMILIES)}, not {family}")
+        if importlib.util.find_spec("vllm") is None:
+            raise EngineError("grpo.rollout_engine: vllm_server needs vLLM here too, for its transfer of weights")
         backend = backend_of(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self._first(lambda: check_server(server, processor, folder, max_len=max_len, backend=backend, dtype=dtype))
 

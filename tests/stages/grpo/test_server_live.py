@@ -24,7 +24,7 @@ from tests.support.grpo_stage import Stage, parity_score, settings
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
-START_SECONDS = 300
+START_SECONDS = 500
 OPTIONS = {
     "--dtype": "float32",
     "--max-model-len": "512",
@@ -89,22 +89,7 @@ def test_greedy_completions_are_the_policys_own_at_every_version(served, tiny_mo
     assert seen[0] != seen[1] and len({tuple(group[0]) for group in seen[1]}) > 1
 
 
-def test_a_policy_of_another_shape_is_refused(served, tmp_path, processor, asks, monkeypatch):
-    """Also where the server's folder cannot be read here; the server goes on."""
-    from tasks.core.world.model import build_model
-    from tasks.grpo import server_checks
-
-    narrow = build_model(processor, hidden_size=32, layers=2, heads=2, vision_layers=1, seed=7)
-    save_model(narrow, processor, tmp_path / "narrow")
-    with pytest.raises(EngineError, match="text.hidden_size 64, not 32"):
-        engine_of(served, tmp_path / "narrow", processor)
-    monkeypatch.setattr(server_checks, "_check_shape", lambda *_: None)
-    engine = engine_of(served, tmp_path / "narrow", processor, seconds=20)
-    with pytest.raises(EngineError, match=f"rollout_server: {served.url}: update_weights: 500: .*after a second try"):
-        engine.complete(moved(tmp_path / "narrow", 3), encode_media, asks[:1])
-
-
-LOSSES: list[tuple[float, float]] = []
+LOSSES = [(0.0, 7.05301), (0.0, 4.74816), (0.0, 3.81047)]
 """Loss and gradient norm of each step."""
 
 
@@ -126,3 +111,18 @@ def test_literal_losses_drift_and_resume(served, tiny_model, make_clip, tmp_path
     assert resumed.asked < straight.asked
     for name, value in resumed.model.state_dict().items():
         torch.testing.assert_close(value, straight.model.state_dict()[name], rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_a_policy_of_another_shape_is_refused(served, tmp_path, processor, asks, monkeypatch):
+    """Also where the server's folder cannot be read here; the server goes on."""
+    from tasks.core.world.model import build_model
+    from tasks.grpo import server_checks
+
+    narrow = build_model(processor, hidden_size=32, layers=2, heads=2, vision_layers=1, seed=7)
+    save_model(narrow, processor, tmp_path / "narrow")
+    with pytest.raises(EngineError, match="text.hidden_size 64, not 32"):
+        engine_of(served, tmp_path / "narrow", processor)
+    monkeypatch.setattr(server_checks, "_check_shape", lambda *_: None)
+    engine = engine_of(served, tmp_path / "narrow", processor, seconds=20)
+    with pytest.raises(EngineError, match=f"rollout_server: {served.url}: update_weights: 500: .*after a second try"):
+        engine.complete(moved(tmp_path / "narrow", 3), encode_media, asks[:1])
