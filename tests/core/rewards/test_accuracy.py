@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tasks.core.rewards import RULES, accuracy, unscorable
+from tasks.core.rewards.robust import parse_letter
 from tasks.core.schemas.records import PROBLEM_TYPES
 
 LETTERS = [
@@ -321,3 +322,8 @@ def test_unparsed_is_told_from_wrong():
 def test_unknown_names_are_refused(kind, variant):
     with pytest.raises(ValueError, match="no rule"):
         accuracy(kind, "", "", variant)
+
+
+def test_a_character_alone_is_read_as_in_a_longer_text():
+    for character in map(chr, range(1, 0x250)):
+        assert parse_letter(character) == parse_letter(f" {character} "), character
