@@ -12,6 +12,7 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -101,7 +102,7 @@ class Server:
 
     def config(self):
         model = {"model": self.folder, "dtype": "torch.float32", "max_model_len": 512, "logprobs_mode": "raw_logprobs"}
-        config = {"model_config": model, "weight_transfer_config": {"backend": "gloo"}}
+        config: dict[str, dict[str, Any]] = {"model_config": model, "weight_transfer_config": {"backend": "gloo"}}
         for place, value in self.changes.items():
             section, _, name = place.partition(".")
             config[section][name] = value
@@ -159,12 +160,13 @@ def medium_of(text):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    rollouts: Server
 
     def do_GET(self):
         self.do_POST()
 
     def do_POST(self):
-        server = self.server.rollouts
+        server = self.rollouts
         route = self.path.strip("/").partition("?")[0]
         text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with server.lock:
@@ -217,14 +219,14 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def rollout_server(folder, faults=None):
     """A running server."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made = Server(folder, faults)
+    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"rollouts": made}))
     http.daemon_threads = True
-    http.rollouts = Server(folder, faults)
-    http.rollouts.url = f"http://127.0.0.1:{http.server_port}"
+    made.url = f"http://127.0.0.1:{http.server_port}"
     threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
     try:
-        yield http.rollouts
+        yield made
     finally:
-        http.rollouts.gone.set()
+        made.gone.set()
         http.shutdown()
         http.server_close()
