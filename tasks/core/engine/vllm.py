@@ -199,7 +199,10 @@ def media_options(processor: Any) -> dict[str, Any]:
     Where a checkpoint's settings for the two differ, the processor scales.
     """
     image, video = (part.to_dict() for part in (processor.image_processor, processor.video_processor))
-    options: dict[str, Any] = {"mm_processor_kwargs": of_processor(processor).engine_options()}
+    backbone = of_processor(processor)
+    options: dict[str, Any] = {"mm_processor_kwargs": backbone.engine_options()}
+    if backbone.engine_worker is not None:
+        options["worker_extension_cls"] = backbone.engine_worker
     if any(image.get(name) != video.get(name) for name in PIXEL_SCALING):
         options["mm_device_do_normalize"] = False
     return options
@@ -244,7 +247,7 @@ def start(model: str, **options: Any) -> Any:
                 warnings.simplefilter("ignore", FutureWarning)
                 from vllm import LLM
 
-                return LLM(
+                llm = LLM(
                     model,
                     enable_prefix_caching=True,
                     limit_mm_per_prompt={"image": 1, "video": 1},
@@ -254,6 +257,9 @@ def start(model: str, **options: Any) -> Any:
                     use_tqdm_on_load=False,
                     **options,
                 )
+                if "worker_extension_cls" in options:
+                    llm.collective_rpc("mend")
+                return llm
         except ImportError as error:
             raise EngineError(f"vLLM cannot be imported: {reason_of(error)}") from error
         except Exception as error:  # Whatever the library raises while it starts, it did not start.
