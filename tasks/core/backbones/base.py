@@ -116,7 +116,7 @@ class Backbone:
     serves_video: ClassVar[str | None] = None
     """Why vLLM does not serve this family's videos; None where it does."""
     engine_worker: ClassVar[str | None] = None
-    """Path of a class with a method `mend`, which corrects this family's model in vLLM's workers."""
+    """Path of a class whose module vLLM's workers import, which corrects their model of this family."""
 
     # Plain facts.
 

@@ -247,7 +247,7 @@ def start(model: str, **options: Any) -> Any:
                 warnings.simplefilter("ignore", FutureWarning)
                 from vllm import LLM
 
-                llm = LLM(
+                return LLM(
                     model,
                     enable_prefix_caching=True,
                     limit_mm_per_prompt={"image": 1, "video": 1},
@@ -257,9 +257,6 @@ def start(model: str, **options: Any) -> Any:
                     use_tqdm_on_load=False,
                     **options,
                 )
-                if "worker_extension_cls" in options:
-                    llm.collective_rpc("mend")
-                return llm
         except ImportError as error:
             raise EngineError(f"vLLM cannot be imported: {reason_of(error)}") from error
         except Exception as error:  # Whatever the library raises while it starts, it did not start.
