@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tasks.core.backbones import backbone_of
 from tasks.core.io.errors import StageError
-from tasks.core.models.load import ModelError, backbone_in, is_endpoint
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import backbone_in, is_endpoint
 from tasks.core.sizing.memory import GIB, HALF
 from tasks.core.sizing.shapes import PUBLISHED, Model
 from tasks.grpo.checks import check_settings, refuse_when_sharded

@@ -122,6 +122,10 @@ class Backbone:
         """Sizes of frames, by the checkpoint's processor settings (preprocessor_config.json)."""
         raise NotImplementedError
 
+    def misfit(self, processor: Any, config: Any) -> str | None:
+        """Where a processor's sizes of patches, frames or tokens are not those of the model; None where all are."""
+        raise NotImplementedError
+
     # Text.
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:

@@ -36,6 +36,10 @@ class LlavaOneVision(FrameBackbone):
         lora_vision=r".*vision_tower\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)",
     )
 
+    def frame_tokens(self, processor: Any, config: Any) -> tuple[int, int]:
+        """See `FrameBackbone.frame_tokens`."""
+        return processor.num_image_tokens, (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+
     def expansion(self, processor: Any, clip: Clip, data_type: str) -> str:
         """An image with its rows' newlines; a video with one newline."""
         if data_type == "video":

@@ -16,7 +16,8 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from tasks import paths
 from tasks.core.io.errors import StageError
 from tasks.core.io.tables import read_table
-from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import load_model, load_processor
 from tasks.core.train.rows import encode_prompt
 from tasks.core.video import open as open_module
 from tasks.core.video.perturb import perturb
