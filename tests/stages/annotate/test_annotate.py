@@ -171,6 +171,7 @@ def renumber():
         pytest.param({"engine": {"kv_cache_gb": 2}}, [], id="memory for keys and values"),
         pytest.param({"engine": {"batch_size": 1, "rows_per_call": 1, "group_by_length": False}}, [], id="batches"),
         pytest.param({"engine": {"gpu_memory_utilization": 0.5, "data_parallel": 2}}, [], id="devices"),
+        pytest.param({"engine": {"data_parallel_backend": "ray"}}, [], id="where engines are"),
         pytest.param({"video": {"decode_workers": 0, "disk_cache_gb": 0.0}}, [], id="how clips are decoded"),
         pytest.param({"annotate": {"keep": "all"}}, [], id="what is kept"),
         pytest.param({"seed": 4}, ALL, id="seed"),
