@@ -50,7 +50,8 @@ def refusals_of_settings(params: Params, start: Launched, machine: Machine) -> I
         yield f"grpo.rollout_sleep: {params.grpo.rollout_sleep}; vLLM sleeps on a GPU only: set it to null"
     engine = params.engine
     wanted = engine.tensor_parallel * engine.data_parallel
-    if machine.gpus and engine.backend == "vllm" and wanted > machine.gpus:
+    is_here = engine.data_parallel_backend == "mp"  # a cluster's GPUs are not known here
+    if is_here and machine.gpus and engine.backend == "vllm" and wanted > machine.gpus:
         yield (
             f"engine: tensor_parallel {engine.tensor_parallel} x data_parallel {engine.data_parallel} wants {wanted} "
             f"GPUs of {machine.gpus}; set engine.tensor_parallel to {machine.gpus}"

@@ -96,6 +96,13 @@ def at_root(monkeypatch):
         pytest.param(
             "4xh100",
             FSDP_4,
+            {"engine.data_parallel": 8, "engine.data_parallel_backend": "ray"},
+            [],
+            id="engines on a cluster, whose GPUs are not known here",
+        ),
+        pytest.param(
+            "4xh100",
+            FSDP_4,
             {"engine.tensor_parallel": 1},
             ["annotate: 145.2 GiB of each GPU, an engine may take 63.7 GiB; engine.tensor_parallel: 4"],
             id="a teacher that one GPU does not hold",
