@@ -20,14 +20,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import yaml
 
+from measure.cost import in_memory
 from measure.rehearsal.checkpoint import SIZES
 from measure.rehearsal.inputs import BASE, ROOT, make
 from tasks import paths, profile
@@ -182,17 +182,6 @@ def wait(child: subprocess.Popen[bytes], until: float) -> tuple[resource.struct_
             child.kill()
         together = max(together, in_memory(child.pid))
         time.sleep(0.2)
-
-
-def in_memory(pid: int) -> int:
-    """Bytes of a process and its children; what ended meanwhile counts nothing."""
-    total = 0
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                total += each.memory_info().rss
-    return total
 
 
 def gradient(folder: Path, stage: str) -> float:

@@ -115,6 +115,8 @@ class Backbone:
     """Whether the encoder reads all media as one row and gives attention the bounds of its windows."""
     serves_video: ClassVar[str | None] = None
     """Why vLLM does not serve this family's videos; None where it does."""
+    engine_worker: ClassVar[str | None] = None
+    """Path of a class whose module vLLM's workers import, which corrects their model of this family."""
 
     # Plain facts.
 

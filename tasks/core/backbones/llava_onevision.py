@@ -23,7 +23,7 @@ class LlavaOneVision(FrameBackbone):
     model_types = ("llava_onevision",)
     processors = ("LlavaOnevisionProcessor",)
     one_pass = False
-    serves_video = "vLLM fails where it encodes two of its videos of unequal length together"
+    engine_worker = "tasks.core.backbones.llava_onevision_vllm.Worker"
     placeholders: ClassVar[Mapping[str, str]] = {"image": "<image>", "video": "<video>"}
     written: ClassVar[Mapping[str, str]] = {"image": "<image>\n", "video": "<video>\n"}
     visual_tokens = ("<image>", "<video>")

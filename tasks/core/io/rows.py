@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.core.io.errors import StageError
+from tasks.core.io.tables import open_parquet
 
 FORMATS = (".json", ".jsonl", ".parquet")
 _PIECE_BYTES = 1 << 20
@@ -222,7 +222,7 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, str | bytes]]:
 def _parquet(path: Path) -> Iterator[RawRow]:
     row = 0
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             for batch in file.iter_batches(_PARQUET_ROWS):
                 for value in batch.to_pylist():
                     yield RawRow(row, value)

@@ -223,6 +223,11 @@ def cot_from_row(row: Mapping[str, Any]) -> CotRow:
     return CotRow(**{field.name: row[field.name] for field in dataclasses.fields(CotRow)})
 
 
+def is_reversed(record: Record) -> bool:
+    """Whether the record is about its clip played backwards (`pairs.py`): ids of ingest are 0 or more."""
+    return record.problem_id < 0
+
+
 def truth_of(solution: str) -> str:
     """True answer without its tags; "" when there are none."""
     tagged = SOLUTION.search(solution)

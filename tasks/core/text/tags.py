@@ -2,15 +2,15 @@
 
 import re
 
-_THINK = re.compile(r"<think>\s*(.*?)\s*</think>", re.DOTALL)
 _ANSWER = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 def think_of(text: str) -> str | None:
     """The text inside the first think block, stripped; None when no block is closed."""
-    block = _THINK.search(text)
-    return block.group(1) if block else None
+    _, opening, behind = text.partition("<think>")
+    inside, closing, _ = behind.partition("</think>")
+    return inside.strip() if opening and closing else None
 
 
 def answer_of(text: str) -> str | None:

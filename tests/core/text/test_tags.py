@@ -50,6 +50,13 @@ def test_is_well_formed(text, good):
     assert is_well_formed(text) is good
 
 
+def test_think_of_is_what_a_pattern_finds():
+    block, random_ = re.compile(r"<think>\s*(.*?)\s*</think>", re.DOTALL), random.Random(0)
+    for text in ("".join(random_.choices(PIECES, k=8)) for _ in range(3000)):
+        match = block.search(text)
+        assert think_of(text) == (match.group(1) if match else None), text
+
+
 WHOLE = re.compile(r"<think>(.*?)</think>\s*<answer>(.*?)</answer>", re.DOTALL)
 PIECES = ("<think>", "</think>", "<answer>", "</answer>", "a", " ", "\n", "\u2028", "<", "")
 
