@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from tasks.core.io.cores import usable_cores
 from tasks.core.io.orphan import end_with
 from tasks.core.io.rows import RawRow
 from tasks.ingest.parse import Candidate, Quarantined, parse_rows
@@ -69,7 +70,7 @@ def checked_parts(
     left = iter(rows)
     parts = iter(lambda: list(islice(left, PART_ROWS)), [])
     yield from map(check, islice(parts, SHORT_PARTS))
-    workers = min(workers, len(os.sched_getaffinity(0)))
+    workers = min(workers, usable_cores())
     if workers == 1:
         yield from map(check, parts)
     elif (first := next(parts, None)) is not None:
