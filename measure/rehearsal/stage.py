@@ -2,7 +2,8 @@
 
 The stage's own code, with two things changed. A random model is never right, so in GRPO a completion counts as right
 when its tokens add up to an even number: rewards differ, and an update has gradients. And accelerate keeps FSDP for
-accelerators: on a processor its state drops the plugin without a word, so it is put where it is on a GPU.
+accelerators: on a processor its state drops the plugin without a word, so it is put where it is on a GPU, with the
+precision that it gathers weights in.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def allow_cpu() -> None:
         original(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
         if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+            if self._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(self._mixed_precision)
             self.fsdp_plugin = fsdp_plugin
 
     AcceleratorState.__init__ = init
