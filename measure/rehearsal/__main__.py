@@ -53,7 +53,7 @@ class Ran(NamedTuple):
     seconds: float
     processor_seconds: float
     peak_gib: float
-    """Of its processes together, five times a second; at least of the largest."""
+    """Of its processes together, five times a second, shared pages once; at least of the largest."""
     outcome: str
     """Its last line, and of a training stage the largest gradient norm."""
 
@@ -185,14 +185,30 @@ def wait(child: subprocess.Popen[bytes], until: float) -> tuple[resource.struct_
 
 
 def in_memory(pid: int) -> int:
-    """Bytes of a process and its children; what ended meanwhile counts nothing."""
+    """Bytes of a process and its children; what several share counts once, what ended meanwhile nothing."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for each in (process, *process.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):
-                total += each.memory_info().rss
+                total += share_of_memory(each)
     return total
+
+
+def share_of_memory(process: psutil.Process) -> int:
+    """Bytes of a process, pages that others hold too by its share (Linux: Pss); elsewhere all that is resident.
+
+    Raises:
+        psutil.NoSuchProcess: it ended.
+    """
+    if not sys.platform.startswith("linux"):
+        return int(process.memory_info().rss)
+    try:
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+    except OSError as error:
+        raise psutil.NoSuchProcess(process.pid) from error
+    # A process that ended and is not yet waited for has no lines.
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def gradient(folder: Path, stage: str) -> float:

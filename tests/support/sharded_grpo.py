@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 import torch.distributed.distributed_c10d as c10d
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultReduceScatter
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 from transformers import PreTrainedModel
 
+from measure.rehearsal import stage as stage_module
 from measure.rehearsal.stage import allow_cpu
 from tasks.core.train import sharding
 from tasks.grpo import collect
@@ -90,6 +92,18 @@ def run(model, work, case, processes, stop_at=None):
     }
 
 
+def reduced_alike(original):
+    """Fail unless gradients summed in pieces are, to the bit, those that gloo sums at once."""
+    group, results = torch.distributed.group.WORLD, []
+    generator = torch.Generator().manual_seed(torch.distributed.get_rank())
+    gradients = torch.randn(2 * 2500, generator=generator)
+    for reduce in (original, DefaultReduceScatter.__call__):
+        results.append(torch.empty(2500))
+        reduce(DefaultReduceScatter(), results[-1], gradients.clone(), group, torch.distributed.ReduceOp.SUM)
+    if not torch.equal(*results):
+        raise RuntimeError("sums in pieces differ from those at once")
+
+
 def hold_gathers_together(group):
     """Every gather of weights is announced to the other process first; returns the names of all that were made."""
     made = []
@@ -125,7 +139,11 @@ def count_loads():
 def whole_reference():
     """The reference model keeps float32 weights, and keeps embedding and output layer gathered."""
     copy = sharding.policy_copy
-    sharding.policy_copy = lambda policy, *, with_weights, dtype: copy(policy, with_weights=with_weights)
+
+    def in_float32(policy, *, with_weights, dtype):
+        return copy(policy, with_weights=with_weights)
+
+    sharding.policy_copy = in_float32
     reshard = FSDPModule.set_reshard_after_forward
     FSDPModule.set_reshard_after_forward = lambda *_: None
     try:
@@ -158,10 +176,13 @@ def of_both(value):
 def main():
     """All cases that are named; `vllm` with an engine that dies, `penalty` once more from a checkpoint."""
     collect.score_group = parity_score
+    at_once = DefaultReduceScatter.__call__
+    stage_module.PIECE = 1000  # so that the gradients of a tiny model are several
     allow_cpu()
     torch.set_num_threads(1)
     c10d.default_pg_timeout = TIMEOUT
     torch.distributed.init_process_group("gloo", timeout=TIMEOUT)
+    reduced_alike(at_once)
     gathers = hold_gathers_together(torch.distributed.new_group(timeout=TIMEOUT))
     loads = count_loads()
     model, work, cases = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
