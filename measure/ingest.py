@@ -6,7 +6,8 @@ over tables of as many rows, each stage in a process of its own as DVC runs it.
 
     python -m measure.ingest --rows 263071
 
-The last line: `ingest: S s, P MB peak, found F of I faults, V false`, S in processor seconds, P of the largest process.
+The last line: `ingest: S s, P MB peak, found F of I faults, V false`, S by the clock with the start of every stage, P
+that of the stage that takes most, all its processes together.
 """
 
 from __future__ import annotations
@@ -14,18 +15,15 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import resource
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
+from measure.cost import run
 from tasks import paths
 from tasks.core.io.cli import OneLineParser, run_tool
 from tasks.core.io.given import whole_number
@@ -45,7 +43,7 @@ from tasks.validate import __main__ as validate
 PUBLISHED_ROWS = 263_071
 FAULTY_EVERY = 100
 FOLDERS, SUBFOLDERS = 7, 100
-_WORDS = (
+WORDS = (
     *("the", "ball", "person", "moves", "left", "right", "opens", "door", "before", "after", "video", "cup", "red"),
     *("blue", "what", "which", "how", "many", "first", "then"),
 )
@@ -77,13 +75,6 @@ FAULTS: dict[str, Callable[[Row], Row | str]] = {
 }
 
 
-class Cost(NamedTuple):
-    """What a stage took."""
-
-    processor_seconds: float
-    peak_mb: float
-
-
 def main() -> int:
     """Make the project, run the stages, print a line each and the sum."""
     parser = OneLineParser(prog="python -m measure.ingest", description=(__doc__ or "").splitlines()[0])
@@ -97,18 +88,12 @@ def main() -> int:
         for gate in ("records", "cot", "sft"):
             costs[f"validate {gate}"] = run(_validate, gate)
     for stage, cost in costs.items():
-        print(f"{stage}: {cost.processor_seconds:.1f} s, {cost.peak_mb:.0f} MB peak")
-    seconds = sum(cost.processor_seconds for cost in costs.values())
+        print(f"{stage}: {cost}")
+    seconds = sum(cost.seconds for cost in costs.values())
     peak = max(cost.peak_mb for cost in costs.values())
     detected, false = len(faulty & refused), len(refused - faulty)
     print(f"ingest: {seconds:.1f} s, {peak:.0f} MB peak, found {detected} of {len(faulty)} faults, {false} false")
     return int(detected != len(faulty) or false > 0)
-
-
-def run(stage: Callable[..., int], *arguments: str) -> Cost:
-    """Run a stage in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_timed, stage, *arguments).result()
 
 
 def make_project(rows: int) -> set[int]:
@@ -120,7 +105,7 @@ def make_project(rows: int) -> set[int]:
         (media / f"F{number % FOLDERS}/s{number // FOLDERS}").mkdir(parents=True)
     with Path("rows.json").open("w") as file:
         for place in range(rows):
-            row: Any = _row(place, random_)
+            row: Any = published_row(place, random_)
             (media / row["path"]).touch()
             if place % FAULTY_EVERY == FAULTY_EVERY - 1:
                 row = FAULTS[kinds[len(faulty) % len(kinds)]](row)
@@ -141,19 +126,13 @@ def make_project(rows: int) -> set[int]:
 def make_later_tables() -> None:
     """Tables of annotate and filter with a row for every train record."""
     write_table(paths.REJECTED_ROWS, [], REJECTED_SCHEMA)
-    think = "<think>" + " ".join(_WORDS * 5) + "</think>"
+    think = "<think>" + " ".join(WORDS * 5) + "</think>"
     with writing_table(paths.COT, COT_SCHEMA) as cot, writing_table(paths.SFT_ROWS, SFT_SCHEMA) as sft:
         for row in iter_table(paths.TRAIN_RECORDS, RECORD_SCHEMA):
             completion = f"{think}\n{row['solution']}"
             answered = {"completion": completion, "answer": truth_of(row["solution"]), "finish_reason": "stop"}
             cot.add({**row, **answered, "reward": 1.0, "sample": 0, "error": ""})
             sft.add({**row, "process": think, "reward": 1.0})
-
-
-def _timed(stage: Callable[..., int], *arguments: str) -> Cost:
-    start = time.process_time()
-    stage(*arguments)
-    return Cost(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def _ingest() -> int:
@@ -183,26 +162,28 @@ def _sound(medium: Medium, number: int, facts: dict[str, Any]) -> MediaRow:
     return MediaRow(medium.path, medium.data_type, f"{number:064x}", 1, **facts)
 
 
-def _row(place: int, random_: random.Random) -> Row:
+def published_row(place: int, random_: random.Random) -> Row:
+    """A sound row in the published schema."""
     kind = random_.choice(_KINDS)
     truths = {"multiple choice": random_.choice("ABCD"), "numerical": str(place % 90), "regression": f"{place / 7:.2f}"}
-    options = [f"{letter}. {_text(random_, 3)} {letter}" for letter in "ABCD"]
+    options = [f"{letter}. {some_words(random_, 3)} {letter}" for letter in "ABCD"]
     path = f"./F{place % FOLDERS}/s{place // FOLDERS % SUBFOLDERS}/{place}.mp4"
     return {
         "problem_id": place,
-        "problem": f"{_text(random_, 14)} {place}?",
+        "problem": f"{some_words(random_, 14)} {place}?",
         "data_type": "video" if place % 9 < 4 else "image",
         "problem_type": kind,
         "options": options if kind == "multiple choice" else [],
         "process": "",
-        "solution": f"<answer>{truths.get(kind) or _text(random_, 8)}</answer>",
+        "solution": f"<answer>{truths.get(kind) or some_words(random_, 8)}</answer>",
         "path": path,
         "data_source": "LLaVA-Video-178K/30_60_s_youtube_v0_1",
     }
 
 
-def _text(random_: random.Random, words: int) -> str:
-    return " ".join(random_.choices(_WORDS, k=words))
+def some_words(random_: random.Random, words: int) -> str:
+    """A text of so many words."""
+    return " ".join(random_.choices(WORDS, k=words))
 
 
 def _choice(options: list[str]) -> Row:

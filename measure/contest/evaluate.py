@@ -34,6 +34,8 @@ class Result(NamedTuple):
     well_formed: bool = True
     accuracy: float = 0.0
     """As the benchmark counts it: a part of 1 where an answer can be half right."""
+    text: str = ""
+    """The whole completion."""
 
 
 class Policy(NamedTuple):
@@ -101,7 +103,7 @@ def answers(policy: Policy, records: Sequence[Record], view: Perturbation | None
         for prompt, [ids] in zip(batch, sampled, strict=True):
             text = policy.processor.tokenizer.decode(ids, skip_special_tokens=True)
             score = accuracy(prompt.record.problem_type, text, prompt.record.solution, policy.variant).value
-            results.append(Result(score > RIGHT_ABOVE, answer_of(text) or "", is_well_formed(text), score))
+            results.append(Result(score > RIGHT_ABOVE, answer_of(text) or "", is_well_formed(text), score, text))
     return results
 
 

@@ -1,4 +1,4 @@
-"""What is compared: plain GRPO, published rules, ours, controls. A method is a group size and an objective.
+"""What is compared: plain GRPO, published rules, ours, controls, and SFT on what a teacher answers.
 
 Values are the objective's defaults until `tune` has chosen better ones on validation splits of the tuning starts, with
 the same number of trials for every method; what it chose lies in reports/contest/chosen.json.
@@ -32,7 +32,8 @@ GROUP = 12
 class Method(NamedTuple):
     """A way of training."""
 
-    objective: Choice
+    objective: Choice | None
+    """None: no RL, but SFT on the answers of the mini world's teacher (`teaching.py`)."""
     group: int = GROUP
     changes: Mapping[str, Any] = {}
     """Further fields of the `grpo` section."""
@@ -59,15 +60,18 @@ METHODS: dict[str, Method] = {
     "grpo_pairs": Method(PlainGrpo(), changes=CLIP_HIGHER, remedy=pairs),
     "grpo_twice": Method(PlainGrpo(), changes=CLIP_HIGHER, remedy=twice),
     "grpo_audited": Method(PlainGrpo(), changes=CLIP_HIGHER, remedy=audited),
+    "sft": Method(None),
+    "sft_pairs": Method(None, remedy=pairs),
+    "sft_twice": Method(None, remedy=twice),
 }
 """`grpo_hot` is exploration at the same operations: plain GRPO sampled at a higher temperature; `grpo_pairs`,
-`grpo_twice` and `grpo_audited` are plain GRPO on other rows (`remedies.py`)."""
-PLACEBOS = {"exchange": "permuted", "grpo_pairs": "grpo_twice"}
+`grpo_twice` and `grpo_audited` are plain GRPO on other rows (`remedies.py`), and so is SFT on them."""
+PLACEBOS = {"exchange": "permuted", "grpo_pairs": "grpo_twice", "sft_pairs": "sft_twice"}
 """Method -> what has all of it but its idea, and takes the values that were chosen for it."""
 METHOD_OF = {placebo: method for method, placebo in PLACEBOS.items()}
-LEADING = ("grpo", "grpo_pairs", "grpo_twice", "arrow", "exchange")
-"""Plain GRPO, reversed pairs and their placebo, the reversed branch and ours have a run for every start and seed; the
-others take half of the seeds."""
+LEADING = ("grpo", "grpo_pairs", "grpo_twice", "sft", "sft_pairs", "sft_twice", "arrow", "exchange")
+"""Plain GRPO and SFT, both with reversed pairs and their placebo, the reversed branch and ours have a run for every
+start and seed; the others take half of the seeds."""
 RUNS_ASKED, STARTS_ASKED = {True: 16, False: 8}, 5
 """Runs that the protocol asks of a method that leads (or does not), and over how many starts."""
 STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob": "alpha", "exchange": "alpha"} | {
@@ -105,11 +109,13 @@ def settings(method: str, base: Grpo, trial: Trial, steps: int) -> Grpo:
         steps: optimizer steps.
 
     Raises:
-        StageError: unknown method.
+        StageError: a method that is unknown, or without RL.
     """
-    if method not in METHODS:
-        raise StageError(f"no method {method!r}; methods: {', '.join(METHODS)}")
+    if method not in METHODS or METHODS[method].objective is None:
+        known = ", ".join(name for name, each in METHODS.items() if each.objective is not None)
+        raise StageError(f"no method {method!r} of RL; methods: {known}")
     chosen = METHODS[method]
+    assert chosen.objective is not None
     changes = dict(chosen.changes)
     sampling = base.sampling.model_dump() | {"temperature": changes.pop("temperature", base.sampling.temperature)}
     shared = {"refill": 0, "epsilon_high": None, "beta": 0.0, "length": None, "scheduler": "constant"}

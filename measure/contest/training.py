@@ -17,6 +17,7 @@ from measure.contest.methods import METHODS, Trial, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import MOVING
 from measure.contest.starts import Start, folder_of
+from measure.contest.teaching import by_sft
 from measure.runs import lock, rounded, split
 from tasks import paths
 from tasks.core.io.atomic import write_json
@@ -24,7 +25,7 @@ from tasks.core.models.load import load_model, load_processor
 from tasks.core.schemas.records import Record
 from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import clear
-from tasks.params import Params
+from tasks.params import Grpo, Params
 
 DATA = paths.WORK_DATA / "contest"
 RL_SEED, TEST_SEED, VALIDATION_SEED, QUICK_SEED = 11_000, 12_000, 13_000, 14_000
@@ -37,9 +38,9 @@ class Size(NamedTuple):
     budget: float
     """Operations that training may take."""
     most_steps: int
-    """Optimizer steps after which it ends even so."""
+    """Steps of RL after which it ends even so."""
     every: int
-    """Steps between the points of a curve."""
+    """Steps between the points of a curve; of SFT, whose steps take a third of the operations, three times as many."""
     rl_rows: int
     """Rows rendered; those without a moving figure beyond as many as have one are left out."""
     rl_bias: float
@@ -95,49 +96,61 @@ def run(
         test_seed: TEST_SEED, or VALIDATION_SEED to tune.
         measure: takes the measures after training; before it, all are taken.
     """
-    from tasks.grpo.data import render
-    from tasks.grpo.train import train
-
     began = time.monotonic()
     key = {"start": start.name, "method": method, "seed": seed}
     folder, workers = folder_of(start), params.ingest.workers
     tests, mixed = tests_of(size, test_seed + seed, workers)
     quick = quadruples(DATA / f"quick-{QUICK_SEED}-{size.quick_scenes}", size.quick_scenes, QUICK_SEED, workers)
-    grpo = settings(method, params.grpo, trial, size.most_steps)
     processor, model = load_processor(folder), load_model(folder, "float32", "cpu")
     work = paths.WORK_MODELS / "contest" / f"{start.name}-{method}-{seed}-{test_seed}"
     clear(work)  # operations are counted from the first step on: a stopped run begins anew
-    with open_store(params.video.opening(), grpo.frame_cache_gb, params.video.decode_workers) as clips:
+    with open_store(params.video.opening(), params.grpo.frame_cache_gb, params.video.decode_workers) as clips:
         policy = policy_of(model, processor, clips, params)
         before = scores_before(start, size, test_seed + seed, policy, tests, mixed)
         with counted() as spent:
             rows = METHODS[method].remedy(policy, learning(start, size, seed, workers), pairs_folder(start, size, seed))
             watch = Watch(size, policy, [question for question in quick if question.variant != STATIC], spent)
-            result = train(
-                model,
-                processor,
-                render(rows, processor, **params.prompt.model_dump()),
-                clips=clips,
-                settings=grpo,
-                seed=seed,
-                work=work,
-                curve=work / "curve.csv",
-                on_skip=lambda record, reason: print(f"contest: {record.path}: {reason}", file=sys.stderr),
-                callbacks=[watch],
-            )
-        trained = result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
+            if METHODS[method].objective is None:
+                watch.size = size._replace(every=3 * size.every)
+                trainer = by_sft(params, policy, rows, trial, seed, work, [watch])
+            else:
+                grpo = settings(method, params.grpo, trial, size.most_steps)
+                trainer = by_grpo(grpo, policy, rows, seed, work, [watch])
+        trained = trainer.accelerator.unwrap_model(trainer.model).eval()
         scores = measure(policy._replace(model=trained), tests, mixed)
     clear(work)
     row = {
         **key,
         **trial._asdict(),
-        "steps": result.trainer.state.global_step,
+        "steps": trainer.state.global_step,
         "flops": spent.total,
         "seconds": round(time.monotonic() - began, 1),
         **rounded(scores),
         **rounded({f"{name}_before": before[name] for name in ("pair_accuracy", "temporal", "static")}),
     }
     return row, [{**key, **rounded(point)} for point in watch.points]
+
+
+def by_grpo(
+    grpo: Grpo, start: Policy, rows: Sequence[Record], seed: int, work: Path, callbacks: Sequence[TrainerCallback]
+) -> Any:
+    """The trainer after RL on `rows`; `callbacks` may end it."""
+    from tasks.grpo.data import render
+    from tasks.grpo.train import train
+
+    result = train(
+        start.model,
+        start.processor,
+        render(rows, start.processor, **start.prompt),
+        clips=start.clips,
+        settings=grpo,
+        seed=seed,
+        work=work,
+        curve=work / "curve.csv",
+        on_skip=lambda record, reason: print(f"contest: {record.path}: {reason}", file=sys.stderr),
+        callbacks=callbacks,
+    )
+    return result.trainer
 
 
 def pairs_alone(policy: Policy, asked: Sequence[Asked], _: Sequence[Record]) -> dict[str, float]:

@@ -20,14 +20,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import yaml
 
+from measure.cost import in_memory
 from measure.rehearsal.checkpoint import SIZES
 from measure.rehearsal.inputs import BASE, ROOT, make
 from tasks import paths, profile
@@ -182,33 +182,6 @@ def wait(child: subprocess.Popen[bytes], until: float) -> tuple[resource.struct_
             child.kill()
         together = max(together, in_memory(child.pid))
         time.sleep(0.2)
-
-
-def in_memory(pid: int) -> int:
-    """Bytes of a process and its children; what several share counts once, what ended meanwhile nothing."""
-    total = 0
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                total += share_of_memory(each)
-    return total
-
-
-def share_of_memory(process: psutil.Process) -> int:
-    """Bytes of a process, pages that others hold too by its share (Linux: Pss); elsewhere all that is resident.
-
-    Raises:
-        psutil.NoSuchProcess: it ended.
-    """
-    if not sys.platform.startswith("linux"):
-        return int(process.memory_info().rss)
-    try:
-        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
-    except OSError as error:
-        raise psutil.NoSuchProcess(process.pid) from error
-    # A process that ended and is not yet waited for has no lines.
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def gradient(folder: Path, stage: str) -> float:

@@ -22,6 +22,7 @@ from tasks.core.io.progress import tracked
 from tasks.core.io.tables import read_table, write_table
 from tasks.core.io.work import ROWS, Work, begin_work, find_work
 from tasks.core.models.load import checkpoint_digest, frame_shape_in, is_endpoint
+from tasks.core.schemas.pairs import paired
 from tasks.core.schemas.records import COT_SCHEMA, MANIFEST_SCHEMA, RECORD_SCHEMA, Record, record_from_row
 from tasks.core.video import VERSION as CLIPS
 from tasks.core.video import open_clip, tell_cache
@@ -37,6 +38,10 @@ def main() -> int:
         return take_given(config.start.at, str(config.start.path))
     teacher, samples = Path(config.teacher()), config.annotate.samples
     records = [record_from_row(row) for row in read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)]
+    pairs: dict[str, Any] = {}
+    if config.annotate.pairs:
+        records, _, pairs = paired(records)
+        print(f"annotate: {pairs['pairs']} rows are of clips played backwards")
     keys = question_keys(records, **config.prompt.model_dump())
     log = begin_work(work_of(config, teacher)) / ROWS
     kept = kept_rows(read_jsonl(log))
@@ -46,7 +51,7 @@ def main() -> int:
     completions = {**kept, **fresh}
     rows = cot_rows(records, keys, completions, samples, config.annotate.keep)
     by_id = {record.problem_id: key for record, key in zip(records, keys, strict=True)}
-    summary = metrics(rows, by_id, completions, samples) | price(teacher, completions, keys, samples)
+    summary = metrics(rows, by_id, completions, samples) | price(teacher, completions, keys, samples) | pairs
     if rows and summary["errors"] == len(rows):
         raise EngineError(f"none of {len(rows)} rows could be answered; first: {rows[0]['error']}")
     write_table(paths.COT, rows, COT_SCHEMA)

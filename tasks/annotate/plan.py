@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tasks.core.io.digests import value_digest
 from tasks.core.io.seeds import derive_seed
 from tasks.core.prompts import messages
-from tasks.core.schemas.records import Record
+from tasks.core.schemas.records import Record, is_reversed
 
 Kept = Mapping[tuple[str, int], Mapping[str, Any]]
 """(key of the question, number of the sample) -> row of the log."""
@@ -35,9 +35,9 @@ class Question(NamedTuple):
 
 
 def question_key(record: Record, media_sha256: str, *, template: str, system: str) -> str:
-    """Digest of the chat that the teacher reads and of the medium's content."""
+    """Digest of the chat that the teacher reads, of the medium's content, and of its being played backwards."""
     chat = messages(record, template=template, system=system, medium=True)
-    return value_digest([chat, media_sha256])
+    return value_digest([chat, media_sha256, *(["reversed"] if is_reversed(record) else [])])
 
 
 def kept_rows(log: Sequence[Mapping[str, Any]]) -> Kept:

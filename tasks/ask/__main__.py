@@ -27,7 +27,8 @@ def main() -> int:
     record = question(arguments.clip, arguments.question, arguments.options, arguments.type)
     opening = config.video.opening() | frame_shape_in(arguments.model)._asdict()
     clip = open_clip(record.path, record.data_type, **opening)
-    settings = config.engine.model_dump() | {"backend": arguments.engine, "batch_size": 1, "data_parallel": 1}
+    alone = {"batch_size": 1, "data_parallel": 1, "data_parallel_backend": "mp"}
+    settings = config.engine.model_dump() | {"backend": arguments.engine, **alone}
     with open_engine(model_path=arguments.model, **settings) as engine:
         request = build_request(engine, record, clip, key="ask", **config.prompt.model_dump(), seed=config.seed)
         [[completion]] = engine.generate([request], temperature=0.0, top_p=1.0, max_tokens=arguments.max_tokens)

@@ -30,7 +30,8 @@ from tasks.core.io.errors import StageError
 from tasks.core.io.given import real_number, whole_number
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.rows import read_rows
-from tasks.core.models.load import ModelError, check_folder, frame_shape_in
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import check_folder, frame_shape_in
 from tasks.core.schemas.records import Record, RecordError, parse_record, record_from_row
 from tasks.core.video import open_clip
 

@@ -14,10 +14,9 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 POWER = 0.8
@@ -95,6 +94,7 @@ def paired(
     count = len(shares)
     if count < 2:
         return Paired(len(gaps), count, value, None, None, None, None, None)
+    stats = _scipy_stats()
     se = math.sqrt(_variance(shares))
     reach = float(stats.t.ppf(0.5 + LEVEL / 2, count - 1))
     p = float(2 * stats.t.sf(abs(value) / se, count - 1)) if se > 0 else float(value == 0)
@@ -111,7 +111,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int, fl
     lost = sum(b and not a for a, b in zip(first, second, strict=True))
     if not gained + lost:
         return gained, lost, 1.0
-    return gained, lost, float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
+    return gained, lost, float(_scipy_stats().binomtest(gained, gained + lost, 0.5).pvalue)
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -184,6 +184,13 @@ def _variance(shares: np.ndarray) -> float:
     return 0.0 if count < 2 else float(count / (count - 1) * (shares**2).sum())
 
 
+def _scipy_stats() -> Any:
+    """Imported when first used: most commands that import this module make no interval, and it takes half a second."""
+    from scipy import stats
+
+    return stats
+
+
 def _wilson(value: float, variance: float, clusters: int) -> tuple[float, float]:
     """95 % Wilson interval at the effective size m (1 - m) / variance; with no spread, at the number of clusters.
 
@@ -191,7 +198,7 @@ def _wilson(value: float, variance: float, clusters: int) -> tuple[float, float]
     """
     m = min(1.0, max(0.0, value))
     size = m * (1 - m) / variance if variance > 1e-12 and 0 < m < 1 else float(clusters)
-    z = float(stats.norm.ppf(0.5 + LEVEL / 2))
+    z = float(_scipy_stats().norm.ppf(0.5 + LEVEL / 2))
     centre = (m + z * z / (2 * size)) / (1 + z * z / size)
     half = z / (1 + z * z / size) * math.sqrt(m * (1 - m) / size + z * z / (4 * size * size))
     return max(0.0, centre - half), min(1.0, centre + half)

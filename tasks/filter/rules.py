@@ -7,7 +7,7 @@ remove low-quality or inconsistent outputs" without numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -36,6 +36,8 @@ _CONCLUDED_LETTER = re.compile(
 _CONCLUDED_NUMBER = re.compile(
     rf"{_STATED}\s*[:$*]*\s*((-?\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?:[^.!?;\n。；]|\.(?=\d))*)", re.IGNORECASE
 )
+_CONCLUDING = ("answer", "option", "choice", "答案", "故选", "应选")
+"""Words of which every conclusion begins with one."""
 _REFUSAL = re.compile(
     r"\bI(?:'m| am)? (?:cannot|can't|can not|unable to|not able to)"
     r"(?! (?:help but|help noticing|rule out|be (?:sure|wrong)))"
@@ -170,19 +172,21 @@ def thinks_before_it_answers(sample: Sample) -> bool:
     before, _, _ = sample.row.completion.partition("<think>")
     if "<answer>" in before or _OPENS_WITH_ANSWER.match(before):
         return False
+    if not _OPENS_WITH_ANSWER.match(sample.reasoning):
+        return True
     end = _SENTENCE_END.search(sample.reasoning)
-    goes_on = end is not None and bool(sample.reasoning[end.end() :].strip())
-    return not (goes_on and _OPENS_WITH_ANSWER.match(sample.reasoning))
+    return end is None or not sample.reasoning[end.end() :].strip()
 
 
 def concludes_its_answer(sample: Sample) -> bool:
     """The last letter or number that the reasoning calls the answer is the answer given; none is fine."""
     kind = sample.row.problem_type
     if kind == "multiple choice":
-        concluded = ["".join(letters) for letters in _CONCLUDED_LETTER.findall(sample.reasoning)]
+        start = _first_of(_CONCLUDING, sample.reasoning)
+        concluded = ["".join(letters) for letters in _CONCLUDED_LETTER.findall(sample.reasoning, start)]
         return not concluded or concluded[-1] == parse_letter(sample.answer)
     if kind in ("numerical", "regression"):
-        numbers = _CONCLUDED_NUMBER.findall(sample.reasoning)
+        numbers = _CONCLUDED_NUMBER.findall(sample.reasoning, _first_of(_CONCLUDING, sample.reasoning))
         if not numbers:
             return True
         phrase, digits = numbers[-1]
@@ -192,9 +196,9 @@ def concludes_its_answer(sample: Sample) -> bool:
 
 def does_not_refuse(sample: Sample) -> bool:
     """Neither reasoning nor answer says that the question cannot be answered, unless an option says so."""
-    if any(map(_refuses, sample.row.options)):
+    if not (_refuses(sample.reasoning) or _refuses(sample.answer)):
         return True
-    return not (_refuses(sample.reasoning) or _refuses(sample.answer))
+    return any(map(_refuses, sample.row.options))
 
 
 def mentions_its_option(sample: Sample) -> bool:
@@ -223,9 +227,24 @@ def refers_to_time(sample: Sample, *, asked_of: Timed) -> bool:
     return _TIME_WORDS.search(sample.reasoning) is not None
 
 
+def _first_of(words: Sequence[str], text: str) -> int:
+    """Where the first of some lower-case words begins, in capitals or not; the end of the text when there is none.
+
+    0 for a text of more than ASCII, whose small letters may be more than its capitals.
+    """
+    if not text.isascii():
+        return 0
+    small = text.lower()
+    places = [place for word in words if (place := small.find(word)) >= 0]
+    return min(places, default=len(text))
+
+
 def _refuses(text: str) -> bool:
     plain = text.lower().replace("’", "'")
-    return any(part in plain for part in _REFUSING) and _REFUSAL.search(plain) is not None
+    for part in _REFUSING:
+        if part in plain:
+            return _REFUSAL.search(plain) is not None
+    return False
 
 
 def same_answer(kind: str, answer: str) -> str | float:
@@ -252,7 +271,7 @@ def repeat_share(text: str) -> float:
     A Chinese, Japanese or Korean character is a word; a word without end ("hahaha..") counts in pieces.
     """
     words = (text if text.isascii() else apart(text)).lower().split()
-    if len(max(words, key=len, default="")) > _LONGEST_WORD_CHARS:
+    if max(map(len, words), default=0) > _LONGEST_WORD_CHARS:
         words = [word[start : start + _PIECE_CHARS] for word in words for start in range(0, len(word), _PIECE_CHARS)]
     count = len(words) - NGRAM_WORDS + 1
     if count < 1:

@@ -18,14 +18,15 @@ from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table
 from tasks.core.io.work import Work, find_work
-from tasks.core.models.load import ModelError, frame_shape_in, load_processor
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import frame_shape_in, load_processor
 from tasks.core.models.protocols import Processor
+from tasks.core.schemas.pairs import Paired, paired
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import ClipStore, open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
 from tasks.core.video import tell_cache
 from tasks.grpo.ledger import ledger
-from tasks.grpo.pairs import Paired, paired
 from tasks.grpo.rows import Chosen, choose
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def refused(prompts: Sequence[Prompt], processor: Processor, clips: ClipStore, c
     """
     from tasks.grpo.admit import too_long
 
-    if config.grpo.rollout_engine != "vllm":
+    if not config.grpo.sampled_by_vllm:
         return {}
     reasons = too_long(
         prompts,

@@ -18,7 +18,7 @@ from tasks.core.text import spelled
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.rows import EncodedPrompt, encode_prompt, reordered
 from tasks.core.video import Clip, VideoError, shuffle_clip, shuffle_order
-from tasks.core.video.perturb import perturb
+from tasks.core.video.perturb import backwards_of, perturb
 from tasks.grpo.objectives.perturbations import Freeze, Mirror, OneFrame, Perturbation, Reverse, Shuffle
 
 OnSkip = Callable[[Record, str], None]
@@ -31,7 +31,7 @@ class Prompt(NamedTuple):
     record: Record
     text: str
     reversed: bool = False
-    """Whether its clip is played backwards: that is the true order of this question (`pairs.py`)."""
+    """Whether its clip is played backwards: that is the true order of this question (`core/schemas/pairs.py`)."""
 
 
 class View(NamedTuple):
@@ -141,14 +141,11 @@ def open_views(
         return None
     try:
         clip = clips.get(record.path, record.data_type)
+        if prompt.reversed:
+            clip = backwards_of(clip, record.path)
     except VideoError as error:
         on_skip(record, error.reason)
         return None
-    if prompt.reversed:
-        if len(clip.frames) < 2:
-            on_skip(record, "a clip of one frame has no reverse")
-            return None
-        clip = perturb(clip, "reverse")
     name = str(record.problem_id)
     true_order = list(range(len(clip.frames)))
     # Features are kept under a file's name: frames that are not the file's have none.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tasks.core.io.rows import RawRow
 from tasks.core.rewards import unscorable
-from tasks.core.schemas.records import Record, RecordError, parse_record, truth_of
+from tasks.core.schemas.records import Record, RecordError, record_fields, truth_of
 from tasks.ingest.root import MediaRoot
 
 SOURCE_STEP = 10**12
@@ -43,20 +42,20 @@ def parse_rows(
     """Check every row; `path` of a candidate opens from the working directory and lies under `media_root`."""
     for raw in rows:
         where = f"{source} row {raw.row}"
-        kind, record = "record", None
+        kind, fields = "record", None
         try:
             if raw.fault:
                 raise RecordError(where, "record", raw.fault)
-            record = parse_record(raw.value, where)
-            if (reason := unscorable(record.problem_type, truth_of(record.solution))) is not None:
+            fields = record_fields(raw.value, where)
+            if (reason := unscorable(fields["problem_type"], truth_of(fields["solution"]))) is not None:
                 raise RecordError(where, "solution", reason)
             kind = "path"
-            path = media_root.locate(record.path, where)
+            fields["path"] = media_root.locate(fields["path"], where)
         except RecordError as error:
-            own = str(record.problem_id) if record else _id_of(raw.value)
+            own = str(fields["problem_id"]) if fields else _id_of(raw.value)
             yield Quarantined(source, split, raw.row, own, kind, error.field, error.reason)
             continue
-        yield Candidate(source, split, raw.row, dataclasses.replace(record, path=path))
+        yield Candidate(source, split, raw.row, Record(**fields))
 
 
 def table_id(own: int, source: str, place: int) -> int:

@@ -72,6 +72,8 @@ class Engine(Section):
     """vLLM: GPUs that one engine is spread over."""
     data_parallel: int = Field(1, ge=1)
     """Engines that share the requests, each in a process and on `tensor_parallel` GPUs of its own."""
+    data_parallel_backend: Literal["mp", "ray"] = "mp"
+    """Where these engines are: processes of this machine, or actors on the Ray cluster of RAY_ADDRESS."""
     batch_size: int = Field(64, ge=1)
     """Requests that an engine holds at once."""
     rows_per_call: int | None = Field(None, ge=1)
@@ -82,7 +84,7 @@ class Engine(Section):
     def deciding(self) -> dict[str, Any]:
         """What can change an answer; the rest is memory and speed."""
         memory = {"gpu_memory_utilization", "kv_cache_gb", "batch_size", "rows_per_call", "group_by_length"}
-        return self.model_dump(exclude={*memory, "data_parallel"})
+        return self.model_dump(exclude={*memory, "data_parallel", "data_parallel_backend"})
 
 
 class Guards(Section):

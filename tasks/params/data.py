@@ -107,6 +107,10 @@ class Annotate(Section):
     """Completions asked of the teacher for each question. More may be asked for later: those it gave stay."""
     keep: Literal["best", "all"] = "best"
     """`best`: a row for each question, its sample of the highest reward. `all`: a row for each sample."""
+    pairs: bool = False
+    """Half of the rows about order (those whose answer on the reversed clip a rule tells) are the other half's clips
+    played backwards, with the answer that they then have; SFT learns from both. Counted in
+    reports/annotate/metrics.json."""
 
 
 class Filter(Section):

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from tasks import paths
 from tasks.core.io.errors import StageError
 from tasks.core.io.rows import read_rows
-from tasks.core.models.load import ModelError, check_folder, is_endpoint
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import check_folder, is_endpoint
 from tasks.params import Params, Source, sources_of
 
 SAMPLED = 200

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tasks.core.backbones import backbone_of
 from tasks.core.io.errors import StageError
-from tasks.core.models.load import ModelError, backbone_in, is_endpoint
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import backbone_in, is_endpoint
 from tasks.core.sizing.memory import GIB, HALF
 from tasks.core.sizing.shapes import PUBLISHED, Model
 from tasks.grpo.checks import check_settings, refuse_when_sharded
@@ -49,7 +50,8 @@ def refusals_of_settings(params: Params, start: Launched, machine: Machine) -> I
         yield f"grpo.rollout_sleep: {params.grpo.rollout_sleep}; vLLM sleeps on a GPU only: set it to null"
     engine = params.engine
     wanted = engine.tensor_parallel * engine.data_parallel
-    if machine.gpus and engine.backend == "vllm" and wanted > machine.gpus:
+    is_here = engine.data_parallel_backend == "mp"  # a cluster's GPUs are not known here
+    if is_here and machine.gpus and engine.backend == "vllm" and wanted > machine.gpus:
         yield (
             f"engine: tensor_parallel {engine.tensor_parallel} x data_parallel {engine.data_parallel} wants {wanted} "
             f"GPUs of {machine.gpus}; set engine.tensor_parallel to {machine.gpus}"
@@ -122,7 +124,7 @@ def refusals_of_lengths(model: Model, params: Params) -> Iterator[str]:
     """Of engines that the longest prompt with its completion is too long for."""
     text, section = text_tokens(params), params.benchmark
     longest = visual_tokens(model, params.video) + text + params.grpo.sampling.max_tokens
-    if params.grpo.rollout_engine == "vllm" and longest > params.grpo.rollout_max_len:
+    if params.grpo.sampled_by_vllm and longest > params.grpo.rollout_max_len:
         yield f"grpo.rollout_max_len: {params.grpo.rollout_max_len}; the longest clips want {longest} tokens"
     asked = [visual_tokens(model, params.video) + max(params.annotate.sampling.max_tokens, section.sampling.max_tokens)]
     if section.suites:

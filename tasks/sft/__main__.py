@@ -17,7 +17,8 @@ from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.tables import read_table, write_table
 from tasks.core.io.work import Work, find_work
-from tasks.core.models.load import ModelError, frame_shape_in, load_processor
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import frame_shape_in, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
 from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish

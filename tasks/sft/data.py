@@ -13,12 +13,13 @@ from tasks.core.io.seeds import derive_seed
 from tasks.core.models.inputs import clip_tokens, prompt_text
 from tasks.core.models.protocols import Model, Processor
 from tasks.core.prompts import messages, sft_target
-from tasks.core.schemas.records import Record, texts_of
+from tasks.core.schemas.records import Record, is_reversed, texts_of
 from tasks.core.text import behind_opening, spelled
 from tasks.core.train.clips import ClipStore
 from tasks.core.train.padding_free import Positioner, join, positioner
 from tasks.core.train.rows import EncodedPrompt, Media, encode_prompt, grids, pad_rows, pixels, text_only
 from tasks.core.video import VideoError
+from tasks.core.video.perturb import backwards_of
 
 IGNORED = -100
 """Label of a token without loss."""
@@ -108,13 +109,18 @@ class Collator:
         if (place_and_token := spelled(texts_of(row.record), self._backbone.visual_tokens)) is not None:
             self._on_skip(row.record, ": ".join(place_and_token))
             return None
+        backwards = is_reversed(row.record)
         try:
             clip = self._clips.get(row.record.path, row.record.data_type)
+            if backwards:
+                clip = backwards_of(clip, row.record.path)
         except VideoError as error:
             self._on_skip(row.record, error.reason)
             return None
         completion = self._processor.tokenizer(row.target)["input_ids"]
-        prompt = encode_prompt(self._processor, row.prompt, clip, row.record.data_type, row.record.path)
+        # Features are kept under a file's name: frames that are not the file's have none.
+        medium = None if backwards else row.record.path
+        prompt = encode_prompt(self._processor, row.prompt, clip, row.record.data_type, medium)
         return prompt, torch.tensor([*completion, self._end])
 
 

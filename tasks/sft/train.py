@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
+from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from tasks.core.io.errors import StageError
@@ -126,6 +127,7 @@ def train(
     work: Path,
     curve: Path,
     visual: Mapping[str, int] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Result:
     """Train `model` in place.
 
@@ -139,6 +141,7 @@ def train(
         work: folder of checkpoints; a complete one found there is resumed from.
         curve: CSV kept up to date while training.
         visual: tokens of a clip by data type, for `group_by_length`.
+        callbacks: further callbacks of the trainer.
 
     Raises:
         StageError: features are to be kept of sharded weights; or more steps are done than are asked for.
@@ -147,7 +150,8 @@ def train(
     trainer = trainer_of(model, processor, rows, collator, settings=settings, seed=seed, work=work, visual=visual)
     refuse_data_parallel(trainer.args, "sft")
     check_sharding(settings, sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
-    for callback in (CurveWriter(curve, COLUMNS), Guards("sft", Limits(**settings.guards.model_dump())), Sealing()):
+    guards = Guards("sft", Limits(**settings.guards.model_dump()))
+    for callback in (CurveWriter(curve, COLUMNS), guards, *callbacks, Sealing()):
         trainer.add_callback(callback)
     show_progress(trainer, ("loss", "mean_token_accuracy"))
     checkpoint = resume_point(work, "sft", steps_of(settings, len(rows), trainer.args.world_size)).checkpoint

@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 
-from measure.contest import remedies
+from measure.contest import remedies, teaching
 from measure.contest.__main__ import main as contest
 from measure.contest.__main__ import named, order, ready
-from measure.contest.evaluate import Result, pair_scores
+from measure.contest.evaluate import Result, answers, pair_scores
 from measure.contest.flops import counted, dispatcher_count
 from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
@@ -20,6 +20,8 @@ from measure.contest.remedies import pairs, twice
 from measure.contest.start_scores import group_shares
 from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, folder_of, scenes_of
 from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown, missing
+from measure.contest.teaching import lessons
+from measure.contest.training import VALIDATION_SEED, WHOLE, pairs_alone, run
 from measure.runs import lock, read_runs
 from tasks.core.io.errors import StageError
 from tasks.core.models.inputs import encode, prompt_text
@@ -87,7 +89,10 @@ def test_the_count_is_that_of_the_dispatcher(tiny_model, make_clip, chat):
 # What is compared.
 
 
-@pytest.mark.parametrize("method", METHODS)
+RL_METHODS = [name for name, method in METHODS.items() if method.objective is not None]
+
+
+@pytest.mark.parametrize("method", RL_METHODS)
 def test_every_method_has_settings_of_its_own(method):
     base = load().grpo
     weak, strong = (settings(method, base, Trial(0.0002, strength), 7) for strength in (0.5, 2.0))
@@ -103,8 +108,10 @@ def test_the_published_rule_is_in_its_published_setting():
 
 
 def test_an_unknown_method_lists_the_known_ones():
-    with pytest.raises(StageError, match="no method 'ppo'; methods: grpo, tgrpo"):
+    with pytest.raises(StageError, match="no method 'ppo' of RL; methods: grpo, tgrpo"):
         settings("ppo", load().grpo, TRIALS[0], 1)
+    with pytest.raises(StageError, match="no method 'sft_pairs' of RL"):
+        settings("sft_pairs", load().grpo, TRIALS[0], 1)
 
 
 def test_untuned_methods_are_refused_with_the_command(tmp_path):
@@ -237,6 +244,29 @@ def test_audited_rows_are_those_that_one_frame_does_not_answer(monkeypatch, tmp_
     assert asked == [("start", rows, OneFrame())]
 
 
+# SFT in place of RL.
+
+
+def test_lessons_are_what_the_teacher_answers_right_in_the_true_form(tmp_path, monkeypatch):
+    record = quadruple_record()
+    rows = [dataclasses.replace(record, path=name) for name in ("right", "wrong", "right", "loose")]
+    texts = {
+        "right": "<think>It moves on. So A.</think>\n<answer>A</answer>",
+        "wrong": "<think>So B.</think><answer>B</answer>",
+        "loose": "A",
+    }
+    asked = []
+
+    def answered(policy, records):
+        asked.extend(row.path for row in records)
+        return [Result(row.path != "wrong", "A", row.path != "loose", 1.0, texts[row.path]) for row in records]
+
+    monkeypatch.setattr(teaching, "answers", answered)
+    kept = lessons("teacher", rows)
+    assert [(row.path, row.process) for row in kept] == [("right", "<think>It moves on. So A.</think>")] * 2
+    assert asked == ["right", "wrong", "loose"], "a row that stands twice is asked once"
+
+
 # How it is tested.
 
 
@@ -256,8 +286,8 @@ def scores(*scenes):
     """Of scenes given as (answers, truths) of forward, reversed, recoloured, mirrored."""
     record = quadruple_record()
     asked, results = [], []
-    for number, (answers, truths) in enumerate(scenes):
-        for name, answer, truth in zip(("forward", "reversed", "recoloured", "mirrored"), answers, truths, strict=True):
+    for number, (told, truths) in enumerate(scenes):
+        for name, answer, truth in zip(("forward", "reversed", "recoloured", "mirrored"), told, truths, strict=True):
             asked.append(Asked(number, name, record))
             results.append(Result(answer == truth, answer))
     return pair_scores(asked, results)
@@ -345,6 +375,36 @@ def test_a_table_without_the_protocols_counts_says_that_it_is_incomplete():
 
 
 # The whole of it.
+
+
+@pytest.mark.slow
+def test_sft_ends_by_its_operations_the_teacher_s_among_them(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model)
+    params, start = load(), STARTS_OF_THE_CONTEST[0]
+    params = params.model_copy(update={"models": {"teacher": str(tiny_model)}})
+    shutil.copytree(tiny_model, folder_of(start))
+    size = WHOLE._replace(budget=1, rl_rows=16, scenes=2, quick_scenes=1, mixed_rows=16)
+
+    def told(size):
+        return run(params, size, start, "sft_twice", 0, TRIALS[0], VALIDATION_SEED, pairs_alone)
+
+    with pytest.raises(StageError, match="answers none of .* rows right; there is nothing to learn from"):
+        told(size)
+    thought = "<think>It is so.</think>"
+    monkeypatch.setattr(
+        teaching,
+        "lessons",
+        lambda teacher, rows: answers(teacher, rows) and [dataclasses.replace(row, process=thought) for row in rows],
+    )
+    one, points = told(size)
+    assert one["steps"] == 1 and [point["steps"] for point in points] == [1]
+    more, _ = told(size._replace(budget=one["flops"] + 1))
+    assert more["steps"] == 2
+    monkeypatch.setattr(
+        teaching, "lessons", lambda teacher, rows: [dataclasses.replace(row, process=thought) for row in rows]
+    )
+    assert told(size)[0]["flops"] < one["flops"], "answering costs"
 
 
 @pytest.mark.slow

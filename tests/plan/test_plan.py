@@ -96,6 +96,13 @@ def at_root(monkeypatch):
         pytest.param(
             "4xh100",
             FSDP_4,
+            {"engine.data_parallel": 8, "engine.data_parallel_backend": "ray"},
+            [],
+            id="engines on a cluster, whose GPUs are not known here",
+        ),
+        pytest.param(
+            "4xh100",
+            FSDP_4,
             {"engine.tensor_parallel": 1},
             ["annotate: 145.2 GiB of each GPU, an engine may take 63.7 GiB; engine.tensor_parallel: 4"],
             id="a teacher that one GPU does not hold",
@@ -130,6 +137,26 @@ def at_root(monkeypatch):
             {"grpo.rollout_sleep": None},
             ["grpo: 81.3 GiB of memory, there are 79.6 GiB of H100 80GB; grpo.rollout_sleep: 2: 74.4 GiB"],
             id="an engine that stays awake beside the training",
+        ),
+        pytest.param(
+            "4xh100",
+            FSDP_4,
+            {
+                **{"grpo.rollout_engine": "vllm_server", "grpo.rollout_server": {"url": "http://a:1"}},
+                "grpo.rollout_sleep": None,
+            },
+            [],
+            id="a server leaves these GPUs to the training",
+        ),
+        pytest.param(
+            "4xh100",
+            FSDP_4,
+            {
+                **{"grpo.rollout_engine": "vllm_server", "grpo.rollout_server": {"url": "http://a:1"}},
+                **{"grpo.rollout_sleep": None, "grpo.rollout_max_len": 1024},
+            },
+            ["grpo.rollout_max_len: 1024; the longest clips want"],
+            id="a server too short for the prompts",
         ),
         pytest.param(
             "4xh100",

@@ -115,11 +115,17 @@ class Backbone:
     """Whether the encoder reads all media as one row and gives attention the bounds of its windows."""
     serves_video: ClassVar[str | None] = None
     """Why vLLM does not serve this family's videos; None where it does."""
+    engine_worker: ClassVar[str | None] = None
+    """Path of a class whose module vLLM's workers import, which corrects their model of this family."""
 
     # Plain facts.
 
     def frame_shape(self, settings: Mapping[str, Any]) -> FrameShape:
         """Sizes of frames, by the checkpoint's processor settings (preprocessor_config.json)."""
+        raise NotImplementedError
+
+    def misfit(self, processor: Any, config: Any) -> str | None:
+        """Where a processor's sizes of patches, frames or tokens are not those of the model; None where all are."""
         raise NotImplementedError
 
     # Text.

@@ -23,6 +23,20 @@ class FrameBackbone(Backbone):
         """The square that the processor would resize to."""
         return FrameShape(1, int(settings["size"]["height"]))
 
+    def misfit(self, processor: Any, config: Any) -> str | None:
+        """See `Backbone.misfit`: the square's side, and tokens of a frame."""
+        sides = config.vision_config.image_size
+        side = sides if isinstance(sides, int) else sides[0]
+        shown = self.frame_shape(processor.image_processor.to_dict()).fixed_side
+        if shown != side:
+            return f"frames of {shown} x {shown}, the encoder takes {side} x {side}"
+        written, read = self.frame_tokens(processor, config)
+        return None if written == read else f"{written} tokens for a frame, the encoder gives {read}"
+
+    def frame_tokens(self, processor: Any, config: Any) -> tuple[int, int]:
+        """Tokens of a frame before any pooling: what the processor counts, what the encoder gives."""
+        raise NotImplementedError
+
     def encode(
         self, processor: Any, prompt: str, clip: Clip | None, data_type: str, source: str | None = None
     ) -> EncodedPrompt:

@@ -38,6 +38,14 @@ class InternVL(FrameBackbone):
         """Frames of a video are images to the model."""
         return "<IMG_CONTEXT>"
 
+    def frame_tokens(self, processor: Any, config: Any) -> tuple[int, int]:
+        """See `FrameBackbone.frame_tokens`."""
+        vision = config.vision_config
+        height, width = (
+            int(s // p * config.downsample_ratio) for s, p in zip(vision.image_size, vision.patch_size, strict=True)
+        )
+        return processor.image_seq_length, height * width
+
     def expansion(self, processor: Any, clip: Clip, data_type: str) -> str:
         """An image, or frames with their numbers."""
         if data_type == "image":

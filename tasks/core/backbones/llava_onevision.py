@@ -23,7 +23,7 @@ class LlavaOneVision(FrameBackbone):
     model_types = ("llava_onevision",)
     processors = ("LlavaOnevisionProcessor",)
     one_pass = False
-    serves_video = "vLLM fails where it encodes two of its videos of unequal length together"
+    engine_worker = "tasks.core.backbones.llava_onevision_vllm.Worker"
     placeholders: ClassVar[Mapping[str, str]] = {"image": "<image>", "video": "<video>"}
     written: ClassVar[Mapping[str, str]] = {"image": "<image>\n", "video": "<video>\n"}
     visual_tokens = ("<image>", "<video>")
@@ -35,6 +35,10 @@ class LlavaOneVision(FrameBackbone):
         lora_text=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
         lora_vision=r".*vision_tower\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)",
     )
+
+    def frame_tokens(self, processor: Any, config: Any) -> tuple[int, int]:
+        """See `FrameBackbone.frame_tokens`."""
+        return processor.num_image_tokens, (config.vision_config.image_size // config.vision_config.patch_size) ** 2
 
     def expansion(self, processor: Any, clip: Clip, data_type: str) -> str:
         """An image with its rows' newlines; a video with one newline."""

@@ -57,6 +57,16 @@ class MRopeBackbone(Backbone):
         """Multiples of a merged patch."""
         return FrameShape(settings.get("patch_size", 14) * settings.get("merge_size", 2))
 
+    def misfit(self, processor: Any, config: Any) -> str | None:
+        """See `Backbone.misfit`: sides of patches."""
+        vision = config.vision_config
+        pairs = (("patch_size", "patch_size"), ("merge_size", "spatial_merge_size"), ("temporal_patch_size",) * 2)
+        for part in (processor.image_processor, processor.video_processor):
+            for ours, theirs in pairs:
+                if getattr(part, ours) != getattr(vision, theirs):
+                    return f"{ours} {getattr(part, ours)}, {theirs} {getattr(vision, theirs)}"
+        return None
+
     def expansion(self, processor: Any, clip: Clip, data_type: str) -> str:
         """One placeholder for each merged patch."""
         time, height, width = self._grid(processor, clip)

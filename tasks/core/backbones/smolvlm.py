@@ -49,6 +49,11 @@ class SmolVLM(FrameBackbone):
         """Frames of a video are images to the model."""
         return "<image>"
 
+    def frame_tokens(self, processor: Any, config: Any) -> tuple[int, int]:
+        """See `FrameBackbone.frame_tokens`."""
+        side = config.vision_config.image_size // config.vision_config.patch_size // config.scale_factor
+        return processor.image_seq_len, side**2
+
     def expansion(self, processor: Any, clip: Clip, data_type: str) -> str:
         """An image between its marks; a video's introduction and its frames behind their times."""
         if data_type == "image":

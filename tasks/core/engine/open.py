@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.core.engine.endpoint import read_endpoint
 from tasks.core.engine.types import Engine, EngineError
 from tasks.core.models.load import backbone_in, is_endpoint
+
+if TYPE_CHECKING:
+    from tasks.core.engine.parallel import Launcher
 
 BACKENDS = ("vllm", "transformers")
 
@@ -22,6 +26,7 @@ def open_engine(
     kv_cache_gb: int = 1,
     tensor_parallel: int = 1,
     data_parallel: int = 1,
+    data_parallel_backend: str = "mp",
     batch_size: int = 64,
     rows_per_call: int | None = None,
     group_by_length: bool = True,
@@ -44,13 +49,14 @@ def open_engine(
     if backend == "vllm" and (reason := backbone_in(model_path).serves_video) is not None:
         print(f"engine: transformers in place of vllm: {reason}", file=sys.stderr)
         backend = "transformers"
-    if data_parallel > 1:
+    if data_parallel > 1 or data_parallel_backend == "ray":
         from tasks.core.engine.parallel import ParallelEngine
 
         return ParallelEngine(
+            _launcher(data_parallel_backend, data_parallel, tensor_parallel),
             open_engine,
-            backend,
             model_path,
+            backend=backend,
             count=data_parallel,
             dtype=dtype,
             max_model_len=max_model_len,
@@ -83,3 +89,14 @@ def open_engine(
         window=batch_size,
         group_by_length=group_by_length,
     )
+
+
+def _launcher(data_parallel_backend: str, count: int, tensor_parallel: int) -> Launcher:
+    """What starts the processes of several engines."""
+    if data_parallel_backend == "ray":
+        from tasks.core.engine.cluster import Cluster
+
+        return Cluster(count, tensor_parallel)
+    from tasks.core.engine.processes import Processes
+
+    return Processes(count, tensor_parallel)

@@ -1,41 +1,95 @@
-"""Several engines of one model that share the requests, each in its own process and on its own devices.
+"""Several engines of one model that share the requests, each in a process of this machine or of a cluster.
 
-    requests -> Feed -> the process with the fewest under way -> its engine's stream -> completions as they are done
+    requests -> Feed -> the worker with the fewest under way -> its engine's stream -> completions as they are done
 
-A completion depends on its request alone, so it does not matter which process makes it. The processes end with this
-one, however it ends.
+A completion depends on its request alone, so it does not matter which engine makes it. An engine that is lost (it or
+its process or machine fails, or nothing comes for `LIMIT_SECONDS`) is started again, and what was under way there is
+asked again. What was under way in two losses is asked alone at the end; if its engine is lost once more, it fails.
 """
 
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import os
-import queue
-import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Protocol, Self
 
 from tasks.core.engine.feed import Feed
-from tasks.core.engine.types import Answered, Completion, Engine, EngineError, Request, in_order
-from tasks.core.io.errors import reason_of
+from tasks.core.engine.types import Answered, Completion, Engine, EngineError, Request, failed, in_order
 from tasks.core.models import inputs, load
 
 LOOK_SECONDS = 0.02
-"""How often processes with room are checked while no request is ready."""
-END_SECONDS = 10.0
-"""How long a process may take to end before it is killed."""
+"""How often workers with room are checked while no request is ready."""
+WAIT_SECONDS = 1.0
+"""How often the limit is checked."""
+LIMIT_SECONDS = 3600.0
+"""An engine may take so long to start, and to complete a request while it has some."""
+MOST_LOSSES = 8
+"""Losses without a completion between them that end the run."""
 
 
-class Worker(NamedTuple):
-    """A process with an engine."""
+class Lost(Exception):
+    """The engine of a worker is gone; the text says why."""
 
-    process: Any
-    connection: Connection
-    under_way: dict[int, Request]
+
+@dataclass(eq=False)
+class Pending:
+    """A request on its way to a completion."""
+
+    request: Request
+    losses: int = 0
+    """How often it was under way where an engine was lost."""
+
+
+class Worker(ABC):
+    """A process with an engine (`tasks.core.engine.processes.serve`) as this side sees it."""
+
+    number: int = 0
+    """Its place among the engines."""
+
+    def __init__(self) -> None:
+        self.under_way: dict[int, Pending] = {}
+        self.is_open = False
+        self.is_streaming = False
+        """It was told that requests come, and not yet that none does."""
+        self.heard = time.monotonic()
+        """When it last sent something, or began to have requests."""
+
+    @abstractmethod
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Send a message; that a worker is gone is told by `receive` alone."""
+
+    @abstractmethod
+    def receive(self) -> tuple[str, Any]:
+        """Next message; waits for it.
+
+        Raises:
+            Lost: the worker is gone.
+        """
+
+    @abstractmethod
+    def end(self, at_once: bool) -> None:
+        """End it; `at_once`: without waiting for its engine to close."""
+
+
+class Launcher(Protocol):
+    """Where workers run."""
+
+    def start(self, number: int, open_one: Callable[..., Engine], arguments: Mapping[str, Any]) -> Any:
+        """Start the worker of this number; it opens its engine by `open_one(**arguments)`."""
+        ...
+
+    def ready(self, workers: Sequence[Any], seconds: float) -> Sequence[Any]:
+        """Workers with something to receive, after at most so many seconds."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the launcher itself holds."""
+        ...
 
 
 class ParallelEngine:
@@ -43,43 +97,44 @@ class ParallelEngine:
 
     def __init__(
         self,
+        launcher: Launcher,
         open_one: Callable[..., Engine],
-        backend: str,
         model_path: Path | str,
         *,
         count: int,
-        tensor_parallel: int,
         batch_size: int,
+        limit_seconds: float = LIMIT_SECONDS,
         **settings: Any,
     ) -> None:
         """Start the engines, all at once.
 
         Args:
+            launcher: starts their processes; closed with this engine.
             open_one: opens an engine; a function of a module, for it is called in other processes.
-            backend: of each engine.
             model_path: checkpoint folder.
             count: engines.
-            tensor_parallel: GPUs of each.
             batch_size: requests in each at once.
-            settings: further arguments of `open_engine`.
+            limit_seconds: see `LIMIT_SECONDS`.
+            settings: further arguments of `open_one`.
 
         Raises:
             ModelError: not a usable checkpoint folder.
-            EngineError: too few GPUs, or an engine does not start.
+            EngineError: an engine does not start.
         """
-        self._processor = load.load_processor(model_path)
         # An engine may wait for a whole call's worth before it begins.
         most = max(batch_size, settings.get("rows_per_call") or 0)
         self._room = most + max(1, most // 4)
-        self._broken = ""
-        arguments = {"backend": backend, "model_path": str(model_path), "tensor_parallel": tensor_parallel}
-        arguments |= {"batch_size": batch_size, **settings}
+        self._launcher, self._open_one, self._count, self._limit = launcher, open_one, count, limit_seconds
+        self._arguments = {"model_path": str(Path(model_path).resolve()), "batch_size": batch_size, **settings}
+        self._broken = self._last_loss = ""
+        self._losses = self._losses_in_a_row = self._asked_again = 0
         self._workers: list[Worker] = []
         try:
-            for environment in environments(count, tensor_parallel):
-                self._workers.append(_start(open_one, arguments, environment))
+            self._processor = load.load_processor(model_path)
+            for number in range(count):
+                self._start(number)
             for worker in self._workers:
-                self._receive(worker)
+                self._open(worker)
         except BaseException:
             self._end(at_once=True)
             raise
@@ -95,8 +150,10 @@ class ParallelEngine:
         return inputs.prompt_text(self._processor, messages)
 
     def remarks(self) -> str:
-        """See `Engine.remarks`."""
-        return ""
+        """How many engines were lost, and how many requests were asked again."""
+        if not self._losses:
+            return ""
+        return f"engines lost: {self._losses} (last: {self._last_loss}); requests asked again: {self._asked_again}"
 
     def generate(
         self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
@@ -110,166 +167,135 @@ class ParallelEngine:
         """See `Engine.stream`.
 
         Raises:
-            EngineError: a process failed or died, or an earlier stream was left before its end.
+            EngineError: engines are lost again and again, none can be replaced, or an earlier stream was left before
+                its end.
         """
         if self._broken:
             raise EngineError(self._broken)
         self._broken = "an earlier stream was left before its end"
-        for worker in self._workers:
-            worker.connection.send(("begin", {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}))
-        numbers, end_sent = itertools.count(), False
-        with Feed(requests, max(1, self._room // 4) * len(self._workers)) as feed:
-            while True:
-                self._hand_out(feed, numbers)
-                if feed.ended and not end_sent:  # at once: an engine that waits for more to come would wait for ever
-                    end_sent = True
-                    self._tell_end()
-                if not any(worker.under_way for worker in self._workers):
-                    break
-                full = feed.ended or all(len(worker.under_way) >= self._room for worker in self._workers)
-                connections = [worker.connection for worker in self._workers if worker.under_way]
-                for ready in wait(connections, None if full else LOOK_SECONDS):
-                    worker = next(worker for worker in self._workers if worker.connection is ready)
-                    number, completions = self._receive(worker)
-                    yield worker.under_way.pop(number), completions
+        sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        suspects: list[Pending] = []
+        with Feed(map(Pending, requests), max(1, self._room // 4) * self._count) as feed:
+            yield from self._run(feed, sampling, suspects)
+        with Feed(suspects, 1) as feed:
+            yield from self._run(feed, sampling, None)
         self._broken = ""
 
-    def _hand_out(self, feed: Feed[Request], numbers: Iterator[int]) -> None:
-        """Give requests that are ready to the processes with the most room; wait for one where all are idle."""
+    def _run(
+        self, feed: Feed[Pending], sampling: Mapping[str, Any], suspects: list[Pending] | None
+    ) -> Iterator[Answered]:
+        """Answer what the feed gives; what was lost twice goes to `suspects`. Without that, each is asked alone."""
+        again: deque[Pending] = deque()
+        alone, numbers = suspects is None, itertools.count()
         while True:
-            worker = min(self._workers, key=lambda worker: len(worker.under_way))
-            if len(worker.under_way) >= self._room:
+            self._hand_out(feed, again, numbers, sampling, alone)
+            if feed.ended and not again and not any(worker.under_way for worker in self._workers):
                 return
-            request = feed.take(wait=not any(worker.under_way for worker in self._workers))
-            if request is None:
-                return
+            waiting = not feed.ended and any(self._has_room(worker, alone) for worker in self._workers)
+            for worker in self._launcher.ready(self._workers, LOOK_SECONDS if waiting else WAIT_SECONDS):
+                try:
+                    kind, content = worker.receive()
+                    if kind == "error":
+                        raise Lost(content)
+                except Lost as loss:
+                    yield from self._lose(worker, str(loss), again, suspects)
+                    continue
+                worker.heard, worker.is_open = time.monotonic(), True
+                if kind == "done":
+                    self._losses_in_a_row = 0
+                    number, completions = content
+                    yield worker.under_way.pop(number).request, completions
+            for worker in tuple(self._workers):
+                if (worker.under_way or not worker.is_open) and time.monotonic() - worker.heard > self._limit:
+                    yield from self._lose(worker, f"nothing came within {self._limit:g} s", again, suspects)
+
+    def _has_room(self, worker: Worker, alone: bool) -> bool:
+        return worker.is_open and len(worker.under_way) < (1 if alone else self._room)
+
+    def _hand_out(
+        self,
+        feed: Feed[Pending],
+        again: deque[Pending],
+        numbers: Iterator[int],
+        sampling: Mapping[str, Any],
+        alone: bool,
+    ) -> None:
+        """Give requests that are ready to the workers with the most room; wait for one where all are idle."""
+        while takers := [worker for worker in self._workers if self._has_room(worker, alone)]:
+            worker = min(takers, key=lambda worker: len(worker.under_way))
+            idle = not any(each.under_way or not each.is_open for each in self._workers)
+            pending = again.popleft() if again else feed.take(wait=idle)
+            if pending is None:
+                break
+            if not worker.under_way:
+                worker.heard = time.monotonic()
+            if not worker.is_streaming:
+                worker.is_streaming = True
+                worker.send(("begin", sampling))
             number = next(numbers)
-            worker.under_way[number] = request
-            try:
-                worker.connection.send(("ask", number, request))
-            except OSError:
-                self._receive(worker)  # says why it is gone
+            worker.under_way[number] = pending
+            worker.send(("ask", number, pending.request))
+            if alone:
+                self._tell_end(worker)
+        if feed.ended and not again:  # at once: an engine that waits for more to come would wait for ever
+            for worker in self._workers:
+                self._tell_end(worker)
 
-    def _tell_end(self) -> None:
-        for worker in self._workers:
-            try:
-                worker.connection.send(("end",))
-            except OSError:
-                self._receive(worker)  # says why it is gone
+    def _tell_end(self, worker: Worker) -> None:
+        if worker.is_streaming:
+            worker.is_streaming = False
+            worker.send(("end",))
 
-    def _receive(self, worker: Worker) -> Any:
-        """What a process sends: a number and its completions, or nothing once its engine is ready.
+    def _lose(
+        self, worker: Worker, reason: str, again: deque[Pending], suspects: list[Pending] | None
+    ) -> Iterator[Answered]:
+        """Start a worker's engine again and ask again for what was under way there.
 
         Raises:
-            EngineError: the engine failed, or the process is gone.
+            EngineError: engines are lost again and again, or none is left.
         """
-        place = self._workers.index(worker) + 1
-        name = f"engine {place} of {len(self._workers)}"
+        self._last_loss = f"engine {worker.number + 1} of {self._count}: {reason}"
+        self._workers.remove(worker)
+        worker.end(at_once=True)
+        if worker.is_open:
+            self._losses, self._losses_in_a_row = self._losses + 1, self._losses_in_a_row + 1
+            self._start(worker.number)
+        elif not self._workers:  # a replacement that does not start is not replaced
+            raise EngineError(f"no engine is left; {self._last_loss}")
+        if self._losses_in_a_row > max(MOST_LOSSES, 2 * self._count):
+            raise EngineError(f"{self._losses_in_a_row} engines lost without a completion; {self._last_loss}")
+        for pending in worker.under_way.values():
+            pending.losses += 1
+            if suspects is None:
+                yield pending.request, [failed(f"its engine was lost {pending.losses} times: {reason}")]
+                continue
+            self._asked_again += 1
+            (again if pending.losses < 2 else suspects).append(pending)
+
+    def _start(self, number: int) -> None:
+        worker = self._launcher.start(number, self._open_one, self._arguments)
+        worker.number = number
+        self._workers.append(worker)
+
+    def _open(self, worker: Worker) -> None:
+        """Wait for a worker's engine.
+
+        Raises:
+            EngineError: it does not start.
+        """
+        name = f"engine {worker.number + 1} of {self._count}"
+        if not self._launcher.ready([worker], self._limit):
+            raise EngineError(f"{name}: not ready within {self._limit:g} s")
         try:
-            kind, content = worker.connection.recv()
-        except (EOFError, OSError):
-            worker.process.join(END_SECONDS)
-            lost = f" with {len(worker.under_way)} requests under way" if worker.under_way else ""
-            raise EngineError(f"{name} died{lost} (exit code {worker.process.exitcode})") from None
+            kind, content = worker.receive()
+        except Lost as loss:
+            raise EngineError(f"{name}: {loss}") from None
         if kind == "error":
             raise EngineError(f"{name}: {content}")
-        return content
+        worker.heard, worker.is_open = time.monotonic(), True
 
     def _end(self, at_once: bool) -> None:
         for worker in self._workers:
-            if not at_once:
-                with suppress(OSError):
-                    worker.connection.send(("close",))
-                worker.process.join(END_SECONDS)
-            worker.connection.close()
-        for worker in self._workers:
-            worker.process.join(END_SECONDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-
-
-def environments(count: int, tensor_parallel: int) -> list[dict[str, str]]:
-    """Environment of each process: its share of the GPUs, or of the CPU cores where there is no GPU.
-
-    Raises:
-        EngineError: fewer GPUs than are asked for.
-    """
-    import torch
-
-    if not torch.cuda.is_available():
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // count))
-        return [{"OMP_NUM_THREADS": threads}] * count
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
-    return shares(gpus, count, tensor_parallel)
-
-
-def shares(gpus: Sequence[str], count: int, tensor_parallel: int) -> list[dict[str, str]]:
-    """`tensor_parallel` consecutive GPUs for each of `count` processes.
-
-    Raises:
-        EngineError: there are too few.
-    """
-    if len(gpus) < count * tensor_parallel:
-        raise EngineError(
-            f"engine.data_parallel {count} x engine.tensor_parallel {tensor_parallel} GPUs; there are {len(gpus)}"
-        )
-    starts = range(0, count * tensor_parallel, tensor_parallel)
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[start : start + tensor_parallel])} for start in starts]
-
-
-def _start(open_one: Callable[..., Engine], arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Worker:
-    context = multiprocessing.get_context("spawn")  # a forked process could not use a GPU
-    here, there = context.Pipe()
-    process = context.Process(target=serve, args=(there, open_one, dict(arguments)), name="engine")
-    with _set(environment):
-        process.start()
-    there.close()
-    return Worker(process, here, {})
-
-
-@contextmanager
-def _set(environment: Mapping[str, str]) -> Iterator[None]:
-    """These variables set while open; a process started meanwhile has them."""
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
-def serve(connection: Connection, open_one: Callable[..., Engine], arguments: dict[str, Any]) -> None:
-    """Main function of a process: open an engine and answer requests until the parent is gone."""
-    messages: queue.Queue[Any] = queue.Queue()
-
-    def receive() -> None:
-        while True:
-            try:
-                messages.put(connection.recv())
-            except (EOFError, OSError):
-                os._exit(1)  # nobody is there to answer; whatever the engine is doing, it ends
-
-    threading.Thread(target=receive, name="receive", daemon=True).start()
-    numbers: dict[int, int] = {}
-
-    def requests() -> Iterator[Request]:
-        while (message := messages.get())[0] == "ask":
-            _, number, request = message
-            numbers[id(request)] = number
-            yield request
-
-    try:
-        with open_one(**arguments) as engine:
-            connection.send(("ready", None))
-            while (message := messages.get())[0] == "begin":
-                for request, completions in engine.stream(requests(), **message[1]):
-                    connection.send(("done", (numbers.pop(id(request)), completions)))
-    except Exception as error:  # told to the process that waits, with its reason
-        connection.send(("error", reason_of(error)))
-        messages.join()  # until the other side has read it and is gone
+            worker.end(at_once)
+        self._workers = []
+        self._launcher.close()

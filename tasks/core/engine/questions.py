@@ -9,8 +9,9 @@ from typing import TypeVar
 from tasks.core.engine.types import Completion, Engine, Request, failed
 from tasks.core.io.seeds import derive_seed
 from tasks.core.prompts import messages
-from tasks.core.schemas.records import Record
+from tasks.core.schemas.records import Record, is_reversed
 from tasks.core.video import Clip, ReadClip, VideoError, in_turn
+from tasks.core.video.perturb import backwards_of
 
 T = TypeVar("T")
 AHEAD = 8
@@ -18,9 +19,10 @@ AHEAD = 8
 
 
 def read_clip(record: Record, read: ReadClip) -> Clip | str:
-    """A record's clip, or why it cannot be read: one broken file costs one row."""
+    """A record's clip in the order that it is about, or why it cannot be read: one broken file costs one row."""
     try:
-        return read(record.path, record.data_type)
+        clip = read(record.path, record.data_type)
+        return backwards_of(clip, record.path) if is_reversed(record) else clip
     except VideoError as error:
         return str(error)
 

@@ -199,7 +199,10 @@ def media_options(processor: Any) -> dict[str, Any]:
     Where a checkpoint's settings for the two differ, the processor scales.
     """
     image, video = (part.to_dict() for part in (processor.image_processor, processor.video_processor))
-    options: dict[str, Any] = {"mm_processor_kwargs": of_processor(processor).engine_options()}
+    backbone = of_processor(processor)
+    options: dict[str, Any] = {"mm_processor_kwargs": backbone.engine_options()}
+    if backbone.engine_worker is not None:
+        options["worker_extension_cls"] = backbone.engine_worker
     if any(image.get(name) != video.get(name) for name in PIXEL_SCALING):
         options["mm_device_do_normalize"] = False
     return options

@@ -38,6 +38,9 @@ POLL_SECONDS = 0.5
 LINGER_SECONDS = 5.0
 """What a process that ended by itself left behind may take so long to end by itself."""
 PR_SET_PDEATHSIG = 1
+KEEP_ENVIRONMENT = "SPT_NOENV"
+"""Set: a process that gives itself a title (those of vLLM and Ray do) does not write it over its environment, where
+the mark is looked for."""
 
 
 def hold(led: bool | None = None) -> None:
@@ -69,6 +72,7 @@ def hold(led: bool | None = None) -> None:
         start_new_session=True,  # an interrupt at the terminal must not end it first
     )
     os.environ[name] = "1"
+    os.environ[KEEP_ENVIRONMENT] = "1"
 
 
 def is_led(environment: Mapping[str, str]) -> bool:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.core.io.errors import StageError
+from tasks.core.io.tables import open_parquet
 
 FORMATS = (".json", ".jsonl", ".parquet")
 _PIECE_BYTES = 1 << 20
@@ -88,7 +88,7 @@ class _Array:
     def __init__(self, path: Path, skip: int) -> None:
         """`skip`: characters before the array."""
         self._path, self._skip = path, skip
-        self._text, self._at, self._is_whole = "", 0, False
+        self._text, self._at, self._is_whole, self._is_tried = "", 0, False, False
         self._decoder = json.JSONDecoder()
 
     def rows(self) -> Iterator[RawRow]:
@@ -105,11 +105,35 @@ class _Array:
             while self._peek() != "]":
                 if number:
                     self._take(",")
-                yield self._element(number)
-                number += 1
+                values = self._several()
+                for value in values:
+                    yield RawRow(number, value)
+                    number += 1
+                if not values:
+                    yield self._element(number)
+                    number += 1
             self._at += 1
             if not self._skip and self._peek():
                 raise RowsError(f"{self._path}: not JSON: more behind the array")
+
+    def _several(self) -> list[Any]:
+        """All elements but the last of what was read, decoded at once; none where they have to be read one by one.
+
+        The text up to a bracket and a comma, in brackets, is an array only if the bracket closes an element: anything
+        else breaks off or leaves something over. So these are the elements that reading one by one would give.
+        """
+        if self._is_tried:
+            return []
+        self._is_tried = True
+        end = self._text.rfind("},") + 1
+        if end <= self._at:
+            return []
+        try:
+            values: list[Any] = self._decoder.decode(f"[{self._text[self._at : end]}]")
+        except (ValueError, RecursionError):
+            return []
+        self._at = end
+        return values
 
     def _element(self, number: int) -> RawRow:
         self._peek()
@@ -166,7 +190,7 @@ class _Array:
         except UnicodeError as error:
             raise RowsError(f"{self._path}: not JSON: {error}") from error
         self._is_whole = not piece
-        self._text, self._at = self._text[self._at :] + piece, 0
+        self._text, self._at, self._is_tried = self._text[self._at :] + piece, 0, False
         return bool(piece)
 
 
@@ -198,7 +222,7 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, str | bytes]]:
 def _parquet(path: Path) -> Iterator[RawRow]:
     row = 0
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             for batch in file.iter_batches(_PARQUET_ROWS):
                 for value in batch.to_pylist():
                     yield RawRow(row, value)

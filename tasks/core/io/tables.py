@@ -14,6 +14,7 @@ from tasks.core.io.atomic import replacing
 from tasks.core.io.errors import StageError
 
 ROWS_AT_ONCE = 4096
+_READ_BYTES = 1 << 16
 
 
 class TableError(StageError):
@@ -48,7 +49,7 @@ def iter_parts(path: Path, schema: pa.Schema | None, rows: int = 1 << 16) -> Ite
     if not path.exists():
         raise TableError(f"{path}: no such table; run `dvc repro {path.parent.name}` first")
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             held = file.schema_arrow
             missing = [name for name in (schema or held).names if name not in held.names]
             if missing:
@@ -61,6 +62,14 @@ def iter_parts(path: Path, schema: pa.Schema | None, rows: int = 1 << 16) -> Ite
                 yield _cast(path, plain.empty_table(), wanted)
     except (pa.ArrowInvalid, OSError) as error:
         raise TableError(f"{path}: not a parquet table: {error}") from error
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A parquet file of which memory holds what is looked at, however large its row groups are.
+
+    As it is, pyarrow reads the columns of a row group whole; a table written in one go is a single row group.
+    """
+    return pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
 
 
 def _cast(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:

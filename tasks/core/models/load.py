@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 from tasks.core.models.protocols import Model, Processor
-from tasks.core.backbones import Backbone, FrameShape, UnknownBackboneError, backbone_of, of_model, of_processor
-from tasks.core.io.errors import StageError
+from tasks.core.backbones import Backbone, FrameShape, UnknownBackboneError, backbone_of, of_model
 from tasks.core.io.digests import folder_digest
+from tasks.core.models.errors import ModelError
+from tasks.core.models.fit import check_processor, check_processor_files
+from tasks.core.models.weights import check_loaded, check_weights
 
-
-class ModelError(StageError):
-    """A model folder is missing, incomplete or of another architecture; the text is one line naming the folder."""
+UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
+"""What transformers raises over files that it cannot use."""
 
 
 def check_folder(path: Path | str) -> Path:
-    """The folder, if it holds a checkpoint of a known backbone with safetensors weights.
+    """The folder, if it holds a checkpoint of a known backbone with whole safetensors files.
 
     Raises:
-        ModelError: missing folder, no config.json, an unknown model_type, or no safetensors.
+        ModelError: missing folder, no config.json or one without sizes, an unknown model_type, weight files that are
+            not all there, or torn.
     """
     folder = Path(path)
     backbone_in(folder)
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder}: no *.safetensors weights (pickled weights are not read)")
+    check_weights(folder)
+    config = _json_object(folder / "config.json")
+    # transformers would fill in the sizes of some released model.
+    if not config.get("vision_config") or not (config.get("text_config") or config.get("hidden_size")):
+        raise ModelError(f"{folder / 'config.json'}: no sizes of a model (vision_config, text_config)")
     return folder
 
 
@@ -109,7 +116,7 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
         device: where to put it; None is the first GPU, or the CPU where there is none.
 
     Raises:
-        ModelError: see `check_folder`; or weights that are torn, missing or do not fit the configuration.
+        ModelError: see `check_folder`; or weights that are missing or do not fit the configuration.
     """
     import torch
     from safetensors import SafetensorError
@@ -118,6 +125,9 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
 
     folder = check_folder(path)
     disable_progress_bar()
+    reports = logging.getLogger("transformers.modeling_utils")
+    level = reports.level
+    reports.setLevel(logging.ERROR)  # Its table of what does not fit; `check_loaded` says it in a line.
     try:
         model, loaded = AutoModelForImageTextToText.from_pretrained(
             folder,
@@ -126,11 +136,14 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # They are told by name below.
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (*UNUSABLE, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot load weights: {_first_line(error)}") from error
-    if missing := sorted(loaded["missing_keys"]):  # transformers would make them up and only warn
-        raise ModelError(f"{folder}: {len(missing)} weights are missing, the first is {missing[0]}")
+    finally:
+        reports.setLevel(level)
+    if unread := check_loaded(folder, model, loaded):
+        print(f"{folder}: {len(unread)} weights are of no use to the model, the first is {unread[0]}", file=sys.stderr)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     of_model(model).use_positions(model)
     return model.eval().to(where)
@@ -171,19 +184,22 @@ def load_processor(path: Path | str) -> Processor:
     """Load tokenizer, chat template, image and video processor of a checkpoint; pads on the left.
 
     Raises:
-        ModelError: missing folder, or processor files missing from it.
+        ModelError: see `check_folder`; or processor files that are missing or of another model.
     """
-    from transformers import AutoProcessor
+    from transformers import AutoConfig, AutoProcessor
 
     folder = check_folder(path)
+    backbone = backbone_in(folder)
+    check_processor_files(folder, backbone)
     try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        of_processor(processor)
-    except (OSError, ValueError, TypeError) as error:
+    except AttributeError as error:  # A tokenizer is asked for a token that only the family's own has.
+        raise ModelError(f"{folder}: the tokenizer's files are of another family: {_first_line(error)}") from error
+    except UNUSABLE as error:
         raise ModelError(f"{folder}: cannot load processor files: {_first_line(error)}") from error
     processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
-    if not processor.chat_template:
-        raise ModelError(f"{folder}: the processor has no chat template")
+    check_processor(folder, processor, config, backbone)
     processor.tokenizer.padding_side = "left"
     return processor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from statistics import fmean
 from typing import Any
 
@@ -12,6 +12,7 @@ _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORDS = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 _CHARACTER = re.compile(f"[{_CJK}]")
 _STEM_ABOVE_CHARS = 3
+_STEMS_KEPT = 1 << 16
 
 
 def word_error_rate(truth: str, answer: str) -> float:
@@ -55,7 +56,7 @@ def apart(text: str) -> str:
 def _ascii_scorer() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_Published())
 
 
 @cache
@@ -65,13 +66,33 @@ def _any_script_scorer() -> Any:
     return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_Stemmed())
 
 
-class _Stemmed:
-    """Tokenizer for RougeScorer: `words`, stemmed by its own rule (Porter, words above three characters)."""
+class _Stemmer:
+    """Porter's, as RougeScorer has it (`use_stemmer`); a word that comes again is not stemmed again."""
 
     def __init__(self) -> None:
         from nltk.stem.porter import PorterStemmer
 
-        self._stem = PorterStemmer().stem
+        self.stem = lru_cache(_STEMS_KEPT)(PorterStemmer().stem)
+
+
+@cache
+def _stemmer() -> _Stemmer:
+    return _Stemmer()
+
+
+class _Published:
+    """RougeScorer's own tokenizer."""
 
     def tokenize(self, text: str) -> list[str]:
-        return [self._stem(word) if len(word) > _STEM_ABOVE_CHARS else word for word in words(text)]
+        from rouge_score.tokenize import tokenize
+
+        words: list[str] = tokenize(text, _stemmer())
+        return words
+
+
+class _Stemmed:
+    """Tokenizer for RougeScorer: `words`, stemmed by its own rule (Porter, words above three characters)."""
+
+    def tokenize(self, text: str) -> list[str]:
+        stem = _stemmer().stem
+        return [stem(word) if len(word) > _STEM_ABOVE_CHARS else word for word in words(text)]

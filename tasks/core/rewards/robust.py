@@ -118,6 +118,8 @@ def parse_letter(text: str) -> str | None:
 
     The option's text may follow "A.", even a text of a single letter.
     """
+    if len(text) == 1 and text.isascii() and text.isalpha():
+        return text.upper()
     plain = unicodedata.normalize("NFKC", visible(text)).translate(_BRACKETS)
     plain = _DECORATION.sub("", plain).strip()
     for _ in range(_LEADS):

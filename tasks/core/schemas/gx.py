@@ -7,14 +7,29 @@ another order than the checks, and reports hold run ids (here nothing that chang
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+class _Later(ModuleType):
+    """Stands for a module until something is taken from it.
+
+    `importlib.util.LazyLoader` would not do: it loads at the second `import` statement, used or not (it looks at
+    `__spec__`), and this process has more than one.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 @contextmanager
@@ -28,14 +43,11 @@ def _without(*absent: str, lazy: Sequence[str]) -> Iterator[None]:
     hidden = [name for name in absent if name not in sys.modules]
     sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type]
     for name in lazy:
-        spec = None if name in sys.modules else importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
-            module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        if name not in sys.modules:
+            module = sys.modules[name] = _Later(name)
             parent, _, child = name.rpartition(".")
             if parent:
-                setattr(sys.modules[parent], child, module)
-            spec.loader.exec_module(module)
+                setattr(importlib.import_module(parent), child, module)
     try:
         yield
     finally:
@@ -43,15 +55,19 @@ def _without(*absent: str, lazy: Sequence[str]) -> Iterator[None]:
             del sys.modules[name]
 
 
-with _without("sqlalchemy", lazy=["scipy.stats"]):
+with _without("sqlalchemy", lazy=["scipy.stats", "altair"]):
     import great_expectations as gx
     import great_expectations.expectations as gxe
 import pandas as pd  # noqa: E402
 from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: E402
+from great_expectations.execution_engine import pandas_execution_engine  # noqa: E402
 from great_expectations.expectations.row_conditions import Column  # noqa: E402
 
 from tasks.core.io.errors import StageError  # noqa: E402
 from tasks.core.schemas.expectations import Check  # noqa: E402
+
+# Tables below this size get a fingerprint, which nothing here reads and which takes a third of all checking.
+pandas_execution_engine.HASH_THRESHOLD = 0
 
 EXAMPLES = 20
 _COUNTED = ("element_count", "missing_count", "unexpected_count", "observed_value")
@@ -95,27 +111,54 @@ def run_checks(
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     by_name: dict[str, CheckResult] = {}
     for frame in dict.fromkeys(check.frame for check in checks):
-        wanted = [check for check in checks if check.frame == frame]
-        asset = context.data_sources.add_pandas(frame).add_dataframe_asset(frame)
-        batch = asset.add_batch_definition_whole_dataframe(frame)
-        expectations = gx.ExpectationSuite(name=frame, expectations=[_expectation(check) for check in wanted])
-        form = {
-            "result_format": "SUMMARY",
-            "unexpected_index_column_names": [keys[frame]],
-            "partial_unexpected_count": EXAMPLES,
-        }
-        named = {check.name: check for check in wanted}
+        of_frame = [check for check in checks if check.frame == frame]
+        named = {check.name: check for check in of_frame}
+        suites = [
+            _Suite(context, frame, some, keys[frame])
+            for some in ([check for check in of_frame if not check.where], [check for check in of_frame if check.where])
+            if some
+        ]
         for shard in frames[frame]:
-            outcome = batch.get_batch({"dataframe": shard.reset_index(drop=True)}).validate(
-                expectations, result_format=form
-            )
-            for result in outcome.results:
-                check = named[result.expectation_config.meta["name"]]
-                part = _result(check, result, keys[frame])
-                known = by_name.get(check.name)
-                by_name[check.name] = part if known is None else _joined(check, known, part)
+            whole = shard.reset_index(drop=True)
+            for part in (part for suite in suites for part in suite.results(whole)):
+                known = by_name.get(part.name)
+                by_name[part.name] = part if known is None else _joined(named[part.name], known, part)
     results = (by_name[check.name] for check in checks)
     return [dataclasses.replace(result, failing=[]) if result.success else result for result in results]
+
+
+class _Suite:
+    """Some checks of a frame: all of those that look at every row, or all of those that look at some."""
+
+    def __init__(self, context: Any, frame: str, checks: Sequence[Check], key: str) -> None:
+        name = f"{frame}, some rows" if checks[0].where else frame
+        asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
+        self._batch = asset.add_batch_definition_whole_dataframe(name)
+        self._expectations = gx.ExpectationSuite(name=name, expectations=[_expectation(check) for check in checks])
+        self._named, self._key = {check.name: check for check in checks}, key
+        # What selects rows copies all their columns, long texts too: it gets those that the checks look at.
+        self._columns = {key, *(check.where[0] for check in checks if check.where), *chain(*map(_columns, checks))}
+        self._form = {
+            "result_format": "SUMMARY",
+            "unexpected_index_column_names": [key],
+            "partial_unexpected_count": EXAMPLES,
+        }
+
+    def results(self, shard: pd.DataFrame) -> Iterator[CheckResult]:
+        """Outcomes on a piece of the frame.
+
+        Raises:
+            CheckError: a check raised; names it.
+        """
+        looked_at = shard[[name for name in shard.columns if name in self._columns]]
+        outcome = self._batch.get_batch({"dataframe": looked_at}).validate(self._expectations, result_format=self._form)
+        for result in outcome.results:
+            yield _result(self._named[result.expectation_config.meta["name"]], result, self._key)
+
+
+def _columns(check: Check) -> list[str]:
+    """Columns that a check compares."""
+    return [check.arguments["column"]] if "column" in check.arguments else check.arguments.get("column_list", [])
 
 
 def _joined(check: Check, known: CheckResult, part: CheckResult) -> CheckResult:

@@ -171,32 +171,46 @@ def parse_record(raw: object, where: str) -> Record:
     Raises:
         RecordError: names `where`, the field and the reason.
     """
+    return Record(**record_fields(raw, where))
+
+
+def record_fields(raw: object, where: str) -> dict[str, Any]:
+    """Fields of the record that `parse_record` gives, for a caller that has one to change.
+
+    Raises:
+        RecordError: as there.
+    """
     if not isinstance(raw, Mapping):
         raise RecordError(where, "record", f"not an object but {type(raw).__name__}")
     problem_type = _one_of(raw, "problem_type", PROBLEM_TYPES, where)
     options = _options(raw, problem_type, where)
-    record = Record(
-        problem_id=_integer(raw, "problem_id", where),
-        problem=_text(raw, "problem", where),
-        data_type=_one_of(raw, "data_type", DATA_TYPES, where),
-        problem_type=problem_type,
-        options=options,
-        process=_optional_text(raw, "process", where),
-        solution=_solution(raw, problem_type, options, where),
-        path=_text(raw, "path", where),
-        data_source=_optional_text(raw, "data_source", where),
-        temporal=_optional_flag(raw, "temporal", where),
-        skill=_optional_text(raw, "skill", where),
-    )
-    if (field_and_reason := spelled(texts_of(record))) is not None:
+    fields = {
+        "problem_id": _integer(raw, "problem_id", where),
+        "problem": _text(raw, "problem", where),
+        "data_type": _one_of(raw, "data_type", DATA_TYPES, where),
+        "problem_type": problem_type,
+        "options": options,
+        "process": _optional_text(raw, "process", where),
+        "solution": _solution(raw, problem_type, options, where),
+        "path": _text(raw, "path", where),
+        "data_source": _optional_text(raw, "data_source", where),
+        "temporal": _optional_flag(raw, "temporal", where),
+        "skill": _optional_text(raw, "skill", where),
+    }
+    if (field_and_reason := spelled(_texts(fields))) is not None:
         raise RecordError(where, *field_and_reason)
-    return record
+    return fields
 
 
 def texts_of(record: Record) -> dict[str, str]:
     """Field -> text, of what a model reads of a record or learns to write."""
-    options = "\n".join(record.options)
-    return {"problem": record.problem, "options": options, "process": record.process, "solution": record.solution}
+    return _texts({name: getattr(record, name) for name in ("problem", "options", "process", "solution")})
+
+
+def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    options = "\n".join(fields["options"])
+    texts = {"problem": fields["problem"], "options": options, "process": fields["process"]}
+    return {**texts, "solution": fields["solution"]}
 
 
 def record_from_row(row: Mapping[str, Any]) -> Record:
@@ -207,6 +221,11 @@ def record_from_row(row: Mapping[str, Any]) -> Record:
 def cot_from_row(row: Mapping[str, Any]) -> CotRow:
     """Annotated record from a row of COT_SCHEMA."""
     return CotRow(**{field.name: row[field.name] for field in dataclasses.fields(CotRow)})
+
+
+def is_reversed(record: Record) -> bool:
+    """Whether the record is about its clip played backwards (`pairs.py`): ids of ingest are 0 or more."""
+    return record.problem_id < 0
 
 
 def truth_of(solution: str) -> str:

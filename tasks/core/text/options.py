@@ -11,7 +11,6 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABEL = re.compile(r"\(?([A-Z])[.):：、．]\s+\S")
 _SHORT_CHARS = 16
 """No label alone is longer, whatever space is around it."""
-_SPACE = re.compile(r"\s+")
 _LABELS = {
     letter: (f"{letter}.", f"{letter})", f"({letter})", f"{letter}:", f"{letter}：", f"{letter}、")
     for letter in LETTERS
@@ -89,7 +88,7 @@ def _is_bare(option: str, letter: str) -> bool:
 
 def repeats(options: Sequence[str], truth: str) -> str | None:
     """The letter of another option with the same text as the true one; None when there is none."""
-    texts = [_SPACE.sub(" ", unlettered(option, letter)) for option, letter in zip(options, LETTERS, strict=False)]
+    texts = [" ".join(unlettered(option, letter).split()) for option, letter in zip(options, LETTERS, strict=False)]
     right = LETTERS.index(truth)
     twins = [letter for letter, text in zip(LETTERS, texts, strict=False) if text == texts[right] and letter != truth]
     return twins[0] if twins else None

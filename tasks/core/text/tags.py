@@ -2,16 +2,15 @@
 
 import re
 
-_THINK = re.compile(r"<think>\s*(.*?)\s*</think>", re.DOTALL)
 _ANSWER = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
-_WHOLE = re.compile(r"<think>(.*?)</think>\s*<answer>(.*?)</answer>", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 def think_of(text: str) -> str | None:
     """The text inside the first think block, stripped; None when no block is closed."""
-    block = _THINK.search(text)
-    return block.group(1) if block else None
+    _, opening, behind = text.partition("<think>")
+    inside, closing, _ = behind.partition("</think>")
+    return inside.strip() if opening and closing else None
 
 
 def answer_of(text: str) -> str | None:
@@ -39,10 +38,16 @@ def answers_of(text: str) -> list[str]:
 def is_well_formed(text: str) -> bool:
     """Whether the text is one think block and one answer block, neither empty, and nothing else but white space."""
     stripped = text.strip()
-    whole = _WHOLE.fullmatch(stripped)
-    if whole is None or any(stripped.count(tag) != 1 for tag in _TAGS):
+    if not (stripped.startswith("<think>") and stripped.endswith("</answer>")):
         return False
-    return all(inside.strip() for inside in whole.groups())
+    for tag in _TAGS:
+        if stripped.count(tag) != 1:
+            return False
+    reasoning, _, behind = stripped[len("<think>") :].partition("</think>")
+    between, opening, answer = behind.partition("<answer>")
+    if not opening or between.strip():
+        return False
+    return bool(reasoning.strip() and answer.removesuffix("</answer>").strip())
 
 
 def opened_by(prompt: str) -> str:

@@ -24,7 +24,7 @@ def spelled(texts: Mapping[str, str], visual: Sequence[str] = ()) -> tuple[str, 
     for name, text in texts.items():
         if (token := next((token for token in visual if token in text), None)) is not None:
             return name, f"spells {token}, which stands for pixels"
-        if (match := _CONTROL_TOKEN.search(text)) is not None:
+        if "<" in text and (match := _CONTROL_TOKEN.search(text)) is not None:
             kind = "stands for pixels" if _PIXELS.search(match.group()) else "is a control token of chats"
             return name, f"spells {match.group()}, which {kind}"
     return None

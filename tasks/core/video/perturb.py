@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from tasks.core.video.clip import Clip
+from tasks.core.video.clip import Clip, VideoError
 from tasks.core.video.sample import FRAME_FACTOR
 from tasks.core.video.shuffle import shuffle_clip, shuffle_order
 
@@ -38,6 +39,17 @@ def perturb(clip: Clip, name: str, seed: int = 0) -> Clip:
     if len(clip.frames) < 2:
         raise ValueError(f"a clip of {len(clip.frames)} frame has nothing to {name}")
     return PERTURBATIONS[name](clip, seed)
+
+
+def backwards_of(clip: Clip, path: Path | str) -> Clip:
+    """The clip of a row that is about it played backwards.
+
+    Raises:
+        VideoError: it has one frame; names the file.
+    """
+    if len(clip.frames) < 2:
+        raise VideoError(path, "a clip of one frame has no reverse")
+    return perturb(clip, "reverse")
 
 
 def _shuffle(clip: Clip, seed: int) -> Clip:

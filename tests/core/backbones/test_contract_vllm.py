@@ -132,3 +132,22 @@ def own_logps(folder, request, output):
     answer = torch.tensor(output.outputs[0].token_ids)
     logits = family.model(**batch_inputs(family, [prompt], [answer])).logits[0, len(prompt.ids) - 1 : -1]
     return logits.log_softmax(-1).gather(-1, answer[:, None])[:, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight", id="as released"),
+        pytest.param(
+            "model.vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight", id="as saved by transformers 4"
+        ),
+        pytest.param("model.vision_tower.encoder.layers.0.mlp.fc1.weight", id="as saved by transformers 5"),
+        pytest.param("vision_tower.encoder.layers.0.mlp.fc1.weight", id="as the encoder has it"),
+    ],
+)
+def test_vllm_finds_the_encoders_weights_of_llava_onevision(name):
+    from tasks.core.backbones.llava_onevision_vllm import Served
+
+    expected = "vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight"
+    assert Served.hf_to_vllm_mapper.map_name(name) == expected

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from tasks.core.backbones import backbone_of
-from tasks.core.models.load import ModelError, backbone_in, frame_shape_in, load_model, load_processor
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import backbone_in, frame_shape_in, load_model, load_processor
 from tests.support.families import FAMILIES, load
 
 

@@ -14,6 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SLEEP = "[sys.executable, '-c', 'import time; time.sleep(120)', {tag!r}]"
+TITLED = """[sys.executable, '-c', '''import setproctitle, sys, time
+setproctitle.setproctitle(sys.argv[1])
+time.sleep(120)''', {tag!r}]"""
 HELD = """
 import subprocess, sys, time
 from tasks.core.io.lifeline import hold
@@ -49,8 +52,8 @@ def tagged(word):
     return processes
 
 
-def held(tag, then="time.sleep(120)", handler=""):
-    return [sys.executable, "-c", HELD.format(sleep=SLEEP.format(tag=tag), then=then, handler=handler), tag]
+def held(tag, then="time.sleep(120)", handler="", sleep=SLEEP):
+    return [sys.executable, "-c", HELD.format(sleep=sleep.format(tag=tag), then=then, handler=handler), tag]
 
 
 def start(command, **environment):
@@ -85,6 +88,19 @@ def test_what_a_process_started_ends_with_it(tag, then, number):
     child = start(held(tag, then))
     if number:
         child.send_signal(number)
+    child.wait(30)
+    assert all_end(tag)
+
+
+def test_a_process_that_gives_itself_a_title_ends_too(tag):
+    child = start(held(tag, sleep=TITLED))
+    assert live(tag, 2)
+    titled = max(tagged(tag), key=lambda process: process.create_time())
+    deadline = time.monotonic() + 30
+    while titled.cmdline()[0] != tag and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert titled.cmdline()[0] == tag  # it has its title
+    child.kill()
     child.wait(30)
     assert all_end(tag)
 

@@ -43,6 +43,56 @@ def test_every_form_gives_the_same_rows(tmp_path, monkeypatch, name, content, pi
     ]
 
 
+HARD = [
+    pytest.param([{"a": "}, {"}, {"b": '"},'}, {"c": "\\"}] * 9, id="commas-and-brackets-in-text"),
+    pytest.param([{"turns": [{"by": "x"}, {"by": "y"}], "n": i} for i in range(40)], id="objects-in-objects"),
+    pytest.param([1, 23, {"a": 1}, 456, [{"a": {}}, {}], None, "}", {}] * 9, id="numbers-that-may-go-on"),
+    pytest.param([{"a": i} for i in range(50)] + [[[{"a": 1}]]], id="a-last-one-of-another-kind"),
+]
+
+
+@pytest.mark.parametrize("piece", [16, 100, 1 << 20])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n", ":")])
+@pytest.mark.parametrize("items", HARD)
+def test_elements_decoded_at_once_are_those_decoded_one_by_one(tmp_path, monkeypatch, items, separators, piece):
+    path = write(tmp_path / "a.json", json.dumps(items, separators=separators))
+    monkeypatch.setattr(rows, "_PIECE_BYTES", piece)
+    at_once = list(read_rows(path))
+    monkeypatch.setattr(rows._Array, "_several", lambda array: [])
+    assert at_once == list(read_rows(path)) == [(i, item, "") for i, item in enumerate(items)]
+
+
+def test_most_elements_are_decoded_at_once(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.json", json.dumps([{"a": i} for i in range(1000)]))
+    alone = []
+    one = rows._Array._element
+    monkeypatch.setattr(rows._Array, "_element", lambda array, number: alone.append(number) or one(array, number))
+    assert len(list(read_rows(path))) == 1000
+    assert alone == [999]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param('[{"a": 1}, {"a": 2}, {"a" 3}, {"a": 4}]', id="an-element-that-is-no-JSON"),
+        pytest.param('[{"a": 1}, {"a": 2}], [{"a": 3}, {"a": 4}]', id="a-second-array"),
+        pytest.param('[{"a": 1}, {"a": 2},, {"a": 3}, {"a": 4}]', id="two-commas"),
+        pytest.param('[{"a": 1}, {"a": 2}, {"a": 3}, ]', id="a-comma-at-the-end"),
+        pytest.param('[{"a": 1}, {"a": 2} {"a": 3}, {"a": 4}]', id="no-comma"),
+    ],
+)
+def test_a_broken_array_is_told_alike_at_once_and_one_by_one(tmp_path, monkeypatch, broken):
+    path = write(tmp_path / "a.json", broken)
+    outcomes = []
+    for _ in range(2):
+        given = []
+        with pytest.raises(RowsError) as error:
+            given += read_rows(path)
+        outcomes.append((given, str(error.value)))
+        monkeypatch.setattr(rows._Array, "_several", lambda array: [])
+    assert outcomes[0] == outcomes[1]
+
+
 def test_parquet(tmp_path):
     pq.write_table(pa.Table.from_pylist([{"a": 1}, {"a": 2}]), tmp_path / "a.parquet")
     assert [row.value for row in read_rows(tmp_path / "a.parquet")] == [{"a": 1}, {"a": 2}]

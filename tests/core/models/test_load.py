@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tasks.core.models.load import ModelError, check_folder, checkpoint_digest, load_model, load_processor, save_model
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import check_folder, checkpoint_digest, load_model, load_processor, save_model
 
 
 def broken(folder, tmp_path, damage):
@@ -42,7 +43,7 @@ def test_unusable_folder_is_one_line(tiny_model, tmp_path, damage, said):
 
 def test_torn_weights_are_one_line(tiny_model, tmp_path):
     folder = broken(tiny_model, tmp_path, lambda f: (f / "model.safetensors").write_bytes(b"torn"))
-    with pytest.raises(ModelError, match="cannot load weights"):
+    with pytest.raises(ModelError, match="model.safetensors: torn"):
         load_model(folder)
 
 

@@ -1,10 +1,13 @@
 """Tables of (problem type, answer, truth, strict reward, robust reward); the reason is in the id."""
 
 import math
+from statistics import fmean
 
 import pytest
 
 from tasks.core.rewards import RULES, accuracy, unscorable
+from tasks.core.rewards.measures import rouge_mean
+from tasks.core.rewards.robust import parse_letter
 from tasks.core.schemas.records import PROBLEM_TYPES
 
 LETTERS = [
@@ -321,3 +324,30 @@ def test_unparsed_is_told_from_wrong():
 def test_unknown_names_are_refused(kind, variant):
     with pytest.raises(ValueError, match="no rule"):
         accuracy(kind, "", "", variant)
+
+
+def test_rouge_as_published_is_the_library_s_own():
+    from rouge_score.rouge_scorer import RougeScorer
+
+    library, texts = (
+        RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True),
+        [
+            *(
+                "The cats are running, running!",
+                "a cat RUNS quickly",
+                "",
+                "flies_and-flying 12",
+                "球 moves",
+                "dying flies",
+            ),
+        ],
+    )
+    for truth in texts:
+        for answer in texts:
+            scores = library.score(truth, answer).values()
+            assert rouge_mean(truth, answer) == fmean(score.fmeasure for score in scores)
+
+
+def test_a_character_alone_is_read_as_in_a_longer_text():
+    for character in map(chr, range(1, 0x250)):
+        assert parse_letter(character) == parse_letter(f" {character} "), character

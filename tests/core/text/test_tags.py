@@ -1,3 +1,6 @@
+import random
+import re
+
 import pytest
 
 from tasks.core.text import answer_of, behind_opening, is_well_formed, opened_by, think_of
@@ -45,6 +48,30 @@ def test_think_of():
 )
 def test_is_well_formed(text, good):
     assert is_well_formed(text) is good
+
+
+def test_think_of_is_what_a_pattern_finds():
+    block, random_ = re.compile(r"<think>\s*(.*?)\s*</think>", re.DOTALL), random.Random(0)
+    for text in ("".join(random_.choices(PIECES, k=8)) for _ in range(3000)):
+        match = block.search(text)
+        assert think_of(text) == (match.group(1) if match else None), text
+
+
+WHOLE = re.compile(r"<think>(.*?)</think>\s*<answer>(.*?)</answer>", re.DOTALL)
+PIECES = ("<think>", "</think>", "<answer>", "</answer>", "a", " ", "\n", "\u2028", "<", "")
+
+
+def test_is_well_formed_is_what_one_pattern_and_four_counts_tell():
+    random_ = random.Random(0)
+    texts = ["".join(random_.choices(PIECES, k=9)) for _ in range(3000)]
+    for inside in ["".join(random_.choices(PIECES, k=2)) for _ in range(500)]:
+        texts += [f"<think>{inside}</think>a<answer>b</answer>", f"<think>a</think>{inside}<answer>b</answer>"]
+        texts += [f"<think>a</think><answer>{inside}</answer>", f"<think>a{inside}</think><answer>b</answer>"]
+    for text in texts:
+        whole = WHOLE.fullmatch(text.strip())
+        good = whole is not None and all(text.count(tag) == 1 for tag in PIECES[:4])
+        assert is_well_formed(text) is bool(good and all(part.strip() for part in whole.groups())), text
+    assert 100 < sum(map(is_well_formed, texts)) < len(texts) - 100
 
 
 OPENED = "assistant\n<think>\n"

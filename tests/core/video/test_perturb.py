@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tasks.core.video.clip import Clip
-from tasks.core.video.perturb import PERTURBATIONS, perturb
+from tasks.core.video.clip import Clip, VideoError
+from tasks.core.video.perturb import PERTURBATIONS, backwards_of, perturb
 
 
 def clip(frames=4):
@@ -46,3 +46,9 @@ def test_a_single_frame_is_refused(name):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="no perturbation 'blur'; one of shuffle, reverse, freeze, one_frame, mirror"):
         perturb(clip(), "blur")
+
+
+def test_a_reversed_row_of_one_frame_names_its_file():
+    assert backwards_of(clip(), "a.mp4").indices == [30, 20, 10, 0]
+    with pytest.raises(VideoError, match=r"a.mp4: a clip of one frame has no reverse"):
+        backwards_of(clip(1), "a.mp4")

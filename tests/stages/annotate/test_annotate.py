@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from tasks import paths
@@ -137,6 +138,27 @@ def test_one_more_row_is_one_more_request(project, engine, capsys):
     assert "8 completions wanted, 6 kept in" in capsys.readouterr().out
 
 
+def test_pairs_ask_about_clips_played_backwards(project, tiny_model, engine, capsys):
+    """Of 1, 4 and 7, the readable rows about order, 4 becomes the reverse of 1; its clip does not decode in 3."""
+    rows = [dataclasses.asdict(row) for row in RECORDS if row.problem_id != 3]
+    write_table(paths.TRAIN_RECORDS, rows, RECORD_SCHEMA)
+    stage.main()
+    plain = {row["problem_id"]: row for row in outputs()[0]}
+    seen = {request.prompt: request for request in engine.seen}
+    engine.seen.clear()
+    write_params(tiny_model, annotate=annotate_section(pairs=True))
+    stage.main()
+    rows, summary = outputs()
+    by_id = {row["problem_id"]: row for row in rows}
+    assert [row["problem_id"] for row in rows] == [1, 2, -2, 5, 6, 7] and summary["pairs"] == 1
+    assert "annotate: 1 rows are of clips played backwards" in capsys.readouterr().out
+    assert {number: by_id[number] for number in (1, 2, 5, 6, 7)} == {n: plain[n] for n in (1, 2, 5, 6, 7)}
+    [request] = engine.seen  # the others are kept, and the forward clip's completion is not taken for the reverse's
+    assert np.array_equal(request.clip.frames, seen[request.prompt].clip.frames[::-1])
+    assert (by_id[-2]["path"], by_id[-2]["solution"]) == (plain[1]["path"], "<answer>A</answer>")
+    assert (plain[1]["reward"], by_id[-2]["reward"]) == (1.0, 0.0), "the same answer is wrong backwards"
+
+
 def renumber():
     rows = [dataclasses.asdict(dataclasses.replace(row, problem_id=row.problem_id + 100)) for row in RECORDS[::-1]]
     write_table(paths.TRAIN_RECORDS, rows, RECORD_SCHEMA)
@@ -149,6 +171,7 @@ def renumber():
         pytest.param({"engine": {"kv_cache_gb": 2}}, [], id="memory for keys and values"),
         pytest.param({"engine": {"batch_size": 1, "rows_per_call": 1, "group_by_length": False}}, [], id="batches"),
         pytest.param({"engine": {"gpu_memory_utilization": 0.5, "data_parallel": 2}}, [], id="devices"),
+        pytest.param({"engine": {"data_parallel_backend": "ray"}}, [], id="where engines are"),
         pytest.param({"video": {"decode_workers": 0, "disk_cache_gb": 0.0}}, [], id="how clips are decoded"),
         pytest.param({"annotate": {"keep": "all"}}, [], id="what is kept"),
         pytest.param({"seed": 4}, ALL, id="seed"),

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tasks import paths
 from tasks.core.io.tables import TableError, read_table, write_table
 from tasks.core.schemas.records import COT_SCHEMA, REJECTED_SCHEMA, SFT_SCHEMA, CotRow, cot_from_row
 from tasks.filter import __main__ as stage
+from tasks.filter import rules
 from tasks.filter.filter import Tally, filter_rows
 from tasks.filter.rules import ascii_share, build_rules, repeat_share
 
@@ -237,6 +239,20 @@ def test_optional_rules(completion, kind, broken):
     given = row(completion, problem_type=kind, solution=f"<answer>{truth}</answer>")
     [decision] = filter_rows([given], build_rules(**LIMITS, **OPTIONAL))
     assert decision.broken == broken
+
+
+PIECES = ("The ANSWER is ", "option ", "Choice (", "B", "C", "A is right", " 12", "3.5", ". ", "\n", "so ")
+OF_MORE_SCRIPTS = ("答案是", "故选", "İ", "option B is correct")
+
+
+def test_conclusions_are_looked_for_from_the_first_word_that_may_begin_one():
+    random_ = random.Random(0)
+    texts = ["".join(random_.choices(PIECES, k=random_.randrange(12))) for _ in range(2000)]
+    texts += [f"{text}{random_.choice(OF_MORE_SCRIPTS)}{text}" for text in texts]
+    for pattern in (rules._CONCLUDED_LETTER, rules._CONCLUDED_NUMBER):
+        found = [pattern.findall(text) for text in texts]
+        assert found == [pattern.findall(text, rules._first_of(rules._CONCLUDING, text)) for text in texts]
+        assert 300 < sum(map(bool, found)) < 3700
 
 
 def test_an_option_may_say_that_the_question_cannot_be_answered():

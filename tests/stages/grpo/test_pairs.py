@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.core.schemas.pairs import paired, reversed_id
 from tasks.core.schemas.records import truth_of
 from tasks.core.train.clips import ClipStore
 from tasks.grpo.data import backwards, open_views, render
 from tasks.grpo.objectives.perturbations import Reverse
-from tasks.grpo.pairs import paired, reversed_id
 from tests.support.grpo_stage import record, settings
 
 DIRECTION = record(1)

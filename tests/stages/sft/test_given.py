@@ -1,8 +1,11 @@
+import json
 import os
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from tasks.core.models.load import ModelError
+from tasks.core.models.errors import ModelError
 from tasks.sft.given import take_checkpoint
 
 
@@ -10,8 +13,9 @@ from tasks.sft.given import take_checkpoint
 def checkpoint(tmp_path):
     folder = tmp_path / "given"
     folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
-    (tmp_path / "elsewhere.bin").write_bytes(b"weights")
+    sizes = {"text_config": {"hidden_size": 8}, "vision_config": {"hidden_size": 8}}
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl", **sizes}))
+    save_file({"weight": np.ones(2, np.float32)}, tmp_path / "elsewhere.bin")
     (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere.bin")
     return folder
 
@@ -32,7 +36,7 @@ def test_files_are_copied_where_they_cannot_be_shared(tmp_path, checkpoint, monk
 
     monkeypatch.setattr(os, "link", refuse)
     take_checkpoint(checkpoint, tmp_path / "out")
-    assert (tmp_path / "out/model.safetensors").read_bytes() == b"weights"
+    assert (tmp_path / "out/model.safetensors").read_bytes() == (tmp_path / "elsewhere.bin").read_bytes()
 
 
 def test_a_folder_without_a_model_is_refused_and_nothing_is_lost(tmp_path, checkpoint):

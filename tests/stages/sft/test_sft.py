@@ -16,8 +16,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from tasks import paths
 from tasks.core.io.errors import StageError
 from tasks.core.io.tables import read_table
-from tasks.core.models.load import ModelError, load_model, load_processor
+from tasks.core.models.errors import ModelError
+from tasks.core.models.load import load_model, load_processor
+from tasks.core.train.rows import encode_prompt
 from tasks.core.video import open as open_module
+from tasks.core.video.perturb import perturb
 from tasks.params import Sft
 from tasks.sft.data import EpochOrder, lengths, most_visual_tokens, row_packer
 from tasks.sft.seen import SEEN_SCHEMA, drawings, kept_orders
@@ -98,6 +101,33 @@ def test_a_batch_gives_each_row_its_own_pixels(stage):
         for row, seen in zip((4, 2, 1, 0), together, strict=True):
             (alone,) = answer_logps(stage(indices(row)))
             torch.testing.assert_close(seen, alone, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("media", [False, True], ids=["pixels", "features kept"])
+def test_a_reversed_row_shows_its_clip_backwards(tiny_model, make_clip, packed, media):
+    """As a row whose file holds the frames in that order; what is kept of the forward clip is not taken for it."""
+    forward, backward = record(0), dataclasses.replace(record(0), problem_id=-1)
+    stage = Stage(tiny_model, make_clip, [forward, backward], packed=packed, media=media)
+
+    def pixels_of(row):
+        batch = stage(indices(row))
+        return batch["media"].prompts[0].pixels if media else batch["pixel_values_videos"]
+
+    first = stage._collate._encode(stage.rows[0])[0]
+    turned = stage._collate._encode(stage.rows[1])[0]
+    expected = encode_prompt(
+        stage.processor, stage.rows[0].prompt, perturb(make_clip(frames=4, seed=sum(b"clip 0")), "reverse"), "video"
+    )
+    assert torch.equal(pixels_of(1), expected.pixels) and not torch.equal(pixels_of(0), pixels_of(1))
+    assert torch.equal(turned.ids, first.ids) and turned.source is None and first.source == "clip 0"
+
+
+def test_a_clip_of_one_frame_costs_its_reversed_row(tiny_model, make_clip):
+    alone = dataclasses.replace(record(9, "image"), problem_id=-1)
+    stage = Stage(tiny_model, make_clip, [RECORDS[0], alone])
+    assert len(stage(indices(0, 1))["input_ids"]) == 1
+    assert stage.skipped == [("clip 9", "a clip of one frame has no reverse")]
 
 
 def test_a_broken_clip_costs_its_row(tiny_model, make_clip):

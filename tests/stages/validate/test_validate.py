@@ -388,6 +388,38 @@ def test_pieces_change_nothing():
         assert run_checks({"f": pieces}, checks, {"f": "name"}) == whole
 
 
+def test_checks_of_some_rows_see_only_the_columns_that_they_look_at(monkeypatch):
+    """Selecting rows copies what it selects from."""
+    import pandas as pd
+
+    from tasks.core.schemas.expectations import Check
+    from tasks.core.schemas.gx import run_checks
+
+    seen, query = [], pd.DataFrame.query
+    monkeypatch.setattr(
+        pd.DataFrame, "query", lambda frame, *args, **kwargs: seen.append([*frame]) or query(frame, *args, **kwargs)
+    )
+    frame = pd.DataFrame({"name": ["a", "b"], "kind": ["x", "y"], "n": [1, 2], "text": ["t", "u"]})
+    checks = [
+        Check("of x", "f", "ExpectColumnValuesToBeBetween", {"column": "n", "max_value": 0}, where=("kind", "x")),
+        Check("text", "f", "ExpectColumnValuesToMatchRegex", {"column": "text", "regex": "t"}),
+    ]
+    assert [result.failing for result in run_checks({"f": [frame]}, checks, {"f": "name"})] == [["a"], ["b"]]
+    assert {tuple(columns) for columns in seen} == {("name", "kind", "n")}
+
+
+def test_what_no_check_needs_is_imported_when_it_is_used():
+    code = (
+        "import sys; import tasks.core.schemas.gx; print('altair.vegalite' in sys.modules, 'scipy.stats._stats_py' in"
+        " sys.modules); import altair; from scipy import stats; print(altair.Chart.__name__, stats.norm.cdf(0.0));"
+        " import altair.vegalite, scipy.stats; print(sys.modules['altair'].Chart is altair.Chart)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+    )
+    assert done.stdout.split() == ["False", "False", "Chart", "0.5", "True"]
+
+
 def test_a_check_that_compares_rows_is_refused_in_pieces():
     import pandas as pd
 

@@ -1,12 +1,12 @@
-"""Reversed pairs among the RL rows (`grpo.rows.pairs`): what gives one answer away misleads on the other. Pure.
+"""Reversed pairs among rows (`annotate.pairs`, `grpo.rows.pairs`): what gives one answer away misleads on the other.
 
     rows about order   a b c d e ...      those whose answer on the reversed clip a rule tells (core/schemas/mapping.py)
     become             a A c C e ...      A: the clip of a backwards, with the answer that it then has
 
 So there are as many rows as before, half of those about order reversed, and every other row stays. Nothing is written:
 a reversed clip is the same frames in the other order. A reversed row has the id -1 - i where its forward row has i.
-`python -m measure.contest` compares such pairs (`grpo_pairs`) with plain rows and with a placebo, at equal operations.
-Its pairs are files by `tasks.counterfactual`, of moving figures alone: same answers, clips encoded anew.
+`python -m measure.contest` compares such pairs (`sft_pairs`, `grpo_pairs`) with plain rows and with placebos, at equal
+operations. Its pairs are files by `tasks.counterfactual`, of moving figures alone: same answers, clips encoded anew.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _QUOTED = re.compile(r"(?<= )(['\"]).*\1(?= )", re.DOTALL)
 
 
 class Paired(NamedTuple):
-    """Rows to train on, in the order of those given."""
+    """Rows to learn from, in the order of those given."""
 
     records: list[Record]
     reversed_ids: frozenset[int]

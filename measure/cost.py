@@ -1,0 +1,86 @@
+"""What a stage takes, run in a process of its own as DVC runs it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+EVERY_SECONDS = 0.1
+
+
+class Cost(NamedTuple):
+    """What a stage took, its start included."""
+
+    seconds: float
+    """By the clock."""
+    processor_seconds: float
+    """Of all its processes."""
+    peak_mb: float
+    """Memory of its processes together, ten times a second, shared pages once; at least of the largest."""
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s, {self.processor_seconds:.1f} s of processors, {self.peak_mb:.0f} MB peak"
+
+
+def run(stage: Callable[..., int], *arguments: str) -> Cost:
+    """Run a stage in a new process.
+
+    Args:
+        stage: a function of a module, which the process imports; its result is not looked at.
+        arguments: what it is called with.
+    """
+    start = time.perf_counter()
+    peak = 0
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        done = threading.Event()
+        ran = pool.submit(_used, stage, *arguments)
+        ran.add_done_callback(lambda _: done.set())
+        while not done.wait(EVERY_SECONDS):
+            peak = max([peak, *map(in_memory, list(pool._processes or ()))])
+        processor_seconds, largest = ran.result()
+        seconds = time.perf_counter() - start
+    return Cost(seconds, processor_seconds, max(peak / 1e6, largest / 1e6))
+
+
+def in_memory(pid: int) -> int:
+    """Bytes of a process and those under it; what several share counts once, what is gone nothing."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in [process, *process.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                total += share_of_memory(each)
+    return total
+
+
+def share_of_memory(process: psutil.Process) -> int:
+    """Bytes of a process, pages that others hold too by its share (Linux: Pss); elsewhere all that is resident.
+
+    Raises:
+        psutil.NoSuchProcess: it ended.
+    """
+    if not sys.platform.startswith("linux"):
+        return int(process.memory_info().rss)
+    try:
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+    except OSError as error:
+        raise psutil.NoSuchProcess(process.pid) from error
+    # A process that ended and is not yet waited for has no lines.
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def _used(stage: Callable[..., int], *arguments: str) -> tuple[float, float]:
+    """Processor seconds of this process and its children, and bytes of the largest."""
+    stage(*arguments)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used), max(each.ru_maxrss for each in used) * 1024.0
