@@ -111,7 +111,7 @@ def refused(prompts: Sequence[Prompt], processor: Processor, clips: ClipStore, c
     """
     from tasks.grpo.admit import too_long
 
-    if config.grpo.rollout_engine != "vllm":
+    if not config.grpo.sampled_by_vllm:
         return {}
     reasons = too_long(
         prompts,

@@ -110,8 +110,8 @@ class Collector:
             for prompt in (self._prompts[part.prompt],)
             for view, copies in _shown(part, views)
         ]
-        # Where weights are sharded the engines of all processes work together, whoever has something to ask.
-        completed = iter(self._complete(requests) if requests or self._idle is not None else [])
+        # Whoever has something to ask, all processes call: sharded weights, or a server, are for all of them together.
+        completed = iter(self._complete(requests))
         local, perturbed = [], []
         for part, views in zip(parts, opened, strict=True):
             sampled = [next(completed) for _ in _shown(part, views)]

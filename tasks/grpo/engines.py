@@ -2,6 +2,7 @@
 
 transformers   the policy itself, in its own process, under any launcher
 vllm           an engine beside it that gets the policy's weights before every step (`vllm_rollouts.py`)
+vllm_server    a server on other GPUs that gets them likewise (`server_rollouts.py`)
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Rollouts(Protocol):
     def complete(self, policy: Policy, encode: Encode, requests: Sequence[RolloutRequest]) -> list[list[Completion]]:
         """Completions of every request under the policy's weights; visual special tokens are never sampled.
 
-        Under sharding all processes call it together, those without requests too.
+        All processes call it together, those without requests too.
         """
         ...
 

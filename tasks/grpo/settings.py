@@ -21,7 +21,7 @@ from tasks.grpo.engines import Rollouts, TransformersRollouts
 from tasks.grpo.forwards import Levers
 from tasks.grpo.scoring import Rewards
 from tasks.grpo.trainer import Options
-from tasks.params import Grpo, Lora
+from tasks.params import Grpo, Lora, RolloutServer
 
 CHECKPOINTS_KEPT = 2
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
@@ -120,7 +120,8 @@ def rollouts(processor: Processor, ends: Sequence[int], *, folder: str, settings
         rows: ordered completions of a step.
 
     Raises:
-        StageError: vLLM with an adapter; or it does not start, or cannot sleep as it should.
+        StageError: vLLM with an adapter; or it does not start, cannot sleep as it should, or is a server that is not
+            there or does not fit.
     """
     # What an adapter drops at random when completions are scored, it keeps when they are sampled.
     scored = settings.objective.asks().scored and not settings.lora.dropout
@@ -129,7 +130,10 @@ def rollouts(processor: Processor, ends: Sequence[int], *, folder: str, settings
     if settings.rollout_engine == "transformers":
         return ours()
     if settings.lora.rank:
-        raise StageError("grpo.rollout_engine: vllm takes whole weights; with grpo.lora use transformers")
+        engine = settings.rollout_engine
+        raise StageError(f"grpo.rollout_engine: {engine} takes whole weights; with grpo.lora use transformers")
+    if settings.rollout_server is not None:
+        return served(processor, ends, folder=folder, settings=settings, server=settings.rollout_server)
     if (reason := backbone_in(folder).serves_video) is not None:
         print(f"grpo: rollouts by transformers in place of vllm: {reason}")
         return ours()
@@ -146,6 +150,28 @@ def rollouts(processor: Processor, ends: Sequence[int], *, folder: str, settings
         gpu_memory_utilization=settings.rollout_gpu_share,
         kv_cache_gb=1,
         sleep=settings.rollout_sleep,
+    )
+
+
+def served(
+    processor: Processor, ends: Sequence[int], *, folder: str, settings: Grpo, server: RolloutServer
+) -> Rollouts:
+    """Rollouts by a server. Arguments as of `rollouts`.
+
+    Raises:
+        StageError: see there.
+    """
+    from tasks.grpo.server_protocol import ServerClient
+    from tasks.grpo.server_rollouts import ServerRollouts
+
+    return ServerRollouts(
+        ServerClient(server.url, server.timeout_seconds),
+        folder,
+        settings.sampling,
+        processor,
+        ends,
+        dtype=settings.dtype,
+        max_len=settings.rollout_max_len,
     )
 
 

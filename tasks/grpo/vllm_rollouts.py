@@ -106,6 +106,8 @@ class VllmRollouts:
         Raises:
             EngineError: the engine died twice on these requests, or holds other weights than the policy.
         """
+        if not requests and not policy.sharded:
+            return []
         completions: list[list[Completion]] | None = None
         error: DeadEngineError | None = None
         for _ in range(2):

@@ -7,7 +7,7 @@ from tasks.params.benchmark import Benchmark, Judge, Report, SuiteRun
 from tasks.params.common import Engine, Prompt, Sampling, Section, Video
 from tasks.params.contradictions import grpo_contradictions
 from tasks.params.data import Annotate, Filter, Ingest, Source, Start, Validate, sources_of
-from tasks.params.grpo import Grpo, Length, Lora
+from tasks.params.grpo import Grpo, Length, Lora, RolloutServer
 from tasks.params.read import Params, ParamsError, load, parse
 from tasks.params.sft import Sft
 from tasks.params.world import Skill, World
@@ -26,6 +26,7 @@ __all__ = [
     "ParamsError",
     "Prompt",
     "Report",
+    "RolloutServer",
     "Sampling",
     "Section",
     "Sft",

@@ -53,7 +53,7 @@ def grpo_contradictions(settings: Grpo) -> Iterator[Problem]:
     sampling = settings.sampling
     if sampling.temperature <= 0:
         yield "sampling.temperature", f"{sampling.temperature}; answers must differ to be compared"
-    if settings.rollout_engine == "vllm" and settings.importance_cap is not None and sampling.top_p < 1:
+    if settings.sampled_by_vllm and settings.importance_cap is not None and sampling.top_p < 1:
         yield (
             "sampling.top_p",
             f"{sampling.top_p}; vLLM tells probabilities before the nucleus is cut, and importance weights want those "
@@ -65,14 +65,29 @@ def grpo_contradictions(settings: Grpo) -> Iterator[Problem]:
             f"{settings.rollout_sleep}; only an engine beside the policy sleeps: set it to null, or "
             "grpo.rollout_engine to vllm",
         )
+    yield from _server(settings)
     short = sampling.max_tokens >= settings.rollout_max_len and _written(settings, "sampling", "rollout_max_len")
-    if settings.rollout_engine == "vllm" and short:
+    if settings.sampled_by_vllm and short:
         yield (
             "sampling.max_tokens",
             f"{sampling.max_tokens} leaves no room for a prompt in rollout_max_len ({settings.rollout_max_len})",
         )
     if settings.length is not None and settings.length.min_tokens > settings.length.max_tokens:
         yield "length.min_tokens", f"{settings.length.min_tokens} is above max_tokens ({settings.length.max_tokens})"
+
+
+def _server(settings: Grpo) -> Iterator[Problem]:
+    asked, server = settings.rollout_engine == "vllm_server", settings.rollout_server
+    if asked and server is None:
+        yield "rollout_server", "missing; rollout_engine: vllm_server wants {url: http://HOST:PORT}"
+    if server is not None and not asked:
+        yield (
+            "rollout_server",
+            f"{server.url}; rollout_engine: {settings.rollout_engine} asks no server: set it to null, or "
+            "grpo.rollout_engine to vllm_server",
+        )
+    if asked and settings.lora.rank:
+        yield "rollout_engine", "vllm_server takes whole weights; with grpo.lora use transformers"
 
 
 def _models(params: Params) -> Iterator[Problem]:

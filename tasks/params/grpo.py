@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -35,6 +36,29 @@ class Lora(Section):
     alpha: int = Field(32, ge=1)
     """The adapter's output is scaled by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class RolloutServer(Section):
+    """A running vLLM server that samples for the trainer (docs/scaling.md)."""
+
+    url: str
+    """The server's root, without `/v1`: `http://host:8000`."""
+    timeout_seconds: float = Field(120.0, gt=0, le=300)
+    """Longest wait for one call (all completions of a step, one transfer of weights) and for a server that is down.
+    What fails is asked once more."""
+
+    @field_validator("url")
+    @classmethod
+    def _a_root(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            given = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            given = False
+        rest = given and (parts.query or parts.fragment or parts.username or parts.path.rstrip("/").endswith("/v1"))
+        if not given or rest or any(sign.isspace() for sign in value):
+            raise ValueError("a server's root is wanted, as http://HOST:PORT, without /v1")
+        return value
 
 
 class Rows(Section):
@@ -120,9 +144,11 @@ class Grpo(Section):
     """Recompute norms and MLPs in the backward pass, but not attention: much less memory, a little more time, the same
     gradients. Refused together with `gradient_checkpointing`, which recomputes these parts too."""
     lora: Lora = Lora()
-    rollout_engine: Literal["transformers", "vllm"] = "transformers"
-    """What samples the completions: the policy itself, or vLLM beside it in the same process. Sharded weights are
-    gathered for vLLM."""
+    rollout_engine: Literal["transformers", "vllm", "vllm_server"] = "transformers"
+    """What samples the completions: the policy itself, vLLM beside it in the same process, or a vLLM server on other
+    GPUs (`rollout_server`). Sharded weights are gathered for vLLM."""
+    rollout_server: RolloutServer | None = None
+    """vllm_server: where it is; null for the other engines."""
     importance_cap: float | None = Field(2.0, gt=0)
     """vLLM: a token's gradient is weighted by its probability under the policy over that under the engine, at most by
     this (truncated importance sampling); null uses no weights. Needs `sampling.top_p` 1: the engine reports
@@ -160,8 +186,13 @@ class Grpo(Section):
             "varlen_attention",
         }
         memory = {"gradient_checkpointing", "selective_checkpointing", "cache_features_gb", "frame_cache_gb"}
-        engine = {"rollout_gpu_share", "rollout_sleep", "rollout_max_len"}
+        engine = {"rollout_server", "rollout_gpu_share", "rollout_sleep", "rollout_max_len"}
         return self.model_dump(exclude={"steps", *rows, *speed, *memory, *engine, *NO_RESULT})
+
+    @property
+    def sampled_by_vllm(self) -> bool:
+        """Whether vLLM samples, beside the policy or as a server."""
+        return self.rollout_engine != "transformers"
 
     @property
     def weights_dtype(self) -> Literal["float32", "bfloat16"]:

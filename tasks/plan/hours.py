@@ -86,7 +86,7 @@ def grpo_step(model: Model, params: Params, start: Launched, machine: Machine) -
     if asks.contrast is not None:
         update *= 2
     views = (1 + len(asks.perturbations) if asks.scored else 0) + int(settings.beta > 0)
-    if settings.rollout_engine == "vllm" and settings.importance_cap is not None and not asks.scored:
+    if settings.sampled_by_vllm and settings.importance_cap is not None and not asks.scored:
         views += 1
     scoring = views * forward(shape, load) * share / speed
     rows = max(int((settings.group + asks.completions) * share), 1)
@@ -94,13 +94,13 @@ def grpo_step(model: Model, params: Params, start: Launched, machine: Machine) -
     token = decoding_seconds(model, card, cards=1, rows=rows, context_bytes=cache_bytes(shape, prompt + mean, HALF))
     token += _overhead(model, settings, start, machine)
     read = forward(shape, Load(prompt, prompt * (prompt + 1) // 2, clip, frame, 1)) * 2 * share / speed
-    sync = SYNC_SECONDS if settings.rollout_engine == "vllm" else 0.0
+    sync = SYNC_SECONDS if settings.sampled_by_vllm else 0.0
     return Step(longest * token + read, scoring, update, sync)
 
 
 def _overhead(model: Model, settings: Grpo, start: Launched, machine: Machine) -> float:
     """Seconds of a token beside its arithmetic: transformers launches every kernel, and gathers sharded weights."""
-    if settings.rollout_engine == "vllm" or not machine.gpus:
+    if settings.sampled_by_vllm or not machine.gpus:
         return 0.0
     gathering = gathering_seconds(model, start.processes) if start.is_sharded else 0.0
     return HOST_SECONDS + gathering

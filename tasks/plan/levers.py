@@ -60,7 +60,7 @@ def levers(stage: str, params: Params, start: Launched, machine: Machine) -> Ite
     if stage == "grpo" and params.grpo.lora.rank == 0:
         lora = params.grpo.lora.model_copy(update={"rank": 64})
         full = {"gradient_checkpointing": True, "selective_checkpointing": False}
-        changed = with_values(params, "grpo", lora=lora, **full, **OWN_SAMPLING)
+        changed = with_values(params, "grpo", lora=lora, **full, **OWN_SAMPLING, rollout_server=None)
         text = "lora.rank: 64 with gradient_checkpointing, rollout_engine: transformers, one process"
         yield Lever(text, changed, Launched(1, False, "python"))
 

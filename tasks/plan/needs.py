@@ -118,7 +118,10 @@ def sft_need(model: Model, params: Params, start: Launched, machine: Machine) ->
 
 
 def grpo_need(model: Model, params: Params, start: Launched, machine: Machine) -> Need:
-    """Of a GPU in GRPO: sampling and updating take turns; an engine beside the policy keeps its share or sleeps."""
+    """Of a GPU in GRPO: sampling and updating take turns; an engine beside the policy keeps its share or sleeps.
+
+    A server's GPUs are none of these.
+    """
     how = training(model, params.grpo, start)
     update = activation_parts(model.shape, grpo_pass(model, params), how)
     parts = state_parts(model, how)
@@ -128,6 +131,8 @@ def grpo_need(model: Model, params: Params, start: Launched, machine: Machine) -
         if params.grpo.rollout_sleep is None:
             return _beside(trained, engine)
         return max(trained, _beside(_need("grpo", parts, machine), engine), key=lambda need: need.size_bytes)
+    if params.grpo.rollout_engine == "vllm_server":
+        return _need("grpo", [*parts, *update], machine)
     sampling = [Part("keys and values of the rollouts", rollout_bytes(model, params, how.width))]
     return _need("grpo", [*parts, *max(update, sampling, key=total)], machine)
 

@@ -124,7 +124,7 @@ def refusals_of_lengths(model: Model, params: Params) -> Iterator[str]:
     """Of engines that the longest prompt with its completion is too long for."""
     text, section = text_tokens(params), params.benchmark
     longest = visual_tokens(model, params.video) + text + params.grpo.sampling.max_tokens
-    if params.grpo.rollout_engine == "vllm" and longest > params.grpo.rollout_max_len:
+    if params.grpo.sampled_by_vllm and longest > params.grpo.rollout_max_len:
         yield f"grpo.rollout_max_len: {params.grpo.rollout_max_len}; the longest clips want {longest} tokens"
     asked = [visual_tokens(model, params.video) + max(params.annotate.sampling.max_tokens, section.sampling.max_tokens)]
     if section.suites:

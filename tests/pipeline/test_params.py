@@ -213,6 +213,69 @@ MINIMAL: dict[str, Any] = {
             id="rollouts without room for a prompt",
         ),
         pytest.param(
+            {
+                "grpo": {
+                    **{"rollout_engine": "vllm_server", "rollout_server": {"url": "http://a:1"}},
+                    **{"rollout_max_len": 512, "sampling": {"max_tokens": 768}},
+                }
+            },
+            "grpo.sampling.max_tokens: 768 leaves no room for a prompt in rollout_max_len (512)",
+            id="rollouts of a server without room for a prompt",
+        ),
+        pytest.param(
+            {"grpo": {"rollout_engine": "vllm_server"}},
+            "grpo.rollout_server: missing; rollout_engine: vllm_server wants {url: http://HOST:PORT}",
+            id="a server that is nowhere",
+        ),
+        pytest.param(
+            {"grpo": {"rollout_engine": "vllm", "rollout_server": {"url": "http://a:1"}}},
+            "grpo.rollout_server: http://a:1; rollout_engine: vllm asks no server",
+            id="a server that nobody asks",
+        ),
+        pytest.param(
+            {
+                "grpo": {
+                    **{"rollout_engine": "vllm_server", "rollout_server": {"url": "http://a:1"}},
+                    "rollout_sleep": 1,
+                }
+            },
+            "grpo.rollout_sleep: 1; only an engine beside the policy sleeps",
+            id="a server that should sleep",
+        ),
+        pytest.param(
+            {
+                "grpo": {
+                    **{"rollout_engine": "vllm_server", "rollout_server": {"url": "http://a:1"}},
+                    "lora": {"rank": 4},
+                }
+            },
+            "grpo.rollout_engine: vllm_server takes whole weights",
+            id="a server for an adapter",
+        ),
+        pytest.param(
+            {
+                "grpo": {
+                    **{"rollout_engine": "vllm_server", "rollout_server": {"url": "http://a:1"}},
+                    "sampling": {"top_p": 0.9},
+                }
+            },
+            "grpo.sampling.top_p: 0.9; vLLM tells probabilities before the nucleus is cut",
+            id="a server's nucleus beside importance weights",
+        ),
+        *(
+            pytest.param(
+                {"grpo": {"rollout_engine": "vllm_server", "rollout_server": {"url": url}}},
+                "grpo.rollout_server.url: a server's root is wanted, as http://HOST:PORT, without /v1",
+                id=f"a server at {url or 'no address'}",
+            )
+            for url in ("", "localhost:8000", "ftp://a:1", "http://", "http://a:99999", "http://a:1/v1", "http://a b:1")
+        ),
+        pytest.param(
+            {"grpo": {"rollout_engine": "vllm_server", "rollout_server": {"url": "http://a", "timeout_seconds": 0}}},
+            "grpo.rollout_server.timeout_seconds: Input should be greater than 0",
+            id="no time for a server",
+        ),
+        pytest.param(
             {"engine": {"max_model_len": 1024}, "benchmark": {"sampling": {"max_tokens": 1024}}},
             "benchmark.sampling.max_tokens: 1024 leaves no room for a prompt in engine.max_model_len (1024)",
             id="completions without room for a prompt",

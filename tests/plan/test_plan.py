@@ -141,6 +141,26 @@ def at_root(monkeypatch):
         pytest.param(
             "4xh100",
             FSDP_4,
+            {
+                **{"grpo.rollout_engine": "vllm_server", "grpo.rollout_server": {"url": "http://a:1"}},
+                "grpo.rollout_sleep": None,
+            },
+            [],
+            id="a server leaves these GPUs to the training",
+        ),
+        pytest.param(
+            "4xh100",
+            FSDP_4,
+            {
+                **{"grpo.rollout_engine": "vllm_server", "grpo.rollout_server": {"url": "http://a:1"}},
+                **{"grpo.rollout_sleep": None, "grpo.rollout_max_len": 1024},
+            },
+            ["grpo.rollout_max_len: 1024; the longest clips want"],
+            id="a server too short for the prompts",
+        ),
+        pytest.param(
+            "4xh100",
+            FSDP_4,
             {"grpo.rollout_engine": "transformers"},
             ["grpo.rollout_sleep: 2; only an engine beside"],
             id="a policy that cannot sleep",

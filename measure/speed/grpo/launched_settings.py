@@ -24,11 +24,11 @@ def settings_of(job: LaunchedJob) -> tuple[Params, list[str]]:
     changes: dict[str, Any] = {"steps": job.steps, "sampling": sampling, "report_to": [], "refill": 0}
     changes |= {"group": job.group or settings.group, "prompts_per_step": job.prompts or settings.prompts_per_step}
     told = []
-    if settings.rollout_engine == "vllm":  # its engine reads a checkpoint folder, and there is none
-        changes |= {"rollout_engine": "transformers", "rollout_sleep": None}
+    if settings.sampled_by_vllm:  # its engine reads a checkpoint folder, and there is none
+        changes |= {"rollout_engine": "transformers", "rollout_server": None, "rollout_sleep": None}
         installed = importlib.util.find_spec("vllm") is not None
         reason = "vLLM starts from a checkpoint folder" if installed else "vLLM is not installed"
-        told.append(f"grpo.rollout_engine: transformers in place of vllm: {reason}")
+        told.append(f"grpo.rollout_engine: transformers in place of {settings.rollout_engine}: {reason}")
     if settings.refill:
         told.append(f"grpo.refill: 0 in place of {settings.refill}, so that every step has as much to do")
     return params.model_copy(update={"grpo": settings.model_copy(update=changes)}), told
