@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import resource
-import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -26,7 +24,7 @@ class Cost(NamedTuple):
     processor_seconds: float
     """Of all its processes."""
     peak_mb: float
-    """Memory of its processes together, ten times a second, shared pages once; at least of the largest."""
+    """Resident memory of its processes together, ten times a second; at least of the largest."""
 
     def __str__(self) -> str:
         return f"{self.seconds:.1f} s, {self.processor_seconds:.1f} s of processors, {self.peak_mb:.0f} MB peak"
@@ -46,37 +44,26 @@ def run(stage: Callable[..., int], *arguments: str) -> Cost:
         ran = pool.submit(_used, stage, *arguments)
         ran.add_done_callback(lambda _: done.set())
         while not done.wait(EVERY_SECONDS):
-            peak = max([peak, *map(in_memory, list(pool._processes or ()))])
+            peak = max([peak, *(in_memory(pid, shared_once=True) for pid in list(pool._processes or ()))])
         processor_seconds, largest = ran.result()
         seconds = time.perf_counter() - start
     return Cost(seconds, processor_seconds, max(peak / 1e6, largest / 1e6))
 
 
-def in_memory(pid: int) -> int:
-    """Bytes of a process and those under it; what several share counts once, what is gone nothing."""
+def in_memory(pid: int, *, shared_once: bool = False) -> int:
+    """Bytes resident of a process and those under it; 0 when it is gone.
+
+    Args:
+        pid: of the process.
+        shared_once: count what they share once (on Linux, and slower), not once for each.
+    """
     total = 0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for each in [process, *process.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
-                total += share_of_memory(each)
+                total += each.memory_full_info().pss if shared_once else each.memory_info().rss
     return total
-
-
-def share_of_memory(process: psutil.Process) -> int:
-    """Bytes of a process, pages that others hold too by its share (Linux: Pss); elsewhere all that is resident.
-
-    Raises:
-        psutil.NoSuchProcess: it ended.
-    """
-    if not sys.platform.startswith("linux"):
-        return int(process.memory_info().rss)
-    try:
-        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
-    except OSError as error:
-        raise psutil.NoSuchProcess(process.pid) from error
-    # A process that ended and is not yet waited for has no lines.
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def _used(stage: Callable[..., int], *arguments: str) -> tuple[float, float]:

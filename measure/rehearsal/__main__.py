@@ -180,7 +180,7 @@ def wait(child: subprocess.Popen[bytes], until: float) -> tuple[resource.struct_
             return used, together
         if time.monotonic() > until:
             child.kill()
-        together = max(together, in_memory(child.pid))
+        together = max(together, in_memory(child.pid, shared_once=sys.platform.startswith("linux")))
         time.sleep(0.2)
 
 
