@@ -44,20 +44,25 @@ def run(stage: Callable[..., int], *arguments: str) -> Cost:
         ran = pool.submit(_used, stage, *arguments)
         ran.add_done_callback(lambda _: done.set())
         while not done.wait(EVERY_SECONDS):
-            peak = max([peak, *map(in_memory, list(pool._processes or ()))])
+            peak = max([peak, *(in_memory(pid, shared_once=True) for pid in list(pool._processes or ()))])
         processor_seconds, largest = ran.result()
         seconds = time.perf_counter() - start
     return Cost(seconds, processor_seconds, max(peak / 1e6, largest / 1e6))
 
 
-def in_memory(pid: int) -> int:
-    """Bytes resident of a process and those under it; 0 when it is gone."""
+def in_memory(pid: int, *, shared_once: bool = False) -> int:
+    """Bytes resident of a process and those under it; 0 when it is gone.
+
+    Args:
+        pid: of the process.
+        shared_once: count what they share once (on Linux, and slower), not once for each.
+    """
     total = 0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for each in [process, *process.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
-                total += each.memory_info().rss
+                total += each.memory_full_info().pss if shared_once else each.memory_info().rss
     return total
 
 

@@ -7,11 +7,17 @@ Writes reports/validate/GATE.json and data/verdicts/GATE (one word). Exit codes:
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from tasks import params, paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import OneLineParser, run_stage
-from tasks.validate.gates import GATES, NOT_NEEDED_BY_A_CHECKPOINT, NOTHING, PASS, SKIP, open_gate, report_of
+from tasks.validate.ahead import can_make_ahead, made_ahead
+from tasks.validate.gates import GATES, NOT_NEEDED_BY_A_CHECKPOINT, NOTHING, PASS, SKIP, Gate, open_gate, report_of
+
+if TYPE_CHECKING:
+    from tasks.core.schemas.gx import CheckResult
 
 
 def main() -> int:
@@ -32,10 +38,7 @@ def main() -> int:
         min_rows=section.min_rows,
         trains=config.start.at != "sft",
     )
-    # Great Expectations takes four seconds to import: after everything that can go wrong without it.
-    from tasks.core.schemas.gx import run_checks
-
-    report = report_of(name, gate, run_checks(gate.frames, gate.checks, gate.keys))
+    report = report_of(name, *_checked(gate))
     write_json(paths.validation_report(name), report)
     write_text(paths.verdict(name), f"{report['verdict']}\n")
     for result in report["results"]:
@@ -45,6 +48,17 @@ def main() -> int:
     counts = ", ".join(f"{name} {rows}" for name, rows in report["rows"].items())
     print(f"validate {name}: {report['verdict']}; {report['checks']} checks; rows {counts}")
     return 0 if report["verdict"] == PASS else 1
+
+
+def _checked(gate: Gate) -> tuple[Gate, list[CheckResult]]:
+    """The gate as it was looked through, and what its checks say."""
+    order = list(dict.fromkeys(check.frame for check in gate.checks))
+    ahead = made_ahead(gate.frames, order) if can_make_ahead() else nullcontext(gate.frames)
+    with ahead as frames:
+        # Great Expectations takes seconds to import: after everything that can go wrong without it.
+        from tasks.core.schemas.gx import run_checks
+
+        return gate._replace(frames=frames), run_checks(frames, gate.checks, gate.keys)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
 
 from tasks import paths
 from tasks.core.io.jsonl import read_jsonl
@@ -99,27 +101,31 @@ def report_of(name: str, gate: Gate, results: Sequence[CheckResult], *, verdict:
     }
 
 
+def _parts(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
+    return iter_parts(path, schema, frames.ROWS_READ)
+
+
 def _records() -> tuple[dict[str, frames.Shards], dict[str, str]]:
     tables = {
-        "train": partial(iter_parts, paths.TRAIN_RECORDS, RECORD_SCHEMA),
-        "rl": partial(iter_parts, paths.RL_RECORDS, RECORD_SCHEMA),
-        "test": partial(iter_parts, paths.TEST_RECORDS, RECORD_SCHEMA),
+        "train": partial(_parts, paths.TRAIN_RECORDS, RECORD_SCHEMA),
+        "rl": partial(_parts, paths.RL_RECORDS, RECORD_SCHEMA),
+        "test": partial(_parts, paths.TEST_RECORDS, RECORD_SCHEMA),
     }
-    manifest = partial(iter_parts, paths.MANIFEST, MANIFEST_SCHEMA)
-    quarantine = partial(iter_parts, paths.QUARANTINE, QUARANTINE_SCHEMA)
+    manifest = partial(_parts, paths.MANIFEST, MANIFEST_SCHEMA)
+    quarantine = partial(_parts, paths.QUARANTINE, QUARANTINE_SCHEMA)
     keys = {"records": "row_name", "ids": "row_name", "manifest": "path", "files": "path", "tables": "name"}
     return frames.records_frames(tables, manifest, quarantine), {**keys, "quarantine": "source"}
 
 
 def _cot() -> tuple[dict[str, frames.Shards], dict[str, str]]:
     keys = {"cot": "problem_id", "ids": "problem_id", "tables": "name"}
-    return frames.cot_frames(partial(iter_parts, paths.COT, COT_SCHEMA)), keys
+    return frames.cot_frames(partial(_parts, paths.COT, COT_SCHEMA)), keys
 
 
 def _sft() -> tuple[dict[str, frames.Shards], dict[str, str]]:
     keys = {"sft": "problem_id", "rejected": "row_name", "texts": "problem_id", "tables": "name"}
-    rejected = partial(iter_parts, paths.REJECTED_ROWS, REJECTED_SCHEMA)
-    return frames.sft_frames(partial(iter_parts, paths.SFT_ROWS, SFT_SCHEMA), rejected), keys
+    rejected = partial(_parts, paths.REJECTED_ROWS, REJECTED_SCHEMA)
+    return frames.sft_frames(partial(_parts, paths.SFT_ROWS, SFT_SCHEMA), rejected), keys
 
 
 def _predictions() -> tuple[dict[str, frames.Shards], dict[str, str]]:

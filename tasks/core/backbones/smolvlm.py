@@ -41,6 +41,19 @@ class SmolVLM(FrameBackbone):
         """The square of one picture without splitting."""
         return FrameShape(1, int(settings["max_image_size"]["longest_edge"]))
 
+    def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
+        """See `Backbone.render`; a template without videos, as released, gives way to transformers' own.
+
+        By itself transformers takes its own for every chat with a video.
+        """
+        # Processor settings keep transformers from adding some of its own and warning of them.
+        options = {"tokenize": False, "add_generation_prompt": True, "processor_kwargs": {"do_resize": False}}
+        text = processor.apply_chat_template(messages, chat_template=processor.chat_template, **options)
+        shown = [part for message in messages for part in message["content"] if part == {"type": "video"}]
+        if text.count(self.placeholders["video"]) < len(shown):
+            return processor.apply_chat_template(messages, **options)
+        return text
+
     def media_arguments(self, clip: Clip | None, data_type: str) -> dict[str, Any]:
         """Media nested by prompt."""
         return {name: [values] for name, values in super().media_arguments(clip, data_type).items()}

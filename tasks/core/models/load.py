@@ -126,8 +126,7 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
     folder = check_folder(path)
     disable_progress_bar()
     reports = logging.getLogger("transformers.modeling_utils")
-    level = reports.level
-    reports.setLevel(logging.ERROR)  # Its table of what does not fit; `check_loaded` says it in a line.
+    reports.addFilter(_is_error)  # Without its table of what does not fit; `check_loaded` says it in a line.
     try:
         model, loaded = AutoModelForImageTextToText.from_pretrained(
             folder,
@@ -141,7 +140,7 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
     except (*UNUSABLE, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot load weights: {_first_line(error)}") from error
     finally:
-        reports.setLevel(level)
+        reports.removeFilter(_is_error)
     if unread := check_loaded(folder, model, loaded):
         print(f"{folder}: {len(unread)} weights are of no use to the model, the first is {unread[0]}", file=sys.stderr)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -223,6 +222,10 @@ def checkpoint_digest(path: Path | str) -> str:
         ModelError: not a usable checkpoint folder.
     """
     return folder_digest(check_folder(path))
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _first_line(error: Exception) -> str:

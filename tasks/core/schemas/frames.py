@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -23,6 +24,10 @@ Row = Mapping[str, Any]
 _RECORD = ("problem_id", "problem", "data_type", "problem_type", "process", "solution", "path")
 _SPLITS = ("train", "rl", "test")
 _NUMBER_TYPES = ("numerical", "regression")
+ROWS_READ = 1 << 13
+"""Rows of a table looked at together: long texts, which the frames leave out, are in memory for these."""
+_ROWS_CHECKED = 1 << 16
+"""Rows of a piece of a frame: fewer would take longer to check."""
 
 
 class Shards:
@@ -73,18 +78,26 @@ def records_frames(tables: Mapping[str, Parts], manifest: Parts, quarantine: Par
     rows.append({"name": "quarantine", "kind": "quarantine", "rows": lost, "share": lost / total if total else 0.0})
     pieces = partial(_pieces, tables)
     return {
-        "records": Shards(lambda: (_records_shard(split, part, digests, trained) for split, part in pieces())),
+        "records": Shards(
+            lambda: chain.from_iterable(
+                _gathered(_records_shard(split, part, digests, trained) for part in parts())
+                for split, parts in tables.items()
+            )
+        ),
         "ids": Shards(lambda: _in_one(_ids(split, part) for split, part in pieces())),
-        "manifest": Shards(lambda: map(_manifest_shard, manifest())),
+        "manifest": Shards(lambda: _gathered(map(_manifest_shard, manifest()))),
         "files": Shards(lambda: _in_one(part.select(["path", "data_type"]).to_pandas() for part in manifest())),
-        "quarantine": Shards(lambda: (part.to_pandas() for part in quarantine())),
+        "quarantine": Shards(lambda: _gathered(part.to_pandas() for part in quarantine())),
         "tables": whole(_frame(rows, ("name", "kind", "rows", "share"))),
     }
 
 
 def cot_frames(parts: Parts) -> dict[str, Shards]:
     """Frames of the gate `cot`."""
-    return {"cot": Shards(lambda: map(_cot_shard, parts())), **_whole_frames(parts, ["problem_id", "sample"])}
+    return {
+        "cot": Shards(lambda: _gathered(map(_cot_shard, parts()))),
+        **_whole_frames(parts, ["problem_id", "sample"]),
+    }
 
 
 def sft_frames(parts: Parts, rejected: Parts) -> dict[str, Shards]:
@@ -101,9 +114,9 @@ def sft_frames(parts: Parts, rejected: Parts) -> dict[str, Shards]:
         yield pd.DataFrame(hashes, columns=["problem_id", "text"])
 
     return {
-        "sft": Shards(lambda: map(_sft_shard, parts())),
+        "sft": Shards(lambda: _gathered(map(_sft_shard, parts()))),
         "texts": Shards(texts),
-        "rejected": Shards(lambda: map(_rejected_shard, rejected())),
+        "rejected": Shards(lambda: _gathered(map(_rejected_shard, rejected()))),
         "tables": _row_count(parts),
     }
 
@@ -126,6 +139,18 @@ def _pieces(tables: Mapping[str, Parts]) -> Iterator[tuple[str, pa.Table]]:
 
 def _in_one(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     yield pd.concat(list(frames), ignore_index=True)
+
+
+def _gathered(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The same rows in larger pieces."""
+    held: list[pd.DataFrame] = []
+    for frame in frames:
+        held.append(frame)
+        if sum(map(len, held)) >= _ROWS_CHECKED:
+            yield from _in_one(held)
+            held = []
+    if held:
+        yield from _in_one(held)
 
 
 def _records_shard(split: str, part: pa.Table, digests: Mapping[int, int], trained: set[int]) -> pd.DataFrame:

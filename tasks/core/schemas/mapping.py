@@ -4,6 +4,10 @@
     stay       the answer is the same, because nothing in question or options speaks of what changes
     question   the question's order word is exchanged ("before" for "after") and the answer stays
 
+Where the answer changes, the question's order words ("moves first" for "moves last") or sides are exchanged as well.
+What is counted from the clip's beginning (a time, "the second car") is at another place of the reversed clip, and what
+a question takes for granted ("after the door opens") is not so there: such questions have no pair.
+
 Only what a rule tells is mapped; everything else is refused with the reason. A wrong pair teaches what is not so, and a
 missing one costs a row. (Pairs with a change-or-stay relation: CRPO, arXiv 2605.21988, which has them from an editor's
 model; words are mapped here.)
@@ -39,6 +43,12 @@ def _both_ways(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 COUNTERPARTS: Mapping[str, Mapping[str, str]] = {"reversed": _both_ways(_TURNS), "mirrored": _both_ways(_SIDES)}
 ORDER_WORDS = _both_ways(_ORDER)
+_FROM_BEGINNING = re.compile(
+    r"\b(?:seconds?|minutes?|timestamps?|how long|(?:what|which) time"
+    r"|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\d+(?:st|nd|rd|th)|\d+:\d\d|\d+(?:\.\d+)?\s?s)\b",
+    re.IGNORECASE,
+)
+_SEQUENCE = re.compile(r"\b(?:then|next|followed by|finally|later|afterwards?)\b|->|→|;", re.IGNORECASE)
 
 
 class Mapped(NamedTuple):
@@ -77,24 +87,56 @@ def mapped(record: Record, kind: str) -> Mapped | str:
         return "an image has no order" if kind == "reversed" else "images are not mirrored"
     if record.problem_type == "OCR":
         return "what is read on a mirrored clip is mirror writing" if kind == "mirrored" else "no rule for writing"
+    if kind == "reversed" and _FROM_BEGINNING.search(record.problem):
+        return "a time or a number in a row counts from the clip's beginning"
     words = COUNTERPARTS[kind]
     truth = truth_of(record.solution)
     if record.problem_type == "multiple choice":
         return _choice(record, truth, words, kind)
     if (other := counterpart(truth, words)) is not None and record.problem_type == "free-form":
-        return Mapped(_with_truth(record, other), "change")
+        return _changed(record, truth, other, other, kind)
     return _unchanged(record, kind)
 
 
 def _choice(record: Record, truth: str, words: Mapping[str, str], kind: str) -> Mapped | str:
     texts = [unlettered(option, letter) for option, letter in zip(record.options, LETTERS, strict=False)]
-    other = counterpart(texts[LETTERS.index(truth)], words)
+    said = texts[LETTERS.index(truth)]
+    other = counterpart(said, words)
     if other is None:
         return _unchanged(record, kind)
     places = [place for place, text in enumerate(texts) if _bare(text) == _bare(other)]
     if len(places) != 1:
         return f"the answer's counterpart {other!r} is none of the options"
-    return Mapped(_with_truth(record, LETTERS[places[0]]), "change")
+    return _changed(record, said, other, LETTERS[places[0]], kind)
+
+
+def _changed(record: Record, said: str, other: str, truth: str, kind: str) -> Mapped | str:
+    """Where the answer has a counterpart: the question must be true of the changed clip too.
+
+    Args:
+        record: the question.
+        said: the answer in words.
+        other: its counterpart.
+        truth: the counterpart as the solution spells it.
+        kind: reversed or mirrored.
+    """
+    problem, one_sided = record.problem, _one_sided(record.problem, COUNTERPARTS[kind])
+    if kind == "reversed":
+        if one_sided:
+            return "the question takes for granted what turns round"
+        if _SEQUENCE.search(said) or counterpart(said, ORDER_WORDS) is not None:
+            return "the answer tells a sequence"
+        problem = counterpart(problem, ORDER_WORDS) or problem
+    elif one_sided:
+        problem = counterpart(problem, COUNTERPARTS[kind]) or problem
+    changed = dataclasses.replace(record, problem=problem, solution=f"<answer>{truth}</answer>")
+    return Mapped(changed, "change")
+
+
+def _one_sided(text: str, words: Mapping[str, str]) -> bool:
+    """Whether the text has a word without its counterpart: "opens", and not "opens or closes"."""
+    spoken = {word for word in words if counterpart(text, {word: ""}) is not None}
+    return any(words[word] not in spoken for word in spoken)
 
 
 def _unchanged(record: Record, kind: str) -> Mapped | str:
@@ -104,14 +146,12 @@ def _unchanged(record: Record, kind: str) -> Mapped | str:
         if counterpart(spoken, COUNTERPARTS[kind]) is not None:
             return "left and right are spoken of, and the answer has no counterpart"
         return Mapped(record, "stay")
+    if _one_sided(record.problem, COUNTERPARTS[kind]):
+        return "the question takes for granted what turns round"
     asked = counterpart(record.problem, ORDER_WORDS)
     if asked is None or counterpart("\n".join(record.options), ORDER_WORDS) is not None:
         return "no rule tells the answer on the reversed clip"
     return Mapped(dataclasses.replace(record, problem=asked), "question")
-
-
-def _with_truth(record: Record, truth: str) -> Record:
-    return dataclasses.replace(record, solution=f"<answer>{truth}</answer>")
 
 
 def _bare(text: str) -> str:

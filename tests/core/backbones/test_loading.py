@@ -142,6 +142,27 @@ def test_a_chat_template_in_any_place(folder, place):
     assert load(backbone_in(folder), folder).text("image") == expected
 
 
+def test_all_media_are_asked_about_in_the_checkpoints_own_template(folder, caplog):
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text(template.replace("assistant", "narrator"))
+    family = load(backbone_in(folder), folder)
+    for medium in ("video", "image", None):
+        text = family.text(medium)
+        assert text.startswith("<|im_start|>system") and text.endswith("<|im_start|>narrator\n")
+    assert caplog.text == ""
+
+
+def test_a_template_without_videos_as_released_is_made_up_for(family_folder, tmp_path):
+    """SmolVLM2's own template writes images alone."""
+    copy = tmp_path / "smolvlm"
+    shutil.copytree(family_folder("smolvlm"), copy)
+    template = (copy / "chat_template.jinja").read_text()
+    (copy / "chat_template.jinja").write_text(template.replace("<video>", ""))
+    family = load(backbone_in(copy), copy)
+    assert family.text("image").endswith("<|im_start|>assistant\n")
+    assert "<video>Which way" in family.text("video") and family.text("video").endswith("Assistant:")
+
+
 def test_a_folder_without_a_template_is_refused(folder):
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="chat template"):

@@ -238,12 +238,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_a_wrong_folder_is_one_line_that_says_what(folder, sharded, fault):
+def test_a_wrong_folder_is_one_line_that_says_what(folder, sharded, fault, caplog):
     damage, reason = WRONG[fault]
     damage(folder, sharded) if "sharded" in damage.__code__.co_varnames else damage(folder)
     with pytest.raises(ModelError, match=reason) as caught:
         read(folder)
     assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
+    told = {entry.name for entry in caplog.records}
+    assert told <= {"transformers.configuration_utils"}, "a warning of ids that config.json itself has out of range"
 
 
 def leaves_out_a_weight(fields):
@@ -263,11 +265,12 @@ def misplaces_a_weight(fields):
         pytest.param(misplaces_a_weight, id="the index misplaces a weight"),
     ],
 )
-def test_every_weight_of_the_named_files_is_read(folder, sharded, change):
+def test_every_weight_of_the_named_files_is_read(folder, sharded, change, caplog):
     changed(INDEX, change)(folder)
     expected = read(sharded(folder.name)).state_dict()
     for name, value in read(folder).state_dict().items():
         assert torch.equal(value, expected[name]), name
+    assert caplog.text == ""
 
 
 def test_weights_of_no_use_are_told(folder, capsys):

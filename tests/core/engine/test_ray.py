@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -37,6 +38,7 @@ with open_engine("transformers", sys.argv[1], max_model_len=512, data_parallel_b
     print("open", flush=True)
     time.sleep(600)
 """
+GREEDY = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 24}
 SAMPLED = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12}
 
 
@@ -84,18 +86,17 @@ def others(ray):
         process.terminate()
 
 
-@pytest.fixture(scope="module")
-def pair(others, tiny_model):
-    settings = {"max_model_len": 512, "batch_size": 2, "data_parallel": 2, "data_parallel_backend": "ray"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in others[0].items():
-            patch.setenv(name, value)
-        reread()
-        with open_engine("transformers", tiny_model, **settings) as made:
-            yield made
-        assert gone(actors(others[1])), "engines end with the one who asked for them"
-        assert any("raylet" in each.name() for each in others[1].children()), "the cluster stays"
+@pytest.fixture
+def joined(others, monkeypatch):
+    """A process of a cluster of others, which engines of this test are in."""
+    for name, value in others[0].items():
+        monkeypatch.setenv(name, value)
     reread()
+    yield others[1]
+    monkeypatch.undo()
+    reread()
+    assert gone(actors(others[1])), "engines end with the one who asked for them"
+    assert any("raylet" in each.name() for each in others[1].children()), "the cluster stays"
 
 
 def reread():
@@ -106,7 +107,13 @@ def reread():
 
 
 def actors(process):
-    return [each for each in process.children(recursive=True) if "EngineActor" in " ".join(each.cmdline())]
+    """Those with an engine below a process; one that has just ended has no command line."""
+    alive = []
+    for each in process.children(recursive=True):
+        with suppress(psutil.Error):
+            if "EngineActor" in " ".join(each.cmdline()):
+                alive.append(each)
+    return alive
 
 
 def gone(processes):
@@ -114,18 +121,30 @@ def gone(processes):
 
 
 @pytest.mark.slow
-def test_actors_answer_as_one_engine_also_after_a_loss(pair, others, make_requests, tiny_model):
-    assert len(actors(others[1])) == 2
-    requests = make_requests(pair)
+def test_actors_answer_as_one_engine_also_after_a_loss(joined, make_requests, tiny_model):
+    settings = {"max_model_len": 512, "batch_size": 2, "data_parallel": 2, "data_parallel_backend": "ray"}
     with open_engine("transformers", tiny_model, max_model_len=512, batch_size=2) as alone:
+        requests = make_requests(alone)
         expected = alone.generate(requests, **SAMPLED)
-    assert pair.generate(requests, **SAMPLED) == expected
-    stream = pair.stream(iter(requests), **SAMPLED)
-    answered = [next(stream)]
-    actors(others[1])[0].kill()
-    by_key = {request.key: completions for request, completions in [*answered, *stream]}
+    with open_engine("transformers", tiny_model, **settings) as pair:
+        assert len(actors(joined)) == 2
+        assert pair.generate(requests, **SAMPLED) == expected
+        stream = pair.stream(iter(requests), **SAMPLED)
+        answered = [next(stream)]
+        actors(joined)[0].kill()
+        by_key = {request.key: completions for request, completions in [*answered, *stream]}
+        assert re.match(r"engines lost: 1 \(last: engine [12] of 2: ", pair.remarks())
     assert [by_key[request.key] for request in requests] == expected
-    assert re.match(r"engines lost: 1 \(last: engine [12] of 2: ", pair.remarks())
+
+
+@pytest.mark.slow
+def test_vllm_in_an_actor_answers_as_the_reference(joined, make_requests, tiny_model):
+    pytest.importorskip("vllm", reason="vLLM is not installed; the transformers engine is the way out")
+    with open_engine("transformers", tiny_model, max_model_len=512) as reference:
+        requests = make_requests(reference)
+        expected = reference.generate(requests, **GREEDY)
+    with open_engine("vllm", tiny_model, max_model_len=512, batch_size=8, data_parallel_backend="ray") as engine:
+        assert engine.generate(requests, **GREEDY) == expected
 
 
 @pytest.mark.slow

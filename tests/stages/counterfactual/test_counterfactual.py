@@ -64,9 +64,30 @@ def test_mapped(record, kind, truth, relation):
     assert told.relation == relation and told.record.solution == f"<answer>{truth}</answer>"
 
 
-def test_an_order_word_turns_in_the_question():
-    told = mapped(question("What comes first?", MEALS), "reversed")
-    assert told.record.problem == "What comes last?"
+@pytest.mark.parametrize(
+    ("record", "kind", "asked", "truth"),
+    [
+        pytest.param(question("What comes first?", MEALS), "reversed", "What comes last?", "A", id="the answer stays"),
+        pytest.param(question("Which way does it go first?"), "reversed", "Which way does it go last?", "B", id="both"),
+        pytest.param(
+            question("Does it go left or right?"), "reversed", "Does it go left or right?", "B", id="both sides named"
+        ),
+        pytest.param(
+            question("Which way does the car on the left go?"),
+            "mirrored",
+            "Which way does the car on the right go?",
+            "B",
+            id="the left one is the right one in the mirror",
+        ),
+        pytest.param(
+            question("Does it go left or right?"), "mirrored", "Does it go left or right?", "B", id="both in the mirror"
+        ),
+    ],
+)
+def test_the_question_is_put_to_the_changed_clip(record, kind, asked, truth):
+    told = mapped(record, kind)
+    assert isinstance(told, Mapped), told
+    assert (told.record.problem, told.record.solution) == (asked, f"<answer>{truth}</answer>")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +98,39 @@ def test_an_order_word_turns_in_the_question():
         pytest.param(question("Why?", ["A. x", "B. y"]), "reversed", "no rule tells", id="nothing to go by"),
         pytest.param(question("Read it.", [], "STOP", "OCR"), "mirrored", "mirror writing", id="writing"),
         pytest.param(question("How many?", [], "3", "numerical"), "reversed", "no rule tells", id="a count"),
+        pytest.param(
+            question("After how many seconds does it start?", [], "3", "regression"),
+            "reversed",
+            "counts from the clip's beginning",
+            id="seconds from the beginning",
+        ),
+        pytest.param(question("At 0:05, which way?"), "reversed", "counts from", id="a timestamp"),
+        pytest.param(question("Which way does it go at 3.5 s?"), "reversed", "counts from", id="a time"),
+        pytest.param(
+            question("What is shown after the second cut?", MEALS), "reversed", "counts from", id="the second of a row"
+        ),
+        pytest.param(question("Which way does the 3rd car go?"), "reversed", "counts from", id="a number in a row"),
+        pytest.param(
+            question("What does he eat after the door opens?", MEALS),
+            "reversed",
+            "takes for granted what turns round",
+            id="the door closes in the reverse, and the answer stays",
+        ),
+        pytest.param(
+            question("While it moves up, which way does the arm go?"),
+            "reversed",
+            "takes for granted what turns round",
+            id="it moves down in the reverse, and the answer changes",
+        ),
+        pytest.param(
+            question("?", [], "it moves up, then left", "free-form"), "reversed", "tells a sequence", id="two moves"
+        ),
+        pytest.param(
+            question("?", ["A. opens before closing", "B. closes before opening"]),
+            "reversed",
+            "tells a sequence",
+            id="a sequence that words for one change do not turn",
+        ),
     ],
 )
 def test_what_no_rule_tells_is_refused(record, kind, reason):
