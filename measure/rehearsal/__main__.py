@@ -200,8 +200,8 @@ def gradient(folder: Path, stage: str) -> float:
 def environment() -> Mapping[str, str]:
     """A processor alone, and the project's own modules; freed blocks above 1 MiB go back to the machine.
 
-    By itself glibc raises that bound to 32 MiB as a process goes on, and then keeps about half a GiB of each process that
-    nothing is in.
+    By itself glibc raises that bound to 32 MiB as a process goes on, and then keeps about half a GiB of each process
+    that nothing is in.
     """
     own = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
     return {**os.environ, **own, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
