@@ -118,7 +118,7 @@ def make_project(rows: int) -> set[int]:
         {**few, "name": "rl", "split": "rl"},
         {**few, "name": "test", "split": "test", "seed": 1},
     ]
-    params = {"data_root": ".", "models": {"base": "base"}, "ingest": {"sources": sources, "workers": 1}}
+    params = {"data_root": ".", "models": {"base": "base"}, "ingest": {"sources": sources, "workers": 2}}
     paths.PARAMS.write_text(yaml.safe_dump(params))
     return faulty
 

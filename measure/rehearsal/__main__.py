@@ -53,7 +53,7 @@ class Ran(NamedTuple):
     seconds: float
     processor_seconds: float
     peak_gib: float
-    """Of its processes together, five times a second; at least of the largest."""
+    """Of its processes together, five times a second, shared pages once; at least of the largest."""
     outcome: str
     """Its last line, and of a training stage the largest gradient norm."""
 
@@ -180,7 +180,7 @@ def wait(child: subprocess.Popen[bytes], until: float) -> tuple[resource.struct_
             return used, together
         if time.monotonic() > until:
             child.kill()
-        together = max(together, in_memory(child.pid))
+        together = max(together, in_memory(child.pid, shared_once=sys.platform.startswith("linux")))
         time.sleep(0.2)
 
 

@@ -2,7 +2,9 @@
 
 The stage's own code, with two things changed. A random model is never right, so in GRPO a completion counts as right
 when its tokens add up to an even number: rewards differ, and an update has gradients. And accelerate keeps FSDP for
-accelerators: on a processor its state drops the plugin without a word, so it is put where it is on a GPU.
+accelerators: on a processor its state drops the plugin without a word, so it is put where it is on a GPU, with the
+precision that it gathers weights in. Gloo, which sums gradients on a processor, gets them in pieces: it copies whole
+what it is given, as NCCL does not.
 """
 
 from __future__ import annotations
@@ -16,10 +18,14 @@ from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 
 if TYPE_CHECKING:
+    import torch
+
     from tasks.core.schemas.records import Record
     from tasks.grpo.scoring import Comparison, Completion, GroupScore, Rewards
 
 
+PIECE = 2**24
+"""Numbers that each process gets from one sum of gradients."""
 STAGES = ("ingest", "validate", "annotate", "filter", "sft", "grpo", "benchmark", "report")
 
 
@@ -34,9 +40,28 @@ def allow_cpu() -> None:
         original(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
         if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+            if self._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(self._mixed_precision)
             self.fsdp_plugin = fsdp_plugin
 
     AcceleratorState.__init__ = init
+    reduce_in_pieces()
+
+
+def reduce_in_pieces() -> None:
+    """Make FSDP2 reduce a layer's gradients a piece at a time; every sum is of the same numbers."""
+    import torch.distributed as dist
+    from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultReduceScatter
+
+    def reduce(
+        self: Any, output_tensor: torch.Tensor, input_tensor: torch.Tensor, group: Any, op: Any, async_op: bool = False
+    ) -> None:
+        parts = input_tensor.view(group.size(), -1)  # the part of each process
+        for start in range(0, output_tensor.numel(), PIECE):
+            piece = slice(start, start + PIECE)
+            dist.reduce_scatter_single(output_tensor[piece], parts[:, piece].flatten(), group=group, op=op)
+
+    DefaultReduceScatter.__call__ = reduce
 
 
 def parity_score(

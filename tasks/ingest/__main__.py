@@ -23,8 +23,9 @@ from tasks.ingest.ingest import SPLITS, check_names, read_source, render_world, 
 from tasks.ingest.manifest import Checker, MediaRow, Medium, check_media, manifest_table
 from tasks.ingest.mix import mix_media
 from tasks.ingest.overlap_report import Overlap, Policy, overlaps, sentence, summary
-from tasks.ingest.parse import Candidate, Quarantined
-from tasks.ingest.pool import Pool, Refusal, media_of, numbered, repeated_ids, without
+from tasks.ingest.parse import Quarantined
+from tasks.ingest.parts import Part, part_of
+from tasks.ingest.pool import Refusal, joined, media_of, numbered, repeated_ids, without
 
 TABLES = {"train": paths.TRAIN_RECORDS, "rl": paths.RL_RECORDS, "test": paths.TEST_RECORDS}
 MIXED = ("train", "rl")
@@ -89,20 +90,18 @@ def _check(files: Iterable[Medium], workers: int, limit_seconds: float) -> dict[
 
 def _collect(sources: Iterable[params.Source], workers: int) -> tuple[dict[str, pa.Table], list[Quarantined]]:
     """Records by split, and the rows that could not be read."""
-    pools = {split: Pool() for split in (*SPLITS, HELD_OUT)}
+    tables: dict[str, list[pa.Table]] = {split: [] for split in (*SPLITS, HELD_OUT)}
     quarantined: list[Quarantined] = []
     for source in sources:
-        for item in _read(source, workers):
-            if isinstance(item, Quarantined):
-                quarantined.append(item)
-            else:
-                pools[source.split].add(item.record, source.name, item.row)
-    return {split: pool.table() for split, pool in pools.items()}, quarantined
+        for part in _read(source, workers):
+            tables[source.split].append(part.table)
+            quarantined.extend(part.quarantined)
+    return {split: joined(parts) for split, parts in tables.items()}, quarantined
 
 
-def _read(source: params.Source, workers: int) -> Iterator[Candidate | Quarantined]:
+def _read(source: params.Source, workers: int) -> Iterator[Part]:
     if source.split == HELD_OUT:
-        return read_held_out(
+        items = read_held_out(
             name=source.name,
             format=source.format,
             annotations=source.annotations,
@@ -110,8 +109,9 @@ def _read(source: params.Source, workers: int) -> Iterator[Candidate | Quarantin
             rows=source.rows,
             seed=source.seed,
         )
+        return iter([part_of(items)])
     if source.format == "world":
-        return render_world(
+        items = render_world(
             name=source.name,
             split=source.split,
             rows=source.rows,
@@ -120,6 +120,7 @@ def _read(source: params.Source, workers: int) -> Iterator[Candidate | Quarantin
             media_dir=paths.MEDIA,
             workers=workers,
         )
+        return iter([part_of(items)])
     return read_source(
         name=source.name,
         format=source.format,
@@ -128,6 +129,7 @@ def _read(source: params.Source, workers: int) -> Iterator[Candidate | Quarantin
         media_root=source.media_root,
         rows=source.rows,
         seed=source.seed,
+        workers=workers,
     )
 
 

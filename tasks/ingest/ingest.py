@@ -16,6 +16,7 @@ from tasks.core.schemas.records import PROBLEM_TYPES
 from tasks.core.world import make_split
 from tasks.ingest.manifest import OK, MediaRow, Medium
 from tasks.ingest.parse import Candidate, Quarantined, parse_rows
+from tasks.ingest.parts import Part, checked_parts
 from tasks.ingest.pool import Refusal, counts_of, media_of
 from tasks.ingest.root import MediaRoot
 from tasks.ingest.sources import FORMATS, SourceError, draw_rows
@@ -54,9 +55,17 @@ def render_world(
 
 
 def read_source(
-    *, name: str, format: str, split: str, annotations: str | None, media_root: str | None, rows: int | None, seed: int
-) -> Iterator[Candidate | Quarantined]:
-    """Read a source that lies in files.
+    *,
+    name: str,
+    format: str,
+    split: str,
+    annotations: str | None,
+    media_root: str | None,
+    rows: int | None,
+    seed: int,
+    workers: int,
+) -> Iterator[Part]:
+    """Read a source that lies in files; `workers` processes check its rows.
 
     Raises:
         SourceError: `annotations` or `media_root` is not given, or no such media root.
@@ -68,7 +77,7 @@ def read_source(
     root = Path(media_root)
     checked = MediaRoot(root, name)
     drawn = draw_rows(partial(FORMATS[format], Path(annotations), root), rows, seed)
-    return parse_rows(drawn, source=name, split=split, media_root=checked)
+    return checked_parts(drawn, source=name, split=split, media_root=checked, workers=workers)
 
 
 def undecodable(table: pa.Table, media: Mapping[Medium, MediaRow]) -> list[Refusal]:

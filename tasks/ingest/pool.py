@@ -68,6 +68,12 @@ class Pool:
             column.clear()
 
 
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """One table of several of POOL_SCHEMA, in batches of BATCH_ROWS."""
+    table = pa.concat_tables([POOL_SCHEMA.empty_table(), *parts]).combine_chunks()
+    return pa.Table.from_batches(table.to_batches(max_chunksize=BATCH_ROWS), schema=POOL_SCHEMA)
+
+
 def media_of(table: pa.Table) -> Iterator[Medium]:
     """File of every row."""
     for batch in table.select(["path", "data_type"]).to_batches():

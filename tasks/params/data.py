@@ -73,7 +73,7 @@ class Ingest(Section):
     video_share: float | None = Field(None, ge=0, le=1)
     """Share of video rows in train and rl after mixing; null keeps what the sources hold."""
     workers: int = Field(2, ge=1)
-    """Processes that render, decode and hash."""
+    """Processes that render, check rows, decode and hash."""
     read_limit_seconds: float = Field(60.0, gt=0)
     """As `video.read_limit_seconds`, while files are checked."""
 

@@ -151,7 +151,7 @@ def host_need(stage: str, model: Model, params: Params, start: Launched) -> Need
     settings: Sft | Grpo = params.sft if stage == "sft" else params.grpo
     how = training(model, settings, start)
     caches = settings.frame_cache_gb + settings.cache_features_gb
-    parts = host_parts(model, how, caches_gib=caches, copies=2 if how.has_reference else 1)
+    parts = host_parts(model, how, caches_gib=caches)
     if isinstance(settings, Grpo) and settings.rollout_sleep == 1:
         parts.append(Part("weights of sleeping engines", start.processes * HALF * model.parameters))
     return Need(stage, "host", tuple(parts), sum(part.size_bytes for part in parts))

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 
 import pandas as pd
 
+from tasks.core.io.cores import usable_cores
 from tasks.core.io.orphan import end_with
 from tasks.core.schemas.frames import Shards
 
@@ -50,7 +51,7 @@ def made_ahead(frames: Mapping[str, Shards], order: Sequence[str]) -> Iterator[d
 
 def can_make_ahead() -> bool:
     """Whether there are a second core and a way to fork."""
-    return "fork" in multiprocessing.get_all_start_methods() and len(os.sched_getaffinity(0)) > 1
+    return "fork" in multiprocessing.get_all_start_methods() and usable_cores() > 1
 
 
 def _received(receiving: Connection) -> Iterator[pd.DataFrame]:

@@ -109,6 +109,14 @@ def test_memory_is_that_of_all_processes_of_a_stage():
     assert together > 100 << 20 and child.returncode == 0
 
 
+def test_memory_that_processes_share_counts_once():
+    """Pages of a process that it and its forked child both read."""
+    code = "import os, time; kept = b'x' * (200 << 20); os.fork(); time.sleep(2)"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    _, together = rehearsal.wait(child, time.monotonic() + 60)
+    assert 200 << 20 < together < 300 << 20 and child.returncode == 0
+
+
 def test_a_stage_that_hangs_is_ended(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     rehearsal.wait(child, 0.0)

@@ -63,14 +63,14 @@ def at_root(monkeypatch):
             "4xl40s",
             FSDP_4,
             {},
-            ["grpo: 64.0 GiB of memory, there are 45.0 GiB of L40S 48GB; FSDP2 over 8 GPUs", "annotate: 38.9"],
+            ["grpo: 59.8 GiB of memory, there are 45.0 GiB of L40S 48GB; FSDP2 over 7 GPUs", "annotate: 38.9"],
             id="48 GB: SFT fits, GRPO with its reference and the teacher do not",
         ),
         pytest.param(
             "4xa100-40",
             FSDP_4,
             {},
-            ["grpo: 62.3 GiB of memory, there are 39.4 GiB of A100 40GB; FSDP2 over 9 GPUs", "sft: 44.2 GiB"],
+            ["grpo: 58.1 GiB of memory, there are 39.4 GiB of A100 40GB; FSDP2 over 8 GPUs", "sft: 44.2 GiB"],
             id="40 GB: more GPUs",
         ),
         pytest.param("4xh100", "", {}, ["one process would see 4 GPUs"], id="a plain launcher on several GPUs"),
@@ -111,7 +111,7 @@ def at_root(monkeypatch):
             "4xh100",
             FSDP_4,
             {"grpo.gradient_checkpointing": False, "grpo.group": 32},
-            ["grpo: 241.4 GiB", "grpo.gradient_checkpointing: true, grpo.selective_checkpointing: false: 75.7"],
+            ["grpo: 237.1 GiB", "grpo.gradient_checkpointing: true, grpo.selective_checkpointing: false: 71.4"],
             id="everything kept for the backward pass",
         ),
         pytest.param(
@@ -134,8 +134,8 @@ def at_root(monkeypatch):
         pytest.param(
             "4xh100",
             FSDP_4,
-            {"grpo.rollout_sleep": None},
-            ["grpo: 81.3 GiB of memory, there are 79.6 GiB of H100 80GB; grpo.rollout_sleep: 2: 74.4 GiB"],
+            {"grpo.rollout_sleep": None, "grpo.rollout_gpu_share": 0.35},
+            ["grpo: 81.1 GiB of memory, there are 79.6 GiB of H100 80GB; grpo.rollout_sleep: 2: 74.1 GiB"],
             id="an engine that stays awake beside the training",
         ),
         pytest.param(

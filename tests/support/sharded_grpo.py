@@ -6,15 +6,20 @@ each is announced to the other process before it is made, so that processes that
 
 import json
 import sys
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed.distributed_c10d as c10d
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultReduceScatter
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 from transformers import PreTrainedModel
 
+from measure.rehearsal import stage as stage_module
 from measure.rehearsal.stage import allow_cpu
+from tasks.core.train import sharding
 from tasks.grpo import collect
 from tasks.grpo import train as train_module
 from tests.support.grpo_process import clip, die_once
@@ -50,9 +55,13 @@ CASES = {
 }
 """Settings on each of two processes, and the prompts of a step in order, if they are not drawn."""
 HALF = {"prompts_per_step": 2, "steps": 1, "dtype": "bfloat16", "gradient_checkpointing": True}
+PENALTY = {**HALF, "prompts_per_step": 1, "steps": 3, "beta": 0.5}
+WHOLE_REFERENCE = "bf16, reference kept in float32"
 MIXED = {
     "bf16, one micro-batch": (HALF, VIDEOS_THEN_IMAGES),
     "bf16, two": ({**HALF, "micro_batch": 4}, VIDEOS_THEN_IMAGES),
+    "bf16, reference": (PENALTY, None),
+    WHOLE_REFERENCE: (PENALTY, None),
 }
 """Likewise, for mixed precision."""
 
@@ -79,7 +88,20 @@ def run(model, work, case, processes, stop_at=None):
         "steps": [[entry[name] for name in ("loss", "grad_norm", "reward", "skipped", "refilled")] for entry in log],
         "weights": [float(value.double().abs().sum()) for value in state.values()],
         "asked": stage.asked,
+        "reference": processes > 1 and result.trainer.ref_model and of_reference(result.trainer.ref_model),
     }
+
+
+def reduced_alike(original):
+    """Fail unless gradients summed in pieces are, to the bit, those that gloo sums at once."""
+    group, results = torch.distributed.group.WORLD, []
+    generator = torch.Generator().manual_seed(torch.distributed.get_rank())
+    gradients = torch.randn(2 * 2500, generator=generator)
+    for reduce in (original, DefaultReduceScatter.__call__):
+        results.append(torch.empty(2500))
+        reduce(DefaultReduceScatter(), results[-1], gradients.clone(), group, torch.distributed.ReduceOp.SUM)
+    if not torch.equal(*results):
+        raise RuntimeError("sums in pieces differ from those at once")
 
 
 def hold_gathers_together(group):
@@ -113,6 +135,37 @@ def count_loads():
     return loads
 
 
+@contextmanager
+def whole_reference():
+    """The reference model keeps float32 weights, and keeps embedding and output layer gathered."""
+    copy = sharding.policy_copy
+
+    def in_float32(policy, *, with_weights, dtype):
+        return copy(policy, with_weights=with_weights)
+
+    sharding.policy_copy = in_float32
+    reshard = FSDPModule.set_reshard_after_forward
+    FSDPModule.set_reshard_after_forward = lambda *_: None
+    try:
+        yield
+    finally:
+        sharding.policy_copy, FSDPModule.set_reshard_after_forward = copy, reshard
+
+
+def of_reference(model):
+    """Types in which a reference model keeps its weights and in which it gathers them, and what it keeps gathered."""
+    groups = {group for module in model.modules() if isinstance(module, FSDPModule) for group in groups_of(module)}
+    return {
+        "kept": sorted({str(value.dtype) for value in model.parameters()}),
+        "gathered": sorted({str(group.mp_policy.param_dtype) for group in groups}),
+        "left": sum(group.is_unsharded for group in groups),
+    }
+
+
+def groups_of(module):
+    return module._get_fsdp_state()._fsdp_param_groups
+
+
 def of_both(value):
     """What each process has."""
     values = [None] * torch.distributed.get_world_size()
@@ -123,10 +176,13 @@ def of_both(value):
 def main():
     """All cases that are named; `vllm` with an engine that dies, `penalty` once more from a checkpoint."""
     collect.score_group = parity_score
+    at_once = DefaultReduceScatter.__call__
+    stage_module.PIECE = 1000  # so that the gradients of a tiny model are several
     allow_cpu()
     torch.set_num_threads(1)
     c10d.default_pg_timeout = TIMEOUT
     torch.distributed.init_process_group("gloo", timeout=TIMEOUT)
+    reduced_alike(at_once)
     gathers = hold_gathers_together(torch.distributed.new_group(timeout=TIMEOUT))
     loads = count_loads()
     model, work, cases = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
@@ -135,7 +191,8 @@ def main():
         if case == "vllm" and rank == 1:
             die_once()
         before, read = len(gathers), len(loads)
-        found = run(model, work, case, 2)
+        with whole_reference() if case == WHOLE_REFERENCE else nullcontext():
+            found = run(model, work, case, 2)
         counts = {"gathers": len(gathers) - before, "loads": of_both(len(loads) - read)}
         if rank == 0:
             (work / f"{case}.json").write_text(json.dumps(found | counts))

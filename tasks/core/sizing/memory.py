@@ -61,6 +61,11 @@ class Training(NamedTuple):
         """Bytes of a computed number."""
         return HALF if self.is_half else WHOLE
 
+    @property
+    def reference_bytes(self) -> int:
+        """Bytes of a parameter of the reference model: sharded, it is kept as it is gathered."""
+        return self.width if self.is_sharded else WHOLE
+
 
 def total(parts: list[Part], *, gpu: bool = True) -> float:
     """Sum of the parts with what no part names."""
@@ -88,7 +93,7 @@ def state_parts(model: Model, how: Training) -> list[Part]:
         )
     ]
     if how.has_reference:
-        parts.append(Part("reference model", WHOLE * model.parameters / spread))
+        parts.append(Part("reference model", how.reference_bytes * model.parameters / spread))
     return [*parts, *(_gathered(model, how) if how.is_sharded else _copies(model, how, frozen_width))]
 
 
@@ -149,18 +154,19 @@ def cache_bytes(shape: Shape, tokens: int, width: int) -> int:
     return tokens * shape.layers * 2 * shape.key_width * width
 
 
-def host_parts(model: Model, how: Training, *, caches_gib: float, copies: int = 1) -> list[Part]:
+def host_parts(model: Model, how: Training, *, caches_gib: float) -> list[Part]:
     """Main memory of a machine whose processes train.
 
     Args:
         model: the policy.
         how: `processes` are those of this machine.
         caches_gib: frames and features that each process keeps, GiB.
-        copies: models that a process builds before it puts them where they are trained (2 with a reference model).
     """
     loaders = 1 if how.is_sharded else how.processes
     loaded = HALF if how.adapter and how.is_half else WHOLE
-    loading = loaders * copies * loaded * model.parameters
+    # A process builds its models, a reference model too, before it puts them where they are trained.
+    built = loaded + (how.reference_bytes if how.has_reference else 0)
+    loading = loaders * built * model.parameters
     # The first process gathers weights, then both moments, to write them.
     writing = 2 * WHOLE * how.trained if how.is_sharded else WHOLE * model.parameters
     return [

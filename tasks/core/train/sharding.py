@@ -107,6 +107,10 @@ def gather_for_encoding(model: Model) -> None:
 def sharded_reference(policy: Model, accelerator: Any) -> Model:
     """The reference model under FSDP2: a copy of the policy as it was loaded, sharded layer by layer as the policy is.
 
+    It keeps its weights in the type that FSDP would cast them to for every gather, which changes no bit and takes half
+    the memory. After a forward it keeps none of them gathered: accelerate has FSDP keep embedding and output layer for
+    the backward pass, which a reference model has not.
+
     TRL 1.16's own is loaded by every process anew, with zeros in all but the first of a machine
     (`fsdp_cpu_ram_efficient_loading`), is sharded so, and in one piece: a forward gathers all of it at once.
 
@@ -116,16 +120,31 @@ def sharded_reference(policy: Model, accelerator: Any) -> Model:
     """
     from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 
-    copy = policy_copy(policy, with_weights=accelerator.is_main_process or not loads_once())
-    return fsdp2_prepare_model(accelerator, copy.requires_grad_(False)).eval()
+    precision = accelerator.state.fsdp_plugin.mixed_precision_policy
+    copy = policy_copy(
+        policy,
+        with_weights=accelerator.is_main_process or not loads_once(),
+        dtype=None if precision is None else precision.param_dtype,
+    )
+    reference = fsdp2_prepare_model(accelerator, copy.requires_grad_(False)).eval()
+    reference.set_reshard_after_forward(True)
+    return reference
 
 
-def policy_copy(policy: Model, *, with_weights: bool) -> Model:
-    """A deep copy; without weights its parameters are on the meta device, and nothing is allocated."""
-    if with_weights:
-        return deepcopy(policy)
-    empty = {id(value): torch.nn.Parameter(value.to("meta")) for value in policy.parameters()}
-    return deepcopy(policy, empty)
+def policy_copy(policy: Model, *, with_weights: bool, dtype: torch.dtype | None = None) -> Model:
+    """A deep copy; without weights its parameters are on the meta device, and nothing is allocated.
+
+    Args:
+        policy: stays as it is.
+        with_weights: see above.
+        dtype: of its floating-point parameters; None leaves them. Buffers stay, as FSDP leaves them.
+    """
+    copies = {}
+    for value in policy.parameters():
+        wanted = value.dtype if dtype is None or not value.is_floating_point() else dtype
+        kept = value.detach() if with_weights else value.to("meta")
+        copies[id(value)] = torch.nn.Parameter(kept.to(wanted, copy=True), value.requires_grad)
+    return deepcopy(policy, copies)
 
 
 def whole_weights(model: Model, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:

@@ -7,7 +7,15 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from tasks.core.models.load import load_model
-from tasks.core.sizing.memory import Pass, Training, activation_parts, adapter_parameters, checkpoint_bytes, state_parts
+from tasks.core.sizing.memory import (
+    Pass,
+    Training,
+    activation_parts,
+    adapter_parameters,
+    checkpoint_bytes,
+    host_parts,
+    state_parts,
+)
 from tasks.core.sizing.shapes import PUBLISHED, SHAPES, counted, model_in, shape_of
 from tests.support.graph import ROOT
 
@@ -114,7 +122,27 @@ def test_sharding_divides_what_stays():
     one, four = (
         state_parts(model, Training(count, True, model.parameters, has_reference=True))[:2] for count in (1, 4)
     )
-    assert [round(part.size_bytes / 2**30, 1) for part in [*one, *four]] == [123.6, 30.9, 30.9, 7.7]
+    assert [round(part.size_bytes / 2**30, 1) for part in [*one, *four]] == [123.6, 15.4, 30.9, 3.9]
+
+
+@pytest.mark.parametrize(
+    ("is_sharded", "is_half", "expected_bytes"),
+    [
+        pytest.param(True, True, 2, id="kept as it is gathered"),
+        pytest.param(True, False, 4, id="gathered in float32"),
+        pytest.param(False, True, 4, id="whole, under autocast"),
+    ],
+)
+def test_a_reference_model_takes_what_it_is_kept_in(is_sharded, is_half, expected_bytes):
+    model = PUBLISHED["qwen2.5-vl-7b-instruct"]
+    how = Training(1, is_sharded, model.parameters, has_reference=True, is_half=is_half)
+    reference = next(part for part in state_parts(model, how) if part.name == "reference model")
+    assert reference.size_bytes == expected_bytes * model.parameters
+    loading, without = (
+        host_parts(model, each, caches_gib=0)[0].size_bytes for each in (how, how._replace(has_reference=False))
+    )
+    built = (4 + expected_bytes) * model.parameters
+    assert loading == max(built, without) >= 4 * model.parameters
 
 
 def test_an_adapter_s_checkpoint_is_its_own_alone():

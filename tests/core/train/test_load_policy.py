@@ -59,3 +59,17 @@ def test_a_copy_without_weights_allocates_nothing_and_shares_nothing(tiny_model)
     assert {value.device.type for value in policy.parameters()} == {"cpu"}
     whole = policy_copy(load_model(tiny_model, "float32", "cpu"), with_weights=True)
     assert {value.device.type for value in whole.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize("with_weights", [True, False])
+def test_a_copy_of_another_type_leaves_buffers_and_the_policy_as_they_are(tiny_model, with_weights):
+    policy: Any = load_model(tiny_model, "float32", "cpu")
+    copy: Any = policy_copy(policy, with_weights=with_weights, dtype=torch.bfloat16)
+    assert {value.dtype for value in copy.parameters()} == {torch.bfloat16}
+    assert {value.dtype for value in policy.parameters()} == {torch.float32}
+    assert copy.get_input_embeddings().weight is copy.get_output_embeddings().weight, "tied as there"
+    theirs = dict(policy.named_buffers())
+    assert theirs and all(torch.equal(value, theirs[name]) for name, value in copy.named_buffers())
+    if with_weights:
+        ours = dict(policy.named_parameters())
+        assert all(torch.equal(value, ours[name].to(torch.bfloat16)) for name, value in copy.named_parameters())

@@ -11,7 +11,7 @@ import torch
 from tasks.grpo import collect
 from tests.support.graph import ROOT
 from tests.support.grpo_stage import parity_score
-from tests.support.sharded_grpo import CASES, MIXED, run
+from tests.support.sharded_grpo import CASES, MIXED, WHOLE_REFERENCE, run
 
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-5}
 """Sums of float32 in another order; the sampled completions are the same ones."""
@@ -65,8 +65,21 @@ def test_an_engine_that_dies_gets_its_weights_from_the_shards_again(sharded):
     assert sharded["told"].count("rollout engine died, started again: RuntimeError: worker lost") == 1
 
 
-def test_half_precision_weights_leave_log_probabilities_and_gradients_whole(tiny_model, tmp_path):
+@pytest.fixture(scope="module")
+def half(tiny_model, tmp_path_factory):
+    """Likewise in mixed precision."""
+    return launched(tiny_model, tmp_path_factory.mktemp("half"), "bf16", *MIXED)
+
+
+def test_half_precision_weights_leave_log_probabilities_and_gradients_whole(half):
     """Log-probabilities that left the model in bfloat16 would end the run; two micro-batches are one of double size."""
-    found = launched(tiny_model, tmp_path, "bf16", *MIXED)
-    [[_, one, *_]], [[_, two, *_]] = (found[case]["steps"] for case in MIXED)
+    [[_, one, *_]], [[_, two, *_]] = (half[case]["steps"] for case in ("bf16, one micro-batch", "bf16, two"))
     assert two == pytest.approx(one, rel=0.02) and one > 0
+
+
+def test_a_reference_model_of_half_the_memory_changes_no_bit(half):
+    small, whole = half["bf16, reference"], half[WHOLE_REFERENCE]
+    assert small["steps"] == whole["steps"] and small["weights"] == whole["weights"]
+    assert small["steps"][0][0] == 0.0 < small["steps"][-1][0], "the penalty begins at nought and counts"
+    assert small["reference"] == {"kept": ["torch.bfloat16"], "gathered": ["torch.bfloat16"], "left": 0}
+    assert "torch.float32" in whole["reference"]["kept"] and whole["reference"]["left"] > 0
