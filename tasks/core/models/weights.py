@@ -122,7 +122,7 @@ def _head_is_embedding(folder: Path) -> bool:
     import torch
     from safetensors import safe_open
 
-    weights = {}
+    weights: dict[str, torch.Tensor] = {}
     for path in weight_files(folder):
         with safe_open(path, framework="pt") as file:
             weights |= {end: file.get_tensor(name) for name in file.keys() for end in ENDS if name.endswith(end)}
