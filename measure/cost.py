@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -24,7 +25,7 @@ class Cost(NamedTuple):
     processor_seconds: float
     """Of all its processes."""
     peak_mb: float
-    """Resident memory of its processes together, ten times a second; at least of the largest."""
+    """Resident memory of its processes together, ten times a second; at least the most that its first one held."""
 
     def __str__(self) -> str:
         return f"{self.seconds:.1f} s, {self.processor_seconds:.1f} s of processors, {self.peak_mb:.0f} MB peak"
@@ -45,9 +46,9 @@ def run(stage: Callable[..., int], *arguments: str) -> Cost:
         ran.add_done_callback(lambda _: done.set())
         while not done.wait(EVERY_SECONDS):
             peak = max([peak, *(in_memory(pid, shared_once=True) for pid in list(pool._processes or ()))])
-        processor_seconds, largest = ran.result()
+        processor_seconds, most = ran.result()
         seconds = time.perf_counter() - start
-    return Cost(seconds, processor_seconds, max(peak / 1e6, largest / 1e6))
+    return Cost(seconds, processor_seconds, max(peak / 1e6, most / 1e6))
 
 
 def in_memory(pid: int, *, shared_once: bool = False) -> int:
@@ -67,7 +68,14 @@ def in_memory(pid: int, *, shared_once: bool = False) -> int:
 
 
 def _used(stage: Callable[..., int], *arguments: str) -> tuple[float, float]:
-    """Processor seconds of this process and its children, and bytes of the largest."""
+    """Processor seconds of this process and its children, and the most bytes that this one held."""
     stage(*arguments)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used), max(each.ru_maxrss for each in used) * 1024.0
+    return sum(each.ru_utime + each.ru_stime for each in used), _most_held()
+
+
+def _most_held() -> float:
+    """Bytes; 0 where Linux is not. Not `ru_maxrss`: a new process begins with what its parent held."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return sum(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("VmHWM:"))

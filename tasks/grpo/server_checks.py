@@ -55,6 +55,9 @@ def check_server(
         raise server.refused(f"--dtype {theirs}, grpo.dtype is {dtype}")
     if (mode := model.get("logprobs_mode", "raw_logprobs")) != "raw_logprobs":
         raise server.refused(f"--logprobs-mode {mode}; log-probabilities are wanted as the model gives them")
+    on_processors = str((config.get("device_config") or {}).get("device")) == "cpu"
+    if on_processors and (config.get("scheduler_config") or {}).get("enable_chunked_prefill"):
+        raise server.refused("on processors vLLM dies of prompts in pieces; start it with --no-enable-chunked-prefill")
     if (model.get("multimodal_config") or {}).get("mm_device_do_normalize"):
         raise server.refused("it would scale pixels a second time; start it with --no-mm-device-do-normalize")
     _check_shape(server, str(server.part(model, "server_info", "model")), folder)

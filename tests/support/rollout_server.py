@@ -103,6 +103,7 @@ class Server:
     def config(self):
         model = {"model": self.folder, "dtype": "torch.float32", "max_model_len": 512, "logprobs_mode": "raw_logprobs"}
         config: dict[str, dict[str, Any]] = {"model_config": model, "weight_transfer_config": {"backend": "gloo"}}
+        config |= {"scheduler_config": {"enable_chunked_prefill": False}, "device_config": {"device": "cpu"}}
         for place, value in self.changes.items():
             section, _, name = place.partition(".")
             config[section][name] = value

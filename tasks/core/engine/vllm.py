@@ -54,6 +54,7 @@ class VllmEngine:
         """
         set_environment(tensor_parallel)
         self._processor = load.load_processor(model_path)
+        load.check_model(model_path)
         self._max_model_len = max_model_len
         # A few beyond what runs, so that a place that falls free is taken at once.
         self._in_flight, self._ahead = batch_size + max(1, batch_size // 4), max(1, batch_size // 4)

@@ -119,23 +119,42 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
         ModelError: see `check_folder`; or weights that are missing or do not fit the configuration.
     """
     import torch
+
+    model = _from_files(check_folder(path), dtype=dtype)
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    of_model(model).use_positions(model)
+    return model.eval().to(where)
+
+
+def check_model(path: Path | str) -> None:
+    """Refuse a checkpoint whose weights `load_model` would refuse, without reading them; for what loads by itself.
+
+    vLLM 0.32 starts without weights of the encoder, and takes the input embedding for another output layer.
+
+    Raises:
+        ModelError: see `load_model`.
+    """
+    _from_files(check_folder(path), device_map="meta")
+
+
+def _from_files(folder: Path, **options: Any) -> Model:
+    """The model in a folder, loaded by transformers with these options, and checked."""
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
     from transformers.utils.logging import disable_progress_bar
 
-    folder = check_folder(path)
     disable_progress_bar()
     reports = logging.getLogger("transformers.modeling_utils")
     reports.addFilter(_is_error)  # Without its table of what does not fit; `check_loaded` says it in a line.
     try:
         model, loaded = AutoModelForImageTextToText.from_pretrained(
             folder,
-            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # They are told by name below.
+            **options,
         )
     except (*UNUSABLE, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot load weights: {_first_line(error)}") from error
@@ -143,9 +162,7 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
         reports.removeFilter(_is_error)
     if unread := check_loaded(folder, model, loaded):
         print(f"{folder}: {len(unread)} weights are of no use to the model, the first is {unread[0]}", file=sys.stderr)
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    of_model(model).use_positions(model)
-    return model.eval().to(where)
+    return model
 
 
 def empty_model(path: Path | str, dtype: str = "float32") -> Model:

@@ -11,7 +11,7 @@ from typing import Any
 from tasks.core.models.errors import ModelError
 
 SINGLE, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
-HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
+ENDS = HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 POINTER = b"version https://git-lfs"
 """How a file begins that git wrote in the place of a large one."""
 
@@ -83,7 +83,7 @@ def check_loaded(folder: Path, model: Any, loaded: Mapping[str, Collection[Any]]
 
     Args:
         folder: named in errors.
-        model: as loaded.
+        model: as loaded, or without its weights (on the meta device).
         loaded: `output_loading_info` of a load with `ignore_mismatched_sizes`.
 
     Returns:
@@ -109,12 +109,24 @@ def check_loaded(folder: Path, model: Any, loaded: Mapping[str, Collection[Any]]
         raise ModelError(
             f"{folder}: {len(misplaced)} weights have no place in the model of config.json, the first is {misplaced[0]}"
         )
-    head = model.get_output_embeddings()
-    if model.config.tie_word_embeddings and head.weight is not model.get_input_embeddings().weight:
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    if model.config.tie_word_embeddings and not tied and not _head_is_embedding(folder):
         raise ModelError(
-            f"{folder}: config.json says tie_word_embeddings: true, but the files hold another {HEAD} than input embedding"
+            f"{folder}: config.json says tie_word_embeddings: true, but the files hold another {HEAD} than {EMBEDDING}"
         )
     return unread
+
+
+def _head_is_embedding(folder: Path) -> bool:
+    """Whether the output layer and the input embedding in the files are equal."""
+    import torch
+    from safetensors import safe_open
+
+    weights: dict[str, torch.Tensor] = {}
+    for path in weight_files(folder):
+        with safe_open(path, framework="pt") as file:
+            weights |= {end: file.get_tensor(name) for name in file.keys() for end in ENDS if name.endswith(end)}
+    return len(weights) == len(ENDS) and torch.equal(*weights.values())
 
 
 def _belongs(name: str, modules: Collection[str]) -> bool:

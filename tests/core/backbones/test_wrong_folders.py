@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tasks.core.engine.open import BACKENDS, open_engine
 from tasks.core.models.errors import ModelError
-from tasks.core.models.load import frame_shape_in, load_model, load_processor
+from tasks.core.models.load import check_model, frame_shape_in, load_model, load_processor
 from tests.support.families import FAMILIES
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
@@ -61,6 +62,12 @@ def read(folder):
     return load_model(folder, device="cpu")
 
 
+def check(folder):
+    """As an engine does that loads weights by itself."""
+    load_processor(folder)
+    check_model(folder)
+
+
 def shards(folder):
     return sorted(folder.glob("*.safetensors"))
 
@@ -100,6 +107,13 @@ def cut(folder):
 def without_one(folder):
     state = weights(folder)
     del state[next(name for name in state if name.endswith("layernorm.weight"))]
+    write_single(folder, state)
+
+
+def without_a_bias(folder):
+    """Of the encoder."""
+    state = weights(folder)
+    del state[next(name for name in state if re.search("visual|vision", name) and name.endswith("bias"))]
     write_single(folder, state)
 
 
@@ -173,6 +187,7 @@ WRONG = {
         "adapter",
     ),
     "one weight missing": (without_one, r"1 weights are missing, the first is model.*layernorm.weight"),
+    "one bias of the encoder missing": (without_a_bias, r"1 weights are missing, the first is model.*bias"),
     "no encoder": (without_encoder, "weights are missing, the first is model"),
     "keys of another layout": (renamed("^", "net."), "weights are missing, .*the files hold net."),
     "keys of a wrapped model": (renamed("^", "module."), "weights are missing, .*the files hold module."),
@@ -202,7 +217,10 @@ WRONG = {
         "config.json: no sizes",
     ),
     "config of a family unlike it": (of(unlike, CONFIG), "is read by|of another family|not the chat template"),
-    "config of a family like it": (of(LIKE.get, CONFIG), "is read by|of another family|weights are missing|shapes"),
+    "config of a family like it": (
+        of(LIKE.get, CONFIG),
+        "is read by|of another family|weights are missing|shapes|no place",
+    ),
     "weights of a family unlike it": (
         lambda f, sharded: [
             *(path.unlink() for path in shards(f)),
@@ -241,11 +259,20 @@ WRONG = {
 def test_a_wrong_folder_is_one_line_that_says_what(folder, sharded, fault, caplog):
     damage, reason = WRONG[fault]
     damage(folder, sharded) if "sharded" in damage.__code__.co_varnames else damage(folder)
-    with pytest.raises(ModelError, match=reason) as caught:
-        read(folder)
-    assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
+    for use in (read, check):
+        with pytest.raises(ModelError, match=reason) as caught:
+            use(folder)
+        assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
     told = {entry.name for entry in caplog.records}
     assert told <= {"transformers.configuration_utils"}, "a warning of ids that config.json itself has out of range"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_engine_starts_without_a_weight(folder, backend):
+    """vLLM itself would, without one of the encoder's."""
+    without_a_bias(folder)
+    with pytest.raises(ModelError, match="1 weights are missing"):
+        open_engine(backend, folder)
 
 
 def leaves_out_a_weight(fields):
@@ -271,6 +298,19 @@ def test_every_weight_of_the_named_files_is_read(folder, sharded, change, caplog
     for name, value in read(folder).state_dict().items():
         assert torch.equal(value, expected[name]), name
     assert caplog.text == ""
+
+
+def with_its_head(folder):
+    state = weights(folder)
+    embedding = next(value for name, value in state.items() if "embed_tokens" in name)
+    write_single(folder, state | {"lm_head.weight": embedding.clone()})
+
+
+def test_a_tied_output_layer_may_be_written_out(folder):
+    with_its_head(folder)
+    check(folder)
+    model = read(folder)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
 def test_weights_of_no_use_are_told(folder, capsys):

@@ -191,6 +191,7 @@ UNFIT = {
         {"model_config.multimodal_config": {"mm_device_do_normalize": True}},
         "--no-mm-device-do-n",
     ),
+    "prompts cut on processors": ({"scheduler_config.enable_chunked_prefill": True}, "--no-enable-chunked-prefill"),
     "other log-probabilities": ({"model_config.logprobs_mode": "processed_logprobs"}, "--logprobs-mode processed_logp"),
 }
 

@@ -1,5 +1,6 @@
 """Rows of a source checked in one process and in two."""
 
+import json
 import os
 import signal
 
@@ -67,6 +68,17 @@ def test_the_rows_are_checked_elsewhere(root):
     made = [part.table.column("path").to_pylist() for part in checked(rows(40), Telling(), 2)]
     assert set(made[0]) == {str(os.getpid())}
     assert str(os.getpid()) not in {path for paths in made[1:] for path in paths}
+
+
+@pytest.mark.parametrize("depth", [400, 900])
+def test_a_row_that_is_nested_too_deep_to_be_sent_costs_nobody(root, depth):
+    deep = json.loads("[" * depth + "]" * depth)
+    given = [*rows(10), RawRow(10, {**ROW, "problem_id": 10, "extra": deep}), RawRow(11, {**ROW, "options": deep})]
+    made = [checked([*given, *rows(20)[12:]], root, workers) for workers in (1, 2)]
+    tables = [joined([part.table for part in parts_]) for parts_ in made]
+    assert tables[0].equals(tables[1]) and 10 in tables[1].column("row").to_pylist()
+    quarantined = [[row for part in parts_ for row in part.quarantined] for parts_ in made]
+    assert quarantined[0] == quarantined[1] and 11 in {row.row for row in quarantined[1]}
 
 
 def test_a_short_source_starts_no_process(root, monkeypatch):
