@@ -155,7 +155,7 @@ def _against(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[
     for (method, pair), p in zip(known.items(), corrected, strict=True):
         static = [compared(rows, method, BASELINE, measure) for measure in ("static", "static_on_moving")]
         lines.append(
-            f"| {method} | {pair.runs} | {pair.starts} | {_points(pair)} | {pair.p:.3f} | {p:.3f} | "
+            f"| {method} | {pair.runs} | {pair.starts} | {_points(pair)} | {_chance(pair.p)} | {_chance(p)} | "
             f"{' | '.join(_points(known) if known else '' for known in static)} |"
         )
     return lines
@@ -166,13 +166,17 @@ def _placebo(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for method, placebo in PLACEBOS.items():
         known = compared(rows, method, placebo, "pair_accuracy")
         if known is not None:
-            said = f"{_points(known)} points of pair accuracy, p = {known.p:.3f} ({known.runs} runs)"
+            said = f"{_points(known)} points of pair accuracy; p: {_chance(known.p)} ({known.runs} runs)"
             lines += ["", f"{method} minus its placebo {placebo}: {said}."]
     return lines
 
 
 def _points(known: Compared) -> str:
     return f"{100 * known.difference:+.1f} ({100 * known.low:+.1f} to {100 * known.high:+.1f})"
+
+
+def _chance(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], field: str) -> float:
