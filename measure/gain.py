@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 
 from measure.contest.evaluate import Policy, Result, answers
 from measure.contest.flops import counted
+from measure.contest.training import by_grpo
 from measure.gain_table import ENDS, FIELDS, KEY, SKILLS, markdown
 from measure.runs import append, read_runs, rounded, split
 from tasks import paths
@@ -185,21 +185,8 @@ def harder(rows: Sequence[Record], right: Sequence[bool], easy: float) -> list[R
 
 def more_grpo(settings: Grpo, rows: Sequence[Record], seed: int, start: Policy, work: Path) -> Any:
     """The model after RL."""
-    from tasks.grpo.data import render
-    from tasks.grpo.train import train
-
-    result = train(
-        start.model,
-        start.processor,
-        render(rows, start.processor, **start.prompt),
-        clips=start.clips,
-        settings=settings,
-        seed=seed,
-        work=work,
-        curve=work / "curve.csv",
-        on_skip=lambda record, reason: print(f"gain: {record.path}: {reason}", file=sys.stderr),
-    )
-    return result.trainer.accelerator.unwrap_model(result.trainer.model).eval()
+    trainer = by_grpo(settings, start, rows, seed, work)
+    return trainer.accelerator.unwrap_model(trainer.model).eval()
 
 
 def more_sft(params: Params, epochs: float, seed: int, start: Policy, work: Path) -> Any:

@@ -132,7 +132,7 @@ def run(
 
 
 def by_grpo(
-    grpo: Grpo, start: Policy, rows: Sequence[Record], seed: int, work: Path, callbacks: Sequence[TrainerCallback]
+    grpo: Grpo, start: Policy, rows: Sequence[Record], seed: int, work: Path, callbacks: Sequence[TrainerCallback] = ()
 ) -> Any:
     """The trainer after RL on `rows`; `callbacks` may end it."""
     from tasks.grpo.data import render
@@ -147,7 +147,7 @@ def by_grpo(
         seed=seed,
         work=work,
         curve=work / "curve.csv",
-        on_skip=lambda record, reason: print(f"contest: {record.path}: {reason}", file=sys.stderr),
+        on_skip=lambda record, reason: print(f"row left out: {record.path}: {reason}", file=sys.stderr),
         callbacks=callbacks,
     )
     return result.trainer
