@@ -1,13 +1,17 @@
 """Several engines that share the requests: the same completions as of one, and no waiting for what has died."""
 
+import json
 import os
+import shutil
 import signal
 
 import pytest
 
 from tasks.core.engine.open import open_engine
+from tasks.core.engine.parallel import ParallelEngine
 from tasks.core.engine.processes import shares
 from tasks.core.engine.types import EngineError
+from tasks.core.models.errors import ModelError
 
 pytestmark = pytest.mark.slow
 SAMPLED = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12}
@@ -47,12 +51,22 @@ def test_what_was_under_way_in_a_process_that_dies_is_asked_again(tiny_model, re
 
 
 def test_an_engine_that_does_not_start_says_why(tiny_model, tmp_path):
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in tiny_model.iterdir():
-        (broken / file.name).write_bytes(b"torn" if file.suffix == ".safetensors" else file.read_bytes())
-    with pytest.raises(EngineError, match="engine 1 of 2: .*broken: cannot load weights"):
-        open_engine("transformers", broken, max_model_len=512, data_parallel=2)
+    other_sizes = tmp_path / "other-sizes"
+    shutil.copytree(tiny_model, other_sizes)
+    config = json.loads((other_sizes / "config.json").read_text())
+    config["text_config"]["intermediate_size"] *= 2
+    (other_sizes / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineError, match="engine 1 of 2: .*other-sizes: .*weights"):
+        open_engine("transformers", other_sizes, max_model_len=512, data_parallel=2)
+
+
+def test_a_folder_that_cannot_be_read_is_told_before_an_engine_starts(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(ParallelEngine, "_start", lambda engine, number: pytest.fail("an engine was started"))
+    torn = tmp_path / "torn"
+    shutil.copytree(tiny_model, torn)
+    (torn / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(ModelError, match="torn/model.safetensors: torn, or not safetensors"):
+        open_engine("transformers", torn, max_model_len=512, data_parallel=2)
 
 
 @pytest.mark.parametrize(
