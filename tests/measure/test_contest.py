@@ -27,9 +27,11 @@ from measure.runs import lock, read_runs
 from tasks.core.io.errors import StageError
 from tasks.core.models.inputs import encode, prompt_text
 from tasks.core.models.load import load_model, load_processor
+from tasks.core.schemas.pairs import paired
 from tasks.core.schemas.records import Record, parse_record, truth_of
 from tasks.core.stats import holm
 from tasks.core.video.decode import read_clip
+from tasks.core.video.perturb import backwards_of
 from tasks.core.world.questions import ask
 from tasks.core.world.render import clip_seconds, render_frames, write_clip
 from tasks.core.world.scene import COLOUR_OF, sample_scene
@@ -261,6 +263,21 @@ def test_pairs_take_the_place_of_as_many_rows(tmp_path):
         ]
         assert np.abs(shown[0][::-1] - shown[1]).mean() < 3, "encoded anew, not another scene"
     assert pairs(None, [*rows, still], tmp_path / "pairs") == made, "made once"
+
+
+def test_the_switches_make_the_pairs_that_the_contest_makes_as_files(tmp_path):
+    """`annotate.pairs` and `grpo.rows.pairs`: the same questions and answers, frames but for the second encoding."""
+    rows = rl_rows(tmp_path, number=12)
+    files = pairs(None, rows, tmp_path / "pairs")
+    sampling = {"frames": 16, "fps": 4.0, "min_frames": 4}
+    for row, forward, backward in zip(rows, files[0::2], files[1::2], strict=False):
+        first, second = paired([row, row]).records
+        for made, file in ((first, forward), (second, backward)):
+            assert [made.problem, made.options, made.solution] == [file.problem, file.options, file.solution]
+        turned = backwards_of(read_clip(row.path, **sampling), row.path)
+        encoded = read_clip(backward.path, **sampling)
+        assert turned.frames.shape == encoded.frames.shape
+        assert np.abs(turned.frames.astype(int) - encoded.frames).mean() < 3
 
 
 def test_the_placebo_of_pairs_shows_as_many_clips_as_often(tmp_path):
