@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from measure.contest.methods import METHOD_OF, METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
-from measure.contest.protocols import PROTOCOLS, Protocol, named, ready
+from measure.contest.protocols import PROTOCOLS, Protocol, enough, named, ready
 from measure.contest.start_scores import START_MEASURES, score_start
 from measure.contest.starts import Start, make
 from measure.contest.table import CURVE_FIELDS, FIELDS, KEY, markdown
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = Size(**{name: getattr(chosen, name) for name in Size._fields})
     until = time.monotonic() + 60 * chosen.minutes
     if chosen.command == "starts":
-        make_starts(load(), size, named(protocol, chosen.starts), chosen.out, until)
+        make_starts(load(), size, protocol, chosen.starts, chosen.out, until)
     elif chosen.command == "tune":
         tune(load(), size, protocol, chosen.methods, chosen.out, until)
     else:
@@ -101,10 +101,12 @@ def _helper(given: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "measure.contest", *given, "--processes", "1"])
 
 
-def make_starts(params: Params, size: Size, starts: Sequence[Start], out: Path, until: float) -> None:
-    """Make starts that are missing, score those without a row."""
-    for start in starts:
-        if time.monotonic() > until:
+def make_starts(
+    params: Params, size: Size, protocol: Protocol, names: Sequence[str] | None, out: Path, until: float
+) -> None:
+    """Make starts that are missing, score those without a row, until as many qualify as the protocol judges."""
+    for start in named(protocol, names):
+        if time.monotonic() > until or (names is None and enough(protocol, read_runs(out / "starts.csv"))):
             return
         with lock(out / ".locks" / f"start-{start.name}") as ours:
             if ours and not any(row["start"] == start.name for row in read_runs(out / "starts.csv")):

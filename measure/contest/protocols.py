@@ -121,17 +121,26 @@ def ready(protocol: Protocol, names: Sequence[str] | None, scores: Sequence[Mapp
     return made if names is not None or protocol.room is None else qualified(made, protocol.room, scores)
 
 
+def enough(protocol: Protocol, scores: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether as many starts qualify by their rows of starts.csv as the protocol judges; False where it takes all."""
+    return protocol.room is not None and len(_within(protocol.starts, protocol.room, scores)) >= protocol.room.count
+
+
 def qualified(made: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
     """The first `room.count` starts whose pair accuracy before RL lies within `room`.
 
     Raises:
         StageError: there are fewer.
     """
-    pairs = {row["start"]: float(row["pair_accuracy"]) for row in scores}
-    within = [start for start in made if room.least <= pairs.get(start.name, -1.0) <= room.most]
+    within = _within(made, room, scores)
     if len(within) < room.count:
         raise StageError(
             f"{len(within)} of {room.count} starts have a pair accuracy of {room.least} to {room.most} before RL; "
             "`python -m measure.contest starts` makes more"
         )
     return within[: room.count]
+
+
+def _within(starts: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
+    pairs = {row["start"]: float(row["pair_accuracy"]) for row in scores}
+    return [start for start in starts if room.least <= pairs.get(start.name, -1.0) <= room.most]

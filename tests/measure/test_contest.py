@@ -15,7 +15,7 @@ from measure.contest.__main__ import order
 from measure.contest.evaluate import Result, answers, pair_scores
 from measure.contest.flops import counted, dispatcher_count
 from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
-from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, named, qualified, ready
+from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, enough, named, qualified, ready
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import pairs, twice
 from measure.contest.start_scores import group_shares
@@ -192,6 +192,8 @@ def test_starts_that_qualify_are_the_first_with_something_to_free():
     assert qualified(made, Room(0.1, 0.9, 2), scores) == [WIDE_STARTS[1], WIDE_STARTS[3]]
     with pytest.raises(StageError, match="3 of 4 starts have a pair accuracy of 0.1 to 0.9 before RL"):
         qualified(made, Room(0.1, 0.9, 4), scores)  # the sixth is made, but not scored
+    told = [enough(WIDE._replace(room=room), scores) for room in (Room(0.1, 0.9, 3), Room(0.1, 0.9, 4), None)]
+    assert told == [True, False, False], "no more are made than are judged"
 
 
 @pytest.mark.parametrize(
