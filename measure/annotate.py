@@ -6,7 +6,7 @@ samples. Each engine works in a process of its own, after a few completions that
 that are decoded (cold), in turn, each with clips of its own, since it keeps what it has read. A random model says
 nothing about the quality of answers.
 
-    python -m measure.annotate --hidden 512 --layers 8 --questions 32 --tokens 64
+    python -m measure.annotate --hidden 512 --layers 8 --questions 96 --tokens 128
 """
 
 from __future__ import annotations
@@ -230,13 +230,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--vision-layers", type=whole_number(), default=2)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--max-model-len", type=whole_number(), default=1024)
-    parser.add_argument("--questions", type=whole_number(), default=32)
-    parser.add_argument("--tokens", type=whole_number(), default=64, help="longest completion")
+    parser.add_argument("--questions", type=whole_number(), default=96)
+    parser.add_argument("--tokens", type=whole_number(), default=128, help="longest completion")
     parser.add_argument("--frames", type=whole_number(), default=8)
     parser.add_argument("--side", type=whole_number(), default=112, help="of a frame, pixels")
     parser.add_argument("--in-flight", type=whole_number(), default=32, help="vLLM: requests at once")
     parser.add_argument(
-        "--batches", type=whole_number(), nargs="+", default=[4, 16, 32], help="transformers: completions a call"
+        "--batches", type=whole_number(), nargs="+", default=[16, 32, 48], help="transformers: completions a call"
     )
     parser.add_argument("--out", type=Path, help="the table as Markdown")
     parser.add_argument("--child", help=argparse.SUPPRESS)
