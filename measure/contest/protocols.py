@@ -27,7 +27,7 @@ class Room(NamedTuple):
     """Pair accuracy before RL: below it a start reads its shortcut alone."""
     most: float
     """Above it there is little to free."""
-    count: int
+    judged: int
     """So many that qualify are judged, the first of the protocol's list."""
 
 
@@ -123,22 +123,22 @@ def ready(protocol: Protocol, names: Sequence[str] | None, scores: Sequence[Mapp
 
 def enough(protocol: Protocol, scores: Sequence[Mapping[str, Any]]) -> bool:
     """Whether as many starts qualify by their rows of starts.csv as the protocol judges; False where it takes all."""
-    return protocol.room is not None and len(_within(protocol.starts, protocol.room, scores)) >= protocol.room.count
+    return protocol.room is not None and len(_within(protocol.starts, protocol.room, scores)) >= protocol.room.judged
 
 
 def qualified(made: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
-    """The first `room.count` starts whose pair accuracy before RL lies within `room`.
+    """The first `room.judged` starts whose pair accuracy before RL lies within `room`.
 
     Raises:
         StageError: there are fewer.
     """
     within = _within(made, room, scores)
-    if len(within) < room.count:
+    if len(within) < room.judged:
         raise StageError(
-            f"{len(within)} of {room.count} starts have a pair accuracy of {room.least} to {room.most} before RL; "
+            f"{len(within)} of {room.judged} starts have a pair accuracy of {room.least} to {room.most} before RL; "
             "`python -m measure.contest starts` makes more"
         )
-    return within[: room.count]
+    return within[: room.judged]
 
 
 def _within(starts: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
