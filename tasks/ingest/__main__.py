@@ -19,8 +19,9 @@ from tasks.core.schemas.records import MANIFEST_SCHEMA, OVERLAP_SCHEMA, QUARANTI
 from tasks.ingest.facts import KnownMedia
 from tasks.ingest.held_out import SPLIT as HELD_OUT
 from tasks.ingest.held_out import read_held_out
-from tasks.ingest.ingest import SPLITS, check_names, read_source, render_world, summarise, undecodable
+from tasks.ingest.ingest import SPLITS, Files, check_names, read_source, render_world, summarise, undecodable
 from tasks.ingest.manifest import Checker, MediaRow, Medium, check_media, manifest_table
+from tasks.ingest.memory import collecting_rarely
 from tasks.ingest.mix import mix_media
 from tasks.ingest.overlap_report import Overlap, Policy, overlaps, sentence, summary
 from tasks.ingest.parse import Quarantined
@@ -33,6 +34,7 @@ DESCRIBED = {"name", "format", "split", "annotations", "licence", "homepage"}
 """What reports/ingest/metrics.json tells of a source."""
 
 
+@collecting_rarely()
 def main() -> None:
     """Run the stage."""
     loaded = params.load()
@@ -92,14 +94,15 @@ def _collect(sources: Iterable[params.Source], workers: int) -> tuple[dict[str, 
     """Records by split, and the rows that could not be read."""
     tables: dict[str, list[pa.Table]] = {split: [] for split in (*SPLITS, HELD_OUT)}
     quarantined: list[Quarantined] = []
+    files: Files = {}
     for source in sources:
-        for part in _read(source, workers):
+        for part in _read(source, workers, files):
             tables[source.split].append(part.table)
             quarantined.extend(part.quarantined)
     return {split: joined(parts) for split, parts in tables.items()}, quarantined
 
 
-def _read(source: params.Source, workers: int) -> Iterator[Part]:
+def _read(source: params.Source, workers: int, files: Files) -> Iterator[Part]:
     if source.split == HELD_OUT:
         items = read_held_out(
             name=source.name,
@@ -130,6 +133,7 @@ def _read(source: params.Source, workers: int) -> Iterator[Part]:
         rows=source.rows,
         seed=source.seed,
         workers=workers,
+        files=files,
     )
 
 

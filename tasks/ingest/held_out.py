@@ -14,7 +14,7 @@ from tasks.core.schemas.records import SOLUTION, Record, RecordError
 from tasks.core.text.options import LETTERS, lettered
 from tasks.ingest.parse import Candidate, Quarantined
 from tasks.ingest.root import MediaRoot
-from tasks.ingest.sources import FORMATS, SourceError, draw_rows
+from tasks.ingest.sources import FORMATS, Counted, SourceError, draw_rows
 
 SPLIT = "held_out"
 
@@ -32,7 +32,7 @@ def read_held_out(
         raise SourceError(f"ingest.sources: '{name}': a held-out source is a file of questions and needs `annotations`")
     root = MediaRoot(Path(media_root), name) if media_root is not None else None
     folder = Path(media_root) if media_root is not None else Path(annotations).parent
-    for raw in draw_rows(partial(FORMATS[format], Path(annotations), folder), rows, seed):
+    for raw in draw_rows(Counted(partial(FORMATS[format], Path(annotations), folder)), rows, seed):
         record = None if raw.fault else held_record(raw.value, raw.row, root)
         if record is None:
             reason = raw.fault or "neither a question nor a file"

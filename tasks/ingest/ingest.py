@@ -19,9 +19,11 @@ from tasks.ingest.parse import Candidate, Quarantined, parse_rows
 from tasks.ingest.parts import Part, checked_parts
 from tasks.ingest.pool import Refusal, counts_of, media_of
 from tasks.ingest.root import MediaRoot
-from tasks.ingest.sources import FORMATS, SourceError, draw_rows
+from tasks.ingest.sources import FORMATS, Counted, SourceError, draw_rows
 
 SPLITS = ("train", "rl", "test")
+Files = dict[tuple[str, str, str], Counted]
+"""(format, annotations, media root) -> rows of a file; several sources may be of one."""
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -64,8 +66,11 @@ def read_source(
     rows: int | None,
     seed: int,
     workers: int,
+    files: Files,
 ) -> Iterator[Part]:
     """Read a source that lies in files; `workers` processes check its rows.
+
+    `files` keeps what was learned of the files of earlier sources, and gets this one's.
 
     Raises:
         SourceError: `annotations` or `media_root` is not given, or no such media root.
@@ -76,8 +81,10 @@ def read_source(
         raise SourceError(f"ingest.sources: '{name}': a {format} source needs `{absent}`")
     root = Path(media_root)
     checked = MediaRoot(root, name)
-    drawn = draw_rows(partial(FORMATS[format], Path(annotations), root), rows, seed)
-    return checked_parts(drawn, source=name, split=split, media_root=checked, workers=workers)
+    raw = files.setdefault(
+        (format, annotations, media_root), Counted(partial(FORMATS[format], Path(annotations), root))
+    )
+    return checked_parts(draw_rows(raw, rows, seed), source=name, split=split, media_root=checked, workers=workers)
 
 
 def undecodable(table: pa.Table, media: Mapping[Medium, MediaRow]) -> list[Refusal]:

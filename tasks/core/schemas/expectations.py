@@ -14,11 +14,13 @@ from tasks.core.schemas.records import DATA_TYPES, PROBLEM_TYPES, VIEWS
 
 CRITICAL, WARNING = "critical", "warning"
 FINISH_REASONS = ("stop", "length", "error")
-_TAGGED_ANSWER = r"(?s)\A<answer>\s*\S.*</answer>\Z"
+# Spelled out, Arrow can look for them; for \s and \S pandas makes a Python text of every value, in ten times the time.
+_SPACES = r"\t\n\x0b\x0c\r\x1c-\x1f \x85\xa0" "\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_SOMETHING = f"[^{_SPACES}]"
+_TAGGED_ANSWER = rf"(?s)\A<answer>[{_SPACES}]*{_SOMETHING}.*</answer>\Z"
 _TAGGED_THINK = r"(?s)\A<think>\s*\S.*</think>\Z"
 _SHA256 = r"\A[0-9a-f]{64}\Z"
 REFUSALS = ("record", "path", "media", "duplicate", "repeat", "leak")
-_SOMETHING = r"\S"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ piece by piece; only what a check compares over a whole table, ids and hashes, i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +23,8 @@ from tasks.core.text.tags import answer_of, first_answer_of, is_well_formed
 
 Row = Mapping[str, Any]
 _RECORD = ("problem_id", "problem", "data_type", "problem_type", "process", "solution", "path")
+_REASONED = ("problem", "path", "process")
+_ASKED = ("problem", "options", "path", "data_type")
 _SPLITS = ("train", "rl", "test")
 _NUMBER_TYPES = ("numerical", "regression")
 ROWS_READ = 1 << 13
@@ -50,46 +53,63 @@ def whole(frame: pd.DataFrame) -> Shards:
     return Shards(lambda: iter([frame]))
 
 
-Parts = Callable[[], Iterator[pa.Table]]
-"""Gives a table in pieces, anew at each call."""
+class Parts(Protocol):
+    """A table in pieces, anew at each call."""
+
+    def __call__(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The pieces, whole or with some columns: what is not asked for is not read."""
 
 
 def records_frames(tables: Mapping[str, Parts], manifest: Parts, quarantine: Parts) -> dict[str, Shards]:
     """Frames of the gate `records` from the tables of ingest, by split.
 
-    Of whole tables only numbers are held: ids, and hashes of media and of the test split's questions.
+    Of whole tables only numbers are held: ids, and hashes of media and of the test split's questions. They are made
+    with the first piece that needs them, in the process that makes the pieces.
     """
+    known = cache(lambda: _known(tables, manifest))
+    return {
+        "records": Shards(
+            lambda: chain.from_iterable(
+                _gathered(_records_shard(split, part, *known()) for part in parts()) for split, parts in tables.items()
+            )
+        ),
+        "ids": Shards(
+            lambda: _in_one(_ids(split, part) for split, parts in tables.items() for part in parts(["problem_id"]))
+        ),
+        "manifest": Shards(lambda: _gathered(map(_manifest_shard, manifest()))),
+        "files": Shards(lambda: _in_one(part.to_pandas() for part in manifest(["path", "data_type"]))),
+        "quarantine": Shards(lambda: _gathered(part.to_pandas() for part in quarantine())),
+        "tables": Shards(lambda: iter([_counts(tables, quarantine)])),
+    }
+
+
+def _known(tables: Mapping[str, Parts], manifest: Parts) -> tuple[dict[int, int], set[int]]:
+    """Digests of media, and which of the test split's questions are in another table."""
     digests = _digests(manifest)
     asked = (
-        {question for part in tables["test"]() for question in _questions(part, digests)} if "test" in tables else set()
+        {question for part in tables["test"](_ASKED) for question in _questions(part, digests)}
+        if "test" in tables
+        else set()
     )
     trained = {
         question
         for split, parts in tables.items()
         if split != "test"
-        for part in parts()
+        for part in parts(_ASKED)
         for question in _questions(part, digests)
         if question in asked
     }
-    counts = {name: sum(len(part) for part in parts()) for name, parts in tables.items()}
-    lost = sum(len(part) for part in quarantine())
+    return digests, trained
+
+
+def _counts(tables: Mapping[str, Parts], quarantine: Parts) -> pd.DataFrame:
+    """Rows of every table, and of the quarantine with its share of all rows."""
+    counts = {name: _length(parts, "problem_id") for name, parts in tables.items()}
+    lost = _length(quarantine, "row")
     total = sum(counts.values()) + lost
     rows = [{"name": name, "kind": "table", "rows": rows, "share": 0.0} for name, rows in counts.items()]
     rows.append({"name": "quarantine", "kind": "quarantine", "rows": lost, "share": lost / total if total else 0.0})
-    pieces = partial(_pieces, tables)
-    return {
-        "records": Shards(
-            lambda: chain.from_iterable(
-                _gathered(_records_shard(split, part, digests, trained) for part in parts())
-                for split, parts in tables.items()
-            )
-        ),
-        "ids": Shards(lambda: _in_one(_ids(split, part) for split, part in pieces())),
-        "manifest": Shards(lambda: _gathered(map(_manifest_shard, manifest()))),
-        "files": Shards(lambda: _in_one(part.select(["path", "data_type"]).to_pandas() for part in manifest())),
-        "quarantine": Shards(lambda: _gathered(part.to_pandas() for part in quarantine())),
-        "tables": whole(_frame(rows, ("name", "kind", "rows", "share"))),
-    }
+    return _frame(rows, ("name", "kind", "rows", "share"))
 
 
 def cot_frames(parts: Parts) -> dict[str, Shards]:
@@ -104,14 +124,7 @@ def sft_frames(parts: Parts, rejected: Parts) -> dict[str, Shards]:
     """Frames of the gate `sft` from the tables of filter, which may keep several samples of a question."""
 
     def texts() -> Iterator[pd.DataFrame]:
-        columns = ("problem", "path", "process")
-        hashes = [
-            (number, hash(values))
-            for part in parts()
-            for number, *values_ in zip(*_columns(part, "problem_id", *columns), strict=True)
-            for values in [tuple(values_)]
-        ]
-        yield pd.DataFrame(hashes, columns=["problem_id", "text"])
+        yield from _in_one(map(_text_hashes, parts(["problem_id", *_REASONED])))
 
     return {
         "sft": Shards(lambda: _gathered(map(_sft_shard, parts()))),
@@ -121,20 +134,25 @@ def sft_frames(parts: Parts, rejected: Parts) -> dict[str, Shards]:
     }
 
 
+def _text_hashes(part: pa.Table) -> pd.DataFrame:
+    hashes = list(map(hash, zip(*_columns(part, *_REASONED), strict=True)))
+    return pd.DataFrame({"problem_id": part.column("problem_id").to_numpy(), "text": np.array(hashes, dtype=np.int64)})
+
+
 def _whole_frames(parts: Parts, key: list[str]) -> dict[str, Shards]:
     """Frames of a table as a whole: the columns that name a row, and the number of rows."""
     return {
-        "ids": Shards(lambda: _in_one(part.select(key).to_pandas() for part in parts())),
+        "ids": Shards(lambda: _in_one(part.to_pandas() for part in parts(key))),
         "tables": _row_count(parts),
     }
 
 
 def _row_count(parts: Parts) -> Shards:
-    return Shards(lambda: iter([_frame([{"name": "rows", "rows": sum(map(len, parts()))}], ("name", "rows"))]))
+    return Shards(lambda: iter([_frame([{"name": "rows", "rows": _length(parts, "problem_id")}], ("name", "rows"))]))
 
 
-def _pieces(tables: Mapping[str, Parts]) -> Iterator[tuple[str, pa.Table]]:
-    return ((split, part) for split, parts in tables.items() for part in parts())
+def _length(parts: Parts, column: str) -> int:
+    return sum(map(len, parts([column])))
 
 
 def _in_one(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -236,22 +254,20 @@ def _ids(split: str, part: pa.Table) -> pd.DataFrame:
 
 def _digests(manifest: Parts) -> dict[int, int]:
     """Hash of path and use of every medium that decodes -> hash of its content."""
+    columns = ("path", "data_type", "sha256", "status")
     return {
         hash((path, data_type)): hash(sha256)
-        for part in manifest()
-        for path, data_type, sha256, status in zip(
-            *_columns(part, "path", "data_type", "sha256", "status"), strict=True
-        )
+        for part in manifest(columns)
+        for path, data_type, sha256, status in zip(*_columns(part, *columns), strict=True)
         if status == "ok"
     }
 
 
 def _questions(part: pa.Table, digests: Mapping[int, int]) -> list[int]:
     """What is asked about which pixels, as numbers; files are told apart by content, not by name."""
-    columns = _columns(part, "problem", "options", "path", "data_type")
     return [
         hash((problem, *options, digests.get(hash((path, data_type)), path)))
-        for problem, options, path, data_type in zip(*columns, strict=True)
+        for problem, options, path, data_type in zip(*_columns(part, *_ASKED), strict=True)
     ]
 
 

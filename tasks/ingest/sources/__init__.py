@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tasks.ingest.sources import clevrer, llava, next_qa, table, video_r1, video_r1_cot, webdataset
-from tasks.ingest.sources.base import Read, SourceError, draw_rows
+from tasks.ingest.sources.base import Counted, Read, SourceError, draw_rows
 
 FORMATS: Mapping[str, Read] = {
     "video_r1": video_r1.read,
@@ -16,4 +16,4 @@ FORMATS: Mapping[str, Read] = {
 }
 """`format` of an entry of `ingest.sources` -> how it is read; the rendered mini world stands beside them."""
 
-__all__ = ["FORMATS", "Read", "SourceError", "draw_rows"]
+__all__ = ["FORMATS", "Counted", "Read", "SourceError", "draw_rows"]

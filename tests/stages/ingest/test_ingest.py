@@ -11,7 +11,7 @@ from PIL import Image
 
 from tasks import paths
 from tasks.core.io.errors import StageError
-from tasks.core.io.rows import read_rows
+from tasks.core.io.rows import RawRow, read_rows
 from tasks.core.io.tables import read_table
 from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA, Record, RecordError
 from tasks.ingest import __main__ as stage
@@ -22,7 +22,7 @@ from tasks.ingest.manifest import Checker, Medium, check_media
 from tasks.ingest.mix import mix_media
 from tasks.ingest.pool import Pool, numbered, repeated_ids, without
 from tasks.ingest.root import MediaRoot
-from tasks.ingest.sources import FORMATS, SourceError, draw_rows
+from tasks.ingest.sources import FORMATS, Counted, SourceError, draw_rows
 from tests.support import bad_readers
 from tests.support.bad_media import READ, REFUSED, make_bad_media
 
@@ -231,12 +231,32 @@ class TestDraw:
         (tmp_path / "a.json").write_text(json.dumps(list(range(100))))
 
         def draw(limit, seed):
-            return list(draw_rows(lambda: read_rows(tmp_path / "a.json"), limit, seed))
+            return list(draw_rows(Counted(lambda: read_rows(tmp_path / "a.json")), limit, seed))
 
         drawn = draw(10, 1)
         assert drawn == draw(10, 1) != draw(10, 2)
         assert len(drawn) == 10 and [row.row for row in drawn] == sorted(row.row for row in drawn)
         assert draw(1000, 1) == draw(None, 1) == list(read_rows(tmp_path / "a.json"))
+
+    @pytest.mark.parametrize(
+        ("limits", "readings"),
+        [
+            pytest.param([None, 10, 10], 3, id="read-to-its-end-before-so-counted"),
+            pytest.param([10, 20], 3, id="counted-for-the-first-draw"),
+            pytest.param([10, 0], 2, id="nothing-drawn-nothing-read"),
+        ],
+    )
+    def test_a_file_of_several_sources_is_counted_once_and_draws_the_same(self, limits, readings):
+        read = []
+
+        def rows():
+            read.append("again")
+            return (RawRow(row, {}) for row in range(50))
+
+        shared = Counted(rows)
+        drawn = [list(draw_rows(shared, limit, seed)) for seed, limit in enumerate(limits)]
+        assert len(read) == readings
+        assert drawn == [list(draw_rows(Counted(rows), limit, seed)) for seed, limit in enumerate(limits)]
 
 
 class TestMediaPath:

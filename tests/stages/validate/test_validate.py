@@ -1,14 +1,17 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from tasks import paths
 from tasks.core.io.jsonl import append_jsonl
 from tasks.core.io.tables import TableError, write_table
+from tasks.core.schemas import expectations
 from tasks.core.schemas.expectations import CRITICAL
 from tasks.core.schemas.records import (
     COT_SCHEMA,
@@ -489,3 +492,27 @@ class TestStage:
     def test_no_logs(self, monkeypatch):
         with pytest.raises(TableError, match="run `dvc repro benchmark` first"):
             run("predictions", monkeypatch)
+
+
+class TestTexts:
+    def test_something_is_what_is_no_white_space_to_python(self):
+        every = pd.Series([chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000], dtype="str")
+        assert every.str.contains(expectations._SOMETHING).equals(every.str.contains(r"\S"))
+
+    @pytest.mark.parametrize(
+        ("text", "is_answer"),
+        [
+            pytest.param("<answer>B</answer>", True, id="a-letter"),
+            pytest.param("<answer>\u3000\n B\nC </answer>", True, id="spaces-and-lines-around"),
+            pytest.param("<answer>中</answer>", True, id="not-ascii"),
+            pytest.param("<answer>\x0b\u2003\x1c</answer>", False, id="spaces-that-arrow-does-not-count-as-such"),
+            pytest.param("<answer></answer>", False, id="empty"),
+            pytest.param("<answer>B</answer>\n", False, id="a-line-behind"),
+            pytest.param(" <answer>B</answer>", False, id="a-space-before"),
+            pytest.param("<answer>B</answer> so <answer>C</answer>", True, id="two-answers-are-for-ingest-to-refuse"),
+        ],
+    )
+    def test_a_tagged_answer_holds_something(self, text, is_answer):
+        [matches] = pd.Series([text], dtype="str").str.contains(expectations._TAGGED_ANSWER)
+        plain = re.search(r"(?s)\A<answer>\s*\S.*</answer>\Z", text) is not None
+        assert matches == plain == is_answer
