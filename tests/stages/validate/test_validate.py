@@ -366,7 +366,6 @@ def test_the_report_names_the_first_failing_rows():
 
 def test_pieces_change_nothing():
     """Every check gives the same over a frame in one piece and in many, also where rows may be missing or exempt."""
-    import pandas as pd
 
     from tasks.core.schemas.expectations import Check
     from tasks.core.schemas.gx import run_checks
@@ -393,7 +392,6 @@ def test_pieces_change_nothing():
 
 def test_checks_of_some_rows_see_only_the_columns_that_they_look_at(monkeypatch):
     """Selecting rows copies what it selects from."""
-    import pandas as pd
 
     from tasks.core.schemas.expectations import Check
     from tasks.core.schemas.gx import run_checks
@@ -424,7 +422,6 @@ def test_what_no_check_needs_is_imported_when_it_is_used():
 
 
 def test_a_check_that_compares_rows_is_refused_in_pieces():
-    import pandas as pd
 
     from tasks.core.schemas.expectations import Check
     from tasks.core.schemas.gx import CheckError, run_checks
