@@ -269,6 +269,22 @@ def test_what_is_missing_is_told_with_the_place_it_comes_from(published):
     assert len(told) == len(set(told))
 
 
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        pytest.param({}, False, id="it annotates"),
+        pytest.param({"start.at": "sft", "start.path": "models/x"}, True, id="neither annotates nor is benchmarked"),
+        pytest.param(
+            {"start.at": "sft", "start.path": "models/x", "benchmark.models": None}, False, id="it is benchmarked"
+        ),
+    ],
+)
+def test_a_missing_teacher_that_nobody_asks_may_be_left_out(published, changes, hint):
+    config = params.Params.model_validate(changed(SEVEN, changes))
+    [told] = [str(each) for each in missing_all(config) if "72b" in each.path and "models.teacher" in each.needed_by]
+    assert ("nobody asks it: take the line out of `models`" in told) == hint
+
+
 def test_a_checkpoint_whose_weights_are_missing_is_missing(published, tmp_path):
     folder = tmp_path / "models/qwen2.5-vl-7b-instruct"
     folder.mkdir(parents=True)
