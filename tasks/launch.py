@@ -17,6 +17,7 @@ VIDEO_R1_MACHINE (`machines.py`).
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -81,6 +82,11 @@ def read(launch: str) -> Launch:
         except ValueError as error:
             raise LaunchError(f"{VARIABLE}: options of srun: {error}: {options.strip()}") from None
         if not on_each:
+            if (tasks := number_of(words, "ntasks", "n") * number_of(words, "ntasks-per-node")) > 1:
+                raise LaunchError(
+                    f"{VARIABLE}: srun: {tasks} tasks would each do the whole stage; start processes of a stage by "
+                    f"`srun:OPTIONS -- torchrun:PROCESSES` or `srun:OPTIONS -- accelerate:FILE`"
+                )
             return Launch("python", "", words)
         given = read(inner)
         if given.slurm is not None or given.launcher == "python":
@@ -99,6 +105,13 @@ def read(launch: str) -> Launch:
     if launcher == "accelerate" and not Path(option).is_file():
         raise LaunchError(f"{VARIABLE}: no such accelerate configuration: {option}")
     return Launch(launcher or "python", option)
+
+
+def number_of(options: Sequence[str], name: str, letter: str = "") -> int:
+    """Value of an option of srun, `--nodes=2` or `-N 2`; 1 where it is not among them."""
+    short = rf"|-{letter}\s?" if letter else ""
+    found = re.search(rf"(?:^|\s)(?:--{name}[=\s]{short})(\d+)(?=\s|$)", " ".join(options), re.ASCII)
+    return max(int(found[1]), 1) if found else 1
 
 
 def configuration(path: Path) -> Configuration:
@@ -143,7 +156,7 @@ def command(
     module = ["-m", f"tasks.{stage}", *arguments]
     given = read(launch)
     if given.slurm is not None and given.launcher == "python":
-        return ["srun", *given.slurm, sys.executable, *module]
+        return ["srun", "--ntasks=1", *given.slurm, sys.executable, *module]
     if given.launcher == "python" or stage not in TRAINING:
         return [sys.executable, *module]
     if given.slurm is not None:

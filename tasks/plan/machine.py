@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import psutil
 from tasks.core.io.errors import StageError
 from tasks.core.sizing.memory import GIB
 from tasks.core.sizing.speed import CARDS, Card
-from tasks.launch import Configuration, configuration, read
+from tasks.launch import Configuration, configuration, number_of, read
 from tasks.machines import Rendezvous
 
 CPU_TFLOPS_PER_CORE = 0.05
@@ -120,7 +119,7 @@ def launched(launch: str, machine: Machine, meeting: Rendezvous | None = None) -
         LaunchError: it cannot be right, or its configuration cannot be read.
     """
     given = read(launch)
-    machines = nodes_of(given.slurm) if given.slurm is not None else (meeting.machines if meeting else 1)
+    machines = number_of(given.slurm, "nodes", "N") if given.slurm is not None else (meeting.machines if meeting else 1)
     if given.launcher == "torchrun":
         each = int(given.option) if given.option else machine.gpus or (os.cpu_count() or 1 if machine.is_here else 1)
         return Launched(machines * each, False, launch, machines)
@@ -131,9 +130,3 @@ def launched(launch: str, machine: Machine, meeting: Rendezvous | None = None) -
         each = found.processes // found.machines
         return Launched(machines * each, found.kind == "FSDP", launch, machines, found)
     return Launched(1, False, launch or "python")
-
-
-def nodes_of(options: Sequence[str]) -> int:
-    """Nodes of a step of Slurm by the options of srun; 1 where they do not say."""
-    text = re.search(r"(?:^|\s)(?:--nodes(?:=|\s)|-N\s?)(\d+)(?=\s|$)", " ".join(options))
-    return max(int(text[1]), 1) if text else 1

@@ -27,7 +27,7 @@ KNOWN = ["annotate", "grpo", "sft"]
         pytest.param(
             "annotate",
             "srun:--gres=gpu:1 --comment='a b'",
-            ["srun", "--gres=gpu:1", "--comment=a b", sys.executable, "-m", "tasks.annotate"],
+            ["srun", "--ntasks=1", "--gres=gpu:1", "--comment=a b", sys.executable, "-m", "tasks.annotate"],
             id="colons and quotes in the options of srun",
         ),
     ],
@@ -56,6 +56,9 @@ def test_accelerate_takes_a_configuration(tmp_path):
         pytest.param("sft", "python:4", "python takes no argument; torchrun:4 starts", id="python starts one process"),
         pytest.param("annotate", "torchrun:0", "at least 1", id="also of a stage that it would not start"),
         pytest.param("sft", "srun:--comment='a", "options of srun: No closing quotation", id="an open quote"),
+        pytest.param("sft", "srun:--ntasks=4", "4 tasks would each do the whole stage", id="tasks without a rank"),
+        pytest.param("sft", "srun:-n4 --gres=gpu:1", "4 tasks would each", id="likewise, in short"),
+        pytest.param("sft", "srun:-N 2 --ntasks-per-node 8", "8 tasks would each", id="likewise, on each node"),
         pytest.param("sft", "srun:-N 2 -- srun:-N 2", "after `--` torchrun:PROCESSES", id="a step within a step"),
         pytest.param("sft", "srun:-N 2 -- python", "after `--` torchrun:PROCESSES", id="processes without a rank"),
         pytest.param("sft", "srun:-N 2 -- torchrun:x", "not 'x'", id="a wrong launcher within a step"),
