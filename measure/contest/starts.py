@@ -75,30 +75,6 @@ class Start(NamedTuple):
         return f"{self.shortcut}-{self.bias:g}-{self.late}-{self.seed}"
 
 
-TUNING = (Start(0.85, "colour", "caption", 3),)
-"""Hyper-parameters are chosen on these alone."""
-STARTS_OF_THE_CONTEST = (
-    Start(0.75, "colour", "caption", 1),
-    Start(0.9, "side", "caption", 11),
-    Start(0.85, "colour", "caption", 7),
-    Start(0.97, "side", "caption", 12),
-    Start(0.99, "background", "caption", 32),  # a shortcut that no tuning has seen
-    Start(0.88, "colour", "caption", 4),  # consolidated, as the next three: no pair is right before RL
-    Start(0.92, "colour", "caption", 5),
-    Start(0.97, "colour", "caption", 2),
-    Start(0.97, "colour", "reason", 20),
-    Start(0.93, "background", "caption", 31),  # hardly a shortcut, as the next ones: RL may bring it up
-    Start(0.8, "background", "caption", 30),
-    Start(0.5, "colour", "caption", 0),
-    Start(0.6, "colour", "caption", 900),
-    Start(0.8, "side", "caption", 10),
-    Start(0.995, "side", "caption", 13),
-)
-"""In the order in which they are made and run."""
-UNBIASED = Start(0.0, "colour", "caption", 40)
-"""RL on biased data may bring the shortcut up here."""
-
-
 def folder_of(start: Start) -> Path:
     """Where a start lies."""
     return STARTS / start.name

@@ -17,6 +17,7 @@ from measure.contest.methods import METHODS, Trial, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import MOVING
 from measure.contest.starts import Start, folder_of
+from measure.contest.table import BEFORE
 from measure.contest.teaching import by_sft
 from measure.runs import lock, rounded, split
 from tasks import paths
@@ -126,7 +127,7 @@ def run(
         "flops": spent.total,
         "seconds": round(time.monotonic() - began, 1),
         **rounded(scores),
-        **rounded({f"{name}_before": before[name] for name in ("pair_accuracy", "temporal", "static")}),
+        **rounded({f"{name}_before": before[name] for name in BEFORE}),
     }
     return row, [{**key, **rounded(point)} for point in watch.points]
 
@@ -153,10 +154,9 @@ def by_grpo(
     return result.trainer
 
 
-def pairs_alone(policy: Policy, asked: Sequence[Asked], _: Sequence[Record]) -> dict[str, float]:
+def on_quadruples(policy: Policy, asked: Sequence[Asked], _: Sequence[Record]) -> dict[str, float]:
     """The measures that values are chosen by."""
-    quadruple = [question for question in asked if question.variant != STATIC]
-    return pair_scores(quadruple, answers(policy, [question.record for question in quadruple]))
+    return pair_scores(asked, answers(policy, [question.record for question in asked]))
 
 
 def learning(start: Start, size: Size, seed: int, workers: int) -> list[Record]:
