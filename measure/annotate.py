@@ -6,7 +6,7 @@ samples. Each engine works in a process of its own, after a few completions that
 that are decoded (cold), in turn, each with clips of its own, since it keeps what it has read. A random model says
 nothing about the quality of answers.
 
-    python -m measure.annotate --hidden 512 --layers 8 --questions 32 --tokens 64
+    python -m measure.annotate --hidden 512 --layers 8 --questions 96 --tokens 128
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tasks.annotate.annotate import answer_all
 from tasks.annotate.plan import Question
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import Engine
+from tasks.core.io.atomic import write_text
 from tasks.core.io.cli import OneLineParser, run_tool
 from tasks.core.io.errors import StageError
 from tasks.core.io.given import whole_number
@@ -71,17 +72,40 @@ def main() -> int:
         speeds = []
         for backend, batch, media in ways:
             settings = {"model": model, "backend": backend, "batch": batch, "media": media}
-            speeds += in_child(folder, vars(options) | settings)
+            speeds += in_child(folder, vars(options) | {"out": None} | settings)
     for speed in speeds:
         print(f"{speed.way:24} {speed.rate:8.3f} completions/s {speed.tokens / speed.seconds:9.1f} tokens/s")
+    print(last := summary(speeds))
+    if options.out is not None:
+        write_text(options.out, table(speeds, options, last))
+    return 0
+
+
+def summary(speeds: list[Speed]) -> str:
+    """Both engines at their best, and what decoding costs."""
     vllm = {media: max(s.rate for s in speeds if s.way.endswith(media)) for media in ("cached", "cold")}
     best = max((speed for speed in speeds if speed.way.startswith("transformers")), key=lambda speed: speed.rate)
     ratio, lost = vllm["cached"] / best.rate, 100 * (1 - vllm["cold"] / vllm["cached"])
-    print(
+    return (
         f"annotate: vllm {vllm['cached']:.3f}, {best.way} {best.rate:.3f} completions/s, ratio {ratio:.2f}; "
         f"cold media {lost:.1f} % slower than cached"
     )
-    return 0
+
+
+def table(speeds: list[Speed], options: argparse.Namespace, last: str) -> str:
+    """The rounds as Markdown."""
+    shape = f"{options.layers} layers of {options.hidden}, {options.dtype}" if options.model is None else options.model
+    lines = [
+        "# Completions of annotate, vLLM and transformers",
+        "",
+        f"`{options.family}`, {shape}; {options.questions} questions a round, clips of {options.frames} frames of "
+        f"{options.side} x {options.side}, up to {options.tokens} tokens; {os.cpu_count()} processor cores.",
+        "",
+        "| engine, requests at once, media | completions/s | tokens/s |",
+        "| --- | ---: | ---: |",
+        *(f"| {speed.way} | {speed.rate:.2f} | {speed.tokens / speed.seconds:.0f} |" for speed in speeds),
+    ]
+    return "\n".join([*lines, "", last]) + "\n"
 
 
 def make_model(folder: Path, options: argparse.Namespace) -> Path:
@@ -206,14 +230,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--vision-layers", type=whole_number(), default=2)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--max-model-len", type=whole_number(), default=1024)
-    parser.add_argument("--questions", type=whole_number(), default=32)
-    parser.add_argument("--tokens", type=whole_number(), default=64, help="longest completion")
+    parser.add_argument("--questions", type=whole_number(), default=96)
+    parser.add_argument("--tokens", type=whole_number(), default=128, help="longest completion")
     parser.add_argument("--frames", type=whole_number(), default=8)
     parser.add_argument("--side", type=whole_number(), default=112, help="of a frame, pixels")
     parser.add_argument("--in-flight", type=whole_number(), default=32, help="vLLM: requests at once")
     parser.add_argument(
-        "--batches", type=whole_number(), nargs="+", default=[4, 16, 32], help="transformers: completions a call"
+        "--batches", type=whole_number(), nargs="+", default=[16, 32, 48], help="transformers: completions a call"
     )
+    parser.add_argument("--out", type=Path, help="the table as Markdown")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from measure.contest.methods import METHOD_OF, METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
+from measure.contest.protocols import PROTOCOLS, Protocol, enough, named, ready
 from measure.contest.start_scores import START_MEASURES, score_start
-from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, Start, is_made, make
+from measure.contest.starts import Start, make
 from measure.contest.table import CURVE_FIELDS, FIELDS, KEY, markdown
-from measure.contest.training import TEST_SEED, VALIDATION_SEED, WHOLE, Size, pairs_alone, run
+from measure.contest.training import TEST_SEED, VALIDATION_SEED, WHOLE, Size, on_quadruples, run
 from measure.runs import append, lock, read_runs, rounded
-from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
@@ -36,12 +36,12 @@ from tasks.core.io.given import real_number, whole_number
 from tasks.core.models.load import ModelError
 from tasks.params import Params, ParamsError, load
 
-OUT = paths.REPORTS / "contest"
 TUNING_KEY = ("start", "method", "trial")
 TUNING_FIELDS = (
     *TUNING_KEY,
     *("learning_rate", "strength", "steps", "flops", "seconds"),
-    *("pair_accuracy", "mirror_accuracy", "invariance", "forward_accuracy", "pair_accuracy_before"),
+    *("pair_accuracy", "mirror_accuracy", "invariance", "forward_accuracy", "static_on_moving"),
+    *("pair_accuracy_before", "static_on_moving_before"),
 )
 """Columns of tuning.csv."""
 TUNED_SHARE = 0.5
@@ -52,19 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Tune, or run what is missing and write the table."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parse(given)
+    protocol = PROTOCOLS[chosen.protocol]
+    chosen.methods, chosen.out = chosen.methods or list(protocol.methods), chosen.out or protocol.folder
     helpers = [_helper(given) for _ in range(chosen.processes - 1)]
     size = Size(**{name: getattr(chosen, name) for name in Size._fields})
     until = time.monotonic() + 60 * chosen.minutes
     if chosen.command == "starts":
-        make_starts(load(), size, chosen.starts, chosen.out, until)
+        make_starts(load(), size, protocol, chosen.starts, chosen.out, until)
     elif chosen.command == "tune":
-        tune(load(), size, chosen.methods, chosen.out, until)
+        tune(load(), size, protocol, chosen.methods, chosen.out, until)
     else:
-        contest(load(), size, chosen, until)
+        contest(load(), size, protocol, chosen, until)
     if any(helper.wait() for helper in helpers):
         raise StageError("a process beside this one failed; its error is above")
     if chosen.command == "run":
-        write_text(chosen.out / "table.md", markdown(read_runs(chosen.out / "runs.csv"), list(METHODS)))
+        write_text(chosen.out / "table.md", markdown(read_runs(chosen.out / "runs.csv"), list(protocol.methods)))
     return 0
 
 
@@ -72,8 +74,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Command line."""
     parser = OneLineParser(prog="python -m measure.contest", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", nargs="?", choices=("run", "tune", "starts"), default="run")
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--starts", nargs="+", default=None, metavar="NAME", help="all that are made if left out")
+    parser.add_argument("--protocol", choices=list(PROTOCOLS), default="wide")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="the protocol's if left out")
+    parser.add_argument(
+        "--starts", nargs="+", default=None, metavar="NAME", help="the protocol's that are made if left out"
+    )
     parser.add_argument(
         "--seeds", type=whole_number(), default=4, help="seeds a start; methods that do not lead take half of them"
     )
@@ -81,7 +86,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--minutes", type=real_number(least=0), default=float("inf"), help="after so many, no further run begins"
     )
     parser.add_argument("--processes", type=whole_number(), default=1, help="of one thread each, that share the runs")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, help="the protocol's folder if left out")
     for name, value in WHOLE._asdict().items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -96,10 +101,12 @@ def _helper(given: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "measure.contest", *given, "--processes", "1"])
 
 
-def make_starts(params: Params, size: Size, names: Sequence[str] | None, out: Path, until: float) -> None:
-    """Make starts that are missing, score those without a row."""
-    for start in named(names):
-        if time.monotonic() > until:
+def make_starts(
+    params: Params, size: Size, protocol: Protocol, names: Sequence[str] | None, out: Path, until: float
+) -> None:
+    """Make starts that are missing, score those without a row, until as many qualify as the protocol judges."""
+    for start in named(protocol, names):
+        if time.monotonic() > until or (names is None and enough(protocol, read_runs(out / "starts.csv"))):
             return
         with lock(out / ".locks" / f"start-{start.name}") as ours:
             if ours and not any(row["start"] == start.name for row in read_runs(out / "starts.csv")):
@@ -109,58 +116,31 @@ def make_starts(params: Params, size: Size, names: Sequence[str] | None, out: Pa
                 print(f"start: {start.name}: pairs {row['pair_accuracy']:.3f}", flush=True)
 
 
-def tune(params: Params, size: Size, methods: Sequence[str], out: Path, until: float) -> None:
-    """Choose each method's values by pair accuracy on validation quadruples, in the mean over the tuning starts."""
+def tune(params: Params, size: Size, protocol: Protocol, methods: Sequence[str], out: Path, until: float) -> None:
+    """Choose each method's values by validation quadruples, in the mean over the protocol's tuning starts."""
     rows = out / "tuning.csv"
     size = size._replace(budget=TUNED_SHARE * size.budget, every=size.most_steps)
     for number, trial in enumerate(TRIALS):
         for method in (method for method in methods if method not in METHOD_OF):
-            for start in TUNING:
+            for start in protocol.tuning:
                 if time.monotonic() > until:
                     break
                 with lock(out / ".locks" / f"tune-{method}-{number}-{start.name}") as ours:
                     if ours and not _has(rows, TUNING_KEY, start.name, method, number):
-                        row, _ = run(params, size, start, method, 0, trial, VALIDATION_SEED, pairs_alone)
+                        row, _ = run(params, size, start, method, 0, trial, VALIDATION_SEED, on_quadruples)
                         append(rows, TUNING_FIELDS, [_only(TUNING_FIELDS, row) | {"trial": number}], TUNING_KEY)
                         print(f"tune: {method} {trial}: pairs {row['pair_accuracy']:.3f}", flush=True)
-    write_json(out / "chosen.json", best_of(read_runs(rows), len(TRIALS), len(TUNING)))
+    write_json(out / "chosen.json", best_of(read_runs(rows), len(TRIALS), len(protocol.tuning), protocol.allowed_loss))
 
 
-def contest(params: Params, size: Size, chosen: argparse.Namespace, until: float) -> None:
+def contest(params: Params, size: Size, protocol: Protocol, chosen: argparse.Namespace, until: float) -> None:
     """Every run that is missing and that no other command has in hand."""
     trials = read_chosen(chosen.out / "chosen.json", chosen.methods)
-    for seed, start, method in order(ready(chosen.starts), chosen.methods, chosen.seeds):
+    starts = ready(protocol, chosen.starts, read_runs(chosen.out / "starts.csv"))
+    for seed, start, method in order(starts, chosen.methods, chosen.seeds):
         if time.monotonic() > until:
             return
-        _once(params, size, chosen.out, start, method, seed, trials[method])
-
-
-def named(names: Sequence[str] | None) -> list[Start]:
-    """Starts of these names, all where None.
-
-    Raises:
-        StageError: lists the starts there are.
-    """
-    known = {start.name: start for start in (*TUNING, *STARTS_OF_THE_CONTEST, UNBIASED)}
-    if unknown := [name for name in names or () if name not in known]:
-        raise StageError(f"no start {', '.join(unknown)}; starts: {', '.join(known)}")
-    return list(known.values()) if names is None else [known[name] for name in names]
-
-
-def ready(names: Sequence[str] | None) -> list[Start]:
-    """Starts of the contest that are made, or those named.
-
-    Raises:
-        StageError: a named one serves tuning, one is not made, or none is; names the command that makes them.
-    """
-    chosen = [start for start in named(names) if start not in TUNING]
-    if names is not None and len(chosen) < len(names):
-        raise StageError(f"{', '.join(start.name for start in TUNING)}: values are chosen on it; it is not contested")
-    made = [start for start in chosen if is_made(start)]
-    if not made or (names is not None and len(made) < len(chosen)):
-        missing = ", ".join(start.name for start in chosen if start not in made)
-        raise StageError(f"not made: {missing}; `python -m measure.contest starts` makes them")
-    return made
+        _once(params, size, chosen.out, start, method, protocol.first_seed + seed, trials[method], protocol.methods)
 
 
 def order(made: Sequence[Start], methods: Sequence[str], seeds: int) -> list[tuple[int, Start, str]]:
@@ -174,7 +154,9 @@ def order(made: Sequence[Start], methods: Sequence[str], seeds: int) -> list[tup
     ]
 
 
-def _once(params: Params, size: Size, out: Path, start: Start, method: str, seed: int, trial: Trial) -> None:
+def _once(
+    params: Params, size: Size, out: Path, start: Start, method: str, seed: int, trial: Trial, listed: Sequence[str]
+) -> None:
     name = f"{start.name}-{method}-{seed}"
     with lock(out / ".locks" / name) as ours:
         if not ours or _has(out / "runs.csv", KEY, start.name, method, seed):
@@ -182,7 +164,7 @@ def _once(params: Params, size: Size, out: Path, start: Start, method: str, seed
         row, points = run(params, size, start, method, seed, trial, TEST_SEED)
         append(out / "curves.csv", CURVE_FIELDS, points, KEY)
         append(out / "runs.csv", FIELDS, [row], KEY)
-    write_text(out / "table.md", markdown(read_runs(out / "runs.csv"), list(METHODS)))
+    write_text(out / "table.md", markdown(read_runs(out / "runs.csv"), listed))
     print(f"contest: {name}: pairs {row['pair_accuracy']:.3f} (before {row['pair_accuracy_before']:.3f})", flush=True)
 
 

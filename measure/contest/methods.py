@@ -132,20 +132,56 @@ def _strong(method: str, objective: Choice, strength: float) -> Choice:
     return objective.model_copy(update={field: value if field in ("alpha", "gamma") else min(1.0, value)})
 
 
-def best_of(rows: Sequence[Mapping[str, Any]], trials: int, starts: int) -> dict[str, dict[str, Any]]:
-    """Method -> the trial with the largest mean pair accuracy, the earlier one of equals; of methods tried in full."""
+def best_of(
+    rows: Sequence[Mapping[str, Any]], trials: int, starts: int, allowed_loss: float | None = None
+) -> dict[str, dict[str, Any]]:
+    """Values of each method that was tried in full.
+
+    Args:
+        rows: of tuning.csv.
+        trials: trials of a method.
+        starts: starts of a trial.
+        allowed_loss: share of static questions on moving clips that a trial may lose against its starts.
+
+    Returns:
+        Method -> the trial with the largest mean pair accuracy, the earlier one of equals, among those that lose no
+        more than is allowed; the one that loses least where all lose more.
+    """
     chosen: dict[str, dict[str, Any]] = {}
     for method in dict.fromkeys(row["method"] for row in rows):
-        scores: dict[int, list[float]] = {}
+        of_trial: dict[int, list[Mapping[str, Any]]] = {}
         for row in rows:
             if row["method"] == method:
-                scores.setdefault(int(row["trial"]), []).append(float(row["pair_accuracy"]))
-        if len(scores) < trials or any(len(values) < starts for values in scores.values()):
+                of_trial.setdefault(int(row["trial"]), []).append(row)
+        if len(of_trial) < trials or any(len(own) < starts for own in of_trial.values()):
             continue
-        means = {number: sum(values) / len(values) for number, values in sorted(scores.items())}
-        best = max(means, key=lambda number: means[number])
-        chosen[method] = {"values": TRIALS[best]._asdict(), "pair_accuracy": means[best], "trials": len(means)}
+        pairs = {number: mean_of(own, "pair_accuracy") for number, own in sorted(of_trial.items())}
+        losses = {} if allowed_loss is None else {number: _lost(own) for number, own in of_trial.items()}
+        best = _best(pairs, losses, allowed_loss)
+        chosen[method] = {
+            "values": TRIALS[best]._asdict(),
+            "pair_accuracy": pairs[best],
+            **({"static_on_moving_loss": losses[best]} if losses else {}),
+            "trials": len(pairs),
+        }
     return chosen
+
+
+def mean_of(rows: Sequence[Mapping[str, Any]], field: str) -> float:
+    """Mean of a column."""
+    return sum(float(row[field]) for row in rows) / len(rows)
+
+
+def _lost(rows: Sequence[Mapping[str, Any]]) -> float:
+    return mean_of(rows, "static_on_moving_before") - mean_of(rows, "static_on_moving")
+
+
+def _best(pairs: Mapping[int, float], losses: Mapping[int, float], allowed_loss: float | None) -> int:
+    """Number of the trial that is taken; `losses` is empty where any is allowed."""
+    sparing = [number for number in pairs if allowed_loss is None or losses[number] <= allowed_loss]
+    if not sparing:
+        return min(pairs, key=lambda number: losses[number])
+    return max(sparing, key=lambda number: pairs[number])
 
 
 def read_chosen(path: Path, methods: Sequence[str]) -> dict[str, Trial]:

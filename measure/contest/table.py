@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from measure.contest.methods import LEADING, PLACEBOS, RUNS_ASKED, STARTS_ASKED
+from measure.contest.methods import LEADING, PLACEBOS, RUNS_ASKED, STARTS_ASKED, mean_of
 from tasks.core.stats import holm, sign_flip
 
 KEY = ("start", "method", "seed")
@@ -29,6 +29,8 @@ MEASURES = (
     "one_frame",
     "shuffled",
 )
+BEFORE = ("pair_accuracy", "temporal", "static", "static_on_moving")
+"""Measures of a start that stand in its runs' rows."""
 FIELDS = (
     *KEY,
     "learning_rate",
@@ -37,7 +39,7 @@ FIELDS = (
     "flops",
     "seconds",
     *MEASURES,
-    *("pair_accuracy_before", "temporal_before", "static_before"),
+    *(f"{measure}_before" for measure in BEFORE),
 )
 """Columns of runs.csv."""
 CURVE_FIELDS = (*KEY, "steps", "flops", "pair_accuracy", "mirror_accuracy", "invariance", "forward_accuracy")
@@ -115,11 +117,11 @@ def markdown(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
     ]
     for method in present:
         own = [row for row in rows if row["method"] == method]
-        cells = [f"{100 * _mean(own, measure):.1f}" for measure in head]
+        cells = [f"{100 * mean_of(own, measure):.1f}" for measure in head]
         escaped = sum(float(row["pair_accuracy"]) >= ESCAPED for row in own)
         lines.append(
-            f"| {method} | {len(own)} | {len({row['start'] for row in own})} | {_mean(own, 'flops') / 1e12:.1f} | "
-            f"{_mean(own, 'steps'):.0f} | {escaped} | {' | '.join(cells)} |"
+            f"| {method} | {len(own)} | {len({row['start'] for row in own})} | {mean_of(own, 'flops') / 1e12:.1f} | "
+            f"{mean_of(own, 'steps'):.0f} | {escaped} | {' | '.join(cells)} |"
         )
     return "\n".join([*lines, *_against(rows, present), *_placebo(rows)]) + "\n"
 
@@ -177,7 +179,3 @@ def _points(known: Compared) -> str:
 
 def _chance(p: float) -> str:
     return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], field: str) -> float:
-    return float(np.mean([float(row[field]) for row in rows]))

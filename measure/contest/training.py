@@ -17,7 +17,8 @@ from measure.contest.methods import METHODS, Trial, settings
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import MOVING
 from measure.contest.starts import Start, folder_of
-from measure.contest.teaching import by_sft
+from measure.contest.table import BEFORE
+from measure.contest.teaching import by_sft, settings_of
 from measure.runs import lock, rounded, split
 from tasks import paths
 from tasks.core.io.atomic import write_json
@@ -112,7 +113,7 @@ def run(
             watch = Watch(size, policy, [question for question in quick if question.variant != STATIC], spent)
             if METHODS[method].objective is None:
                 watch.size = size._replace(every=3 * size.every)
-                trainer = by_sft(params, policy, rows, trial, seed, work, [watch])
+                trainer = by_sft(params, policy, rows, settings_of(params.sft, trial), seed, work, [watch])
             else:
                 grpo = settings(method, params.grpo, trial, size.most_steps)
                 trainer = by_grpo(grpo, policy, rows, seed, work, [watch])
@@ -126,7 +127,7 @@ def run(
         "flops": spent.total,
         "seconds": round(time.monotonic() - began, 1),
         **rounded(scores),
-        **rounded({f"{name}_before": before[name] for name in ("pair_accuracy", "temporal", "static")}),
+        **rounded({f"{name}_before": before[name] for name in BEFORE}),
     }
     return row, [{**key, **rounded(point)} for point in watch.points]
 
@@ -153,10 +154,9 @@ def by_grpo(
     return result.trainer
 
 
-def pairs_alone(policy: Policy, asked: Sequence[Asked], _: Sequence[Record]) -> dict[str, float]:
+def on_quadruples(policy: Policy, asked: Sequence[Asked], _: Sequence[Record]) -> dict[str, float]:
     """The measures that values are chosen by."""
-    quadruple = [question for question in asked if question.variant != STATIC]
-    return pair_scores(quadruple, answers(policy, [question.record for question in quadruple]))
+    return pair_scores(asked, answers(policy, [question.record for question in asked]))
 
 
 def learning(start: Start, size: Size, seed: int, workers: int) -> list[Record]:

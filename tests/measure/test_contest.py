@@ -9,26 +9,29 @@ import pytest
 import torch
 import yaml
 
-from measure.contest import remedies, teaching
+from measure.contest import remedies, starts, teaching
 from measure.contest.__main__ import main as contest
-from measure.contest.__main__ import named, order, ready
+from measure.contest.__main__ import order
 from measure.contest.evaluate import Result, answers, pair_scores
 from measure.contest.flops import counted, dispatcher_count
 from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
+from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, enough, named, qualified, ready
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import pairs, twice
 from measure.contest.start_scores import group_shares
-from measure.contest.starts import STARTS_OF_THE_CONTEST, TUNING, UNBIASED, folder_of, scenes_of
+from measure.contest.starts import TAUGHT, Start, folder_of, make, scenes_of
 from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown, missing
 from measure.contest.teaching import lessons
-from measure.contest.training import VALIDATION_SEED, WHOLE, pairs_alone, run
+from measure.contest.training import VALIDATION_SEED, WHOLE, on_quadruples, run
 from measure.runs import lock, read_runs
 from tasks.core.io.errors import StageError
 from tasks.core.models.inputs import encode, prompt_text
 from tasks.core.models.load import load_model, load_processor
+from tasks.core.schemas.pairs import paired
 from tasks.core.schemas.records import Record, parse_record, truth_of
 from tasks.core.stats import holm
 from tasks.core.video.decode import read_clip
+from tasks.core.video.perturb import backwards_of
 from tasks.core.world.questions import ask
 from tasks.core.world.render import clip_seconds, render_frames, write_clip
 from tasks.core.world.scene import COLOUR_OF, sample_scene
@@ -36,6 +39,8 @@ from tasks.core.world.split import raw_record
 from tasks.grpo.objectives.perturbations import OneFrame
 from tasks.params import load
 from tests.support.training_project import make_project
+
+WIDE = PROTOCOLS["wide"]
 
 # What is counted.
 
@@ -141,7 +146,7 @@ def test_a_method_that_was_not_tried_in_full_has_no_values(trials, starts):
 
 
 def test_whatever_has_ended_compares_methods_on_the_same_starts_and_seeds():
-    runs = order(STARTS_OF_THE_CONTEST[:2], ["grpo", "ktr"], 3)
+    runs = order(WIDE_STARTS[:2], ["grpo", "ktr"], 3)
     told = [(seed, start.name.split("-")[0], method) for seed, start, method in runs]
     first = [(0, "colour", "grpo"), (0, "colour", "ktr"), (0, "side", "grpo"), (0, "side", "ktr")]
     assert told[:4] == first and len(told) == 6 + 4, "ktr does not lead: two seeds of three"
@@ -151,17 +156,17 @@ def test_whatever_has_ended_compares_methods_on_the_same_starts_and_seeds():
 def test_starts_that_are_not_there_are_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("measure.contest.starts.STARTS", tmp_path)
     with pytest.raises(StageError, match="not made: side-0.8-caption-10; `python -m measure.contest starts` makes"):
-        ready(["side-0.8-caption-10"])
+        ready(WIDE, ["side-0.8-caption-10"], [])
     with pytest.raises(StageError, match="not made: .*side-0.8-caption-10"):
-        ready(None)
+        ready(WIDE, None, [])
     with pytest.raises(StageError, match="no start red; starts: colour-0.85-caption-3, "):
-        named(["red"])
+        named(WIDE, ["red"])
     with pytest.raises(StageError, match="colour-0.85-caption-3: values are chosen on it; it is not contested"):
-        ready(["colour-0.85-caption-3"])
-    for start in (*TUNING, STARTS_OF_THE_CONTEST[1]):
+        ready(WIDE, ["colour-0.85-caption-3"], [])
+    for start in (*WIDE.tuning, WIDE_STARTS[1]):
         (tmp_path / start.name).mkdir()
         (tmp_path / start.name / "start.json").write_text("{}")
-    assert ready(None) == [STARTS_OF_THE_CONTEST[1]]
+    assert ready(WIDE, None, []) == [WIDE_STARTS[1]]
 
 
 def test_groups_of_a_start():
@@ -169,13 +174,57 @@ def test_groups_of_a_start():
     assert shares == {"mixed_groups": 0.5, "all_wrong_groups": 0.25, "well_formed": 0.75}
 
 
-def test_no_start_of_the_contest_serves_tuning():
-    names = [start.name for start in (*TUNING, *STARTS_OF_THE_CONTEST, UNBIASED)]
-    assert len(set(names)) == len(names) and "background" not in {start.shortcut for start in TUNING}
+def test_a_start_that_serves_tuning_is_not_judged():
+    for protocol in PROTOCOLS.values():
+        names = [start.name for start in (*protocol.tuning, *protocol.starts)]
+        assert len(set(names)) == len(names) and "background" not in {start.shortcut for start in protocol.tuning}
+    fresh, seen = PROTOCOLS["confirm"], (*WIDE.tuning, *WIDE.starts)
+    assert not set(fresh.starts) & set(seen), "what confirms was not looked at before"
+    assert fresh.first_seed > 3 and set(fresh.tuning) <= set(seen)
+
+
+def test_starts_that_qualify_are_the_first_with_something_to_free():
+    scores = [
+        {"start": start.name, "pair_accuracy": str(pairs)}
+        for start, pairs in zip(WIDE_STARTS, (0.05, 0.1, 0.95, 0.9, 0.5), strict=False)
+    ]
+    made = WIDE_STARTS[:6]
+    assert qualified(made, Room(0.1, 0.9, 2), scores) == [WIDE_STARTS[1], WIDE_STARTS[3]]
+    with pytest.raises(StageError, match="3 of 4 starts have a pair accuracy of 0.1 to 0.9 before RL"):
+        qualified(made, Room(0.1, 0.9, 4), scores)  # the sixth is made, but not scored
+    told = [enough(WIDE._replace(room=room), scores) for room in (Room(0.1, 0.9, 3), Room(0.1, 0.9, 4), None)]
+    assert told == [True, False, False], "no more are made than are judged"
+
+
+@pytest.mark.parametrize(
+    ("losses", "taken"),
+    [
+        pytest.param((0.01, 0.0), 0, id="the better one, its loss is allowed"),
+        pytest.param((0.02, 0.0), 1, id="the better one loses too much"),
+        pytest.param((0.02, -0.05), 1, id="the other one even gains"),
+        pytest.param((0.02, 0.03), 0, id="both lose too much: the one that loses less"),
+    ],
+)
+def test_values_spare_static_questions_where_the_protocol_says_so(losses, taken):
+    rows = [
+        {
+            "method": "sft_pairs",
+            "trial": str(trial),
+            "pair_accuracy": (0.9, 0.8)[trial],
+            "static_on_moving": 0.9 - loss + shift,
+            "static_on_moving_before": 0.9 + shift,
+        }
+        for trial, loss in enumerate(losses)
+        for shift in (-0.1, 0.1)
+    ]
+    chosen = best_of(rows, 2, 2, 0.015)["sft_pairs"]
+    assert chosen["values"] == TRIALS[taken]._asdict()
+    assert chosen["static_on_moving_loss"] == pytest.approx(losses[taken])
+    assert best_of(rows, 2, 2)["sft_pairs"]["values"] == TRIALS[0]._asdict(), "any loss is allowed"
 
 
 def test_scenes_are_biased_from_the_start_s_skill_on():
-    late = next(start for start in STARTS_OF_THE_CONTEST if start.late == "reason")._replace(bias=0.9)
+    late = next(start for start in WIDE_STARTS if start.late == "reason")._replace(bias=0.9)
     given_away = []
     for skill in ("caption", "reason"):
         draw, rng = scenes_of(late, skill), np.random.default_rng(0)
@@ -216,6 +265,21 @@ def test_pairs_take_the_place_of_as_many_rows(tmp_path):
         ]
         assert np.abs(shown[0][::-1] - shown[1]).mean() < 3, "encoded anew, not another scene"
     assert pairs(None, [*rows, still], tmp_path / "pairs") == made, "made once"
+
+
+def test_the_switches_make_the_pairs_that_the_contest_makes_as_files(tmp_path):
+    """`annotate.pairs` and `grpo.rows.pairs`: the same questions and answers, frames but for the second encoding."""
+    rows = rl_rows(tmp_path, number=12)
+    files = pairs(None, rows, tmp_path / "pairs")
+    sampling = {"frames": 16, "fps": 4.0, "min_frames": 4}
+    for row, forward, backward in zip(rows, files[0::2], files[1::2], strict=False):
+        first, second = paired([row, row]).records
+        for made, file in ((first, forward), (second, backward)):
+            assert [made.problem, made.options, made.solution] == [file.problem, file.options, file.solution]
+        turned = backwards_of(read_clip(row.path, **sampling), row.path)
+        encoded = read_clip(backward.path, **sampling)
+        assert turned.frames.shape == encoded.frames.shape
+        assert np.abs(turned.frames.astype(int) - encoded.frames).mean() < 3
 
 
 def test_the_placebo_of_pairs_shows_as_many_clips_as_often(tmp_path):
@@ -381,13 +445,13 @@ def test_a_table_without_the_protocols_counts_says_that_it_is_incomplete():
 def test_sft_ends_by_its_operations_the_teacher_s_among_them(tiny_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_project(tmp_path, tiny_model)
-    params, start = load(), STARTS_OF_THE_CONTEST[0]
+    params, start = load(), WIDE_STARTS[0]
     params = params.model_copy(update={"models": {"teacher": str(tiny_model)}})
     shutil.copytree(tiny_model, folder_of(start))
     size = WHOLE._replace(budget=1, rl_rows=16, scenes=2, quick_scenes=1, mixed_rows=16)
 
     def told(size):
-        return run(params, size, start, "sft_twice", 0, TRIALS[0], VALIDATION_SEED, pairs_alone)
+        return run(params, size, start, "sft_twice", 0, TRIALS[0], VALIDATION_SEED, on_quadruples)
 
     with pytest.raises(StageError, match="answers none of .* rows right; there is nothing to learn from"):
         told(size)
@@ -408,6 +472,29 @@ def test_sft_ends_by_its_operations_the_teacher_s_among_them(tiny_model, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_start_made_as_annotate_filter_and_sft_make_a_model(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model)
+    params, start = load(), Start(1.0, "side", TAUGHT, 5)
+    params = params.model_copy(update={"models": {"base": str(tiny_model), "teacher": str(tiny_model)}})
+    taught = []
+
+    def answered(teacher, rows):
+        taught.extend(rows)
+        return [dataclasses.replace(row, process="<think>It is so.</think>") for row in rows]
+
+    monkeypatch.setattr(teaching, "lessons", answered)
+    monkeypatch.setattr(starts, "TAUGHT_ROWS", 16)
+    folder = make(start, params)
+    assert folder == folder_of(start) and json.loads((folder / "start.json").read_text()) == start._asdict()
+    assert len(taught) == 16
+    before, after = (load_model(path, "float32", "cpu").state_dict() for path in (tiny_model, folder))
+    assert any(not torch.equal(before[name], after[name]) for name in before), "it was trained"
+    monkeypatch.setattr(teaching, "lessons", lambda *_: pytest.fail("it is made already"))
+    assert make(start, params) == folder
+
+
+@pytest.mark.slow
 def test_the_whole_contest_at_the_smallest_size(tiny_model, tmp_path, monkeypatch, capsys):
     """Scored, tuned and run; what has ended is not done again, and a run that another has in hand is left to it."""
     monkeypatch.chdir(tmp_path)
@@ -416,24 +503,24 @@ def test_the_whole_contest_at_the_smallest_size(tiny_model, tmp_path, monkeypatc
     params["ingest"]["workers"] = 1
     params["grpo"] |= {"sampling": {"max_tokens": 4}, "prompts_per_step": 2}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    for start in (*TUNING, *STARTS_OF_THE_CONTEST[:2]):
+    for start in (*WIDE.tuning, *WIDE_STARTS[:2]):
         shutil.copytree(tiny_model, folder_of(start))
         (folder_of(start) / "start.json").write_text("{}")
     small = ["--rl-rows", "16", "--scenes", "2", "--quick-scenes", "1", "--mixed-rows", "16", "--most-steps", "2"]
     small += ["--every", "1", "--methods", "grpo", "papo", "--seeds", "2", "--out", "out"]
     with pytest.raises(StageError, match="out/chosen.json: no values for grpo, papo; `python -m measure.contest tune`"):
         contest(small)
-    contest(["starts", "--starts", TUNING[0].name, *small])
+    contest(["starts", "--starts", WIDE.tuning[0].name, *small])
     [score] = read_runs(tmp_path / "out/starts.csv")
-    assert score["start"] == TUNING[0].name and 0 <= float(score["mixed_groups"]) <= 1
+    assert score["start"] == WIDE.tuning[0].name and 0 <= float(score["mixed_groups"]) <= 1
     contest(["tune", *small])
     tried = read_runs(tmp_path / "out/tuning.csv")
     every_trial = [(method, str(trial)) for trial in range(len(TRIALS)) for method in ("grpo", "papo")]
     assert [(row["method"], row["trial"]) for row in tried] == every_trial
-    with lock(tmp_path / "out/.locks" / f"{STARTS_OF_THE_CONTEST[0].name}-papo-0"):
+    with lock(tmp_path / "out/.locks" / f"{WIDE_STARTS[0].name}-papo-0"):
         contest(small)
     runs = [(row["start"], row["method"], row["seed"]) for row in read_runs(tmp_path / "out/runs.csv")]
-    first, second = (start.name for start in STARTS_OF_THE_CONTEST[:2])
+    first, second = (start.name for start in WIDE_STARTS[:2])
     assert runs == [
         *((first, "grpo", "0"), (second, "grpo", "0"), (second, "papo", "0")),
         *((first, "grpo", "1"), (second, "grpo", "1")),

@@ -1,0 +1,147 @@
+"""What a contest asks: of which methods, from which starts, and by what its values are chosen.
+
+wide: every method, from five starts; values by pair accuracy alone. In reports/contest/.
+
+confirm: the method that gained most there, with its placebo and plain GRPO, from starts and seeds that no run of the
+wide one saw; values must spare static questions. In reports/contest/confirm/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from measure.contest.methods import METHODS
+from measure.contest.starts import Start, is_made
+from tasks import paths
+from tasks.core.io.errors import StageError
+
+OUT = paths.REPORTS / "contest"
+
+
+class Room(NamedTuple):
+    """Which starts are judged, by their row of starts.csv."""
+
+    least: float
+    """Pair accuracy before RL: below it a start reads its shortcut alone."""
+    most: float
+    """Above it there is little to free."""
+    judged: int
+    """So many that qualify are judged, the first of the protocol's list."""
+
+
+class Protocol(NamedTuple):
+    """A contest that was fixed before its runs; its text is protocol.md in `folder`."""
+
+    folder: Path
+    tuning: tuple[Start, ...]
+    """Values are chosen on these alone; they are not judged."""
+    starts: tuple[Start, ...]
+    """In the order in which they are made and run."""
+    methods: tuple[str, ...]
+    first_seed: int = 0
+    room: Room | None = None
+    """None: every start that is made."""
+    allowed_loss: float | None = None
+    """Static questions on moving clips that a value may lose against the tuning starts, as a share; None: any."""
+
+
+WIDE_STARTS = (
+    Start(0.75, "colour", "caption", 1),
+    Start(0.9, "side", "caption", 11),
+    Start(0.85, "colour", "caption", 7),
+    Start(0.97, "side", "caption", 12),
+    Start(0.99, "background", "caption", 32),  # a shortcut that no tuning has seen
+    Start(0.88, "colour", "caption", 4),  # consolidated, as the next three: no pair is right before RL
+    Start(0.92, "colour", "caption", 5),
+    Start(0.97, "colour", "caption", 2),
+    Start(0.97, "colour", "reason", 20),
+    Start(0.93, "background", "caption", 31),  # hardly a shortcut, as the next ones: RL may bring it up
+    Start(0.8, "background", "caption", 30),
+    Start(0.5, "colour", "caption", 0),
+    Start(0.6, "colour", "caption", 900),
+    Start(0.8, "side", "caption", 10),
+    Start(0.995, "side", "caption", 13),
+    Start(0.97, "colour", "sft", 70),
+)
+UNBIASED = Start(0.0, "colour", "caption", 40)
+"""RL on biased data may bring the shortcut up here."""
+CONFIRM_STARTS = (
+    Start(0.8, "colour", "caption", 51),
+    Start(0.95, "side", "caption", 52),
+    Start(0.997, "background", "caption", 53),
+    Start(0.85, "colour", "caption", 54),
+    Start(0.97, "side", "caption", 55),
+    Start(0.75, "colour", "caption", 56),
+    Start(0.9, "side", "caption", 57),
+    Start(0.995, "background", "caption", 58),
+    Start(0.85, "colour", "caption", 59),
+    Start(0.97, "side", "caption", 60),
+)
+PROTOCOLS = {
+    "wide": Protocol(OUT, (Start(0.85, "colour", "caption", 3),), (*WIDE_STARTS, UNBIASED), tuple(METHODS)),
+    "confirm": Protocol(
+        OUT / "confirm",
+        (Start(0.85, "colour", "caption", 3), Start(0.75, "colour", "caption", 1), Start(0.9, "side", "caption", 11)),
+        CONFIRM_STARTS,
+        ("grpo", "sft_pairs", "sft_twice"),
+        first_seed=10,
+        room=Room(0.1, 0.9, 5),
+        allowed_loss=0.01,
+    ),
+}
+
+
+def named(protocol: Protocol, names: Sequence[str] | None) -> list[Start]:
+    """Starts of these names, all where None.
+
+    Raises:
+        StageError: lists the starts there are.
+    """
+    known = {start.name: start for start in (*protocol.tuning, *protocol.starts)}
+    if unknown := [name for name in names or () if name not in known]:
+        raise StageError(f"no start {', '.join(unknown)}; starts: {', '.join(known)}")
+    return list(known.values()) if names is None else [known[name] for name in names]
+
+
+def ready(protocol: Protocol, names: Sequence[str] | None, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
+    """Starts that are judged: those named, else those that are made and qualify by their rows of starts.csv.
+
+    Raises:
+        StageError: a named one serves tuning, one is not made, or none is; names the command that makes them.
+    """
+    chosen = [start for start in named(protocol, names) if start not in protocol.tuning]
+    if names is not None and len(chosen) < len(names):
+        tuning = ", ".join(start.name for start in protocol.tuning)
+        raise StageError(f"{tuning}: values are chosen on it; it is not contested")
+    made = [start for start in chosen if is_made(start)]
+    if not made or (names is not None and len(made) < len(chosen)):
+        missing = ", ".join(start.name for start in chosen if start not in made)
+        raise StageError(f"not made: {missing}; `python -m measure.contest starts` makes them")
+    return made if names is not None or protocol.room is None else qualified(made, protocol.room, scores)
+
+
+def enough(protocol: Protocol, scores: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether as many starts qualify by their rows of starts.csv as the protocol judges; False where it takes all."""
+    return protocol.room is not None and len(_within(protocol.starts, protocol.room, scores)) >= protocol.room.judged
+
+
+def qualified(made: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
+    """The first `room.judged` starts whose pair accuracy before RL lies within `room`.
+
+    Raises:
+        StageError: there are fewer.
+    """
+    within = _within(made, room, scores)
+    if len(within) < room.judged:
+        raise StageError(
+            f"{len(within)} of {room.judged} starts have a pair accuracy of {room.least} to {room.most} before RL; "
+            "`python -m measure.contest starts` makes more"
+        )
+    return within[: room.judged]
+
+
+def _within(starts: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
+    pairs = {row["start"]: float(row["pair_accuracy"]) for row in scores}
+    return [start for start in starts if room.least <= pairs.get(start.name, -1.0) <= room.most]
