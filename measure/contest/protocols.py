@@ -63,6 +63,7 @@ WIDE_STARTS = (
     Start(0.6, "colour", "caption", 900),
     Start(0.8, "side", "caption", 10),
     Start(0.995, "side", "caption", 13),
+    Start(0.97, "colour", "sft", 70),
 )
 UNBIASED = Start(0.0, "colour", "caption", 40)
 """RL on biased data may bring the shortcut up here."""

@@ -6,7 +6,9 @@ the right, so it moves right"; that it is colour, side or background which the m
 
     bias        share of moving figures that are given away
     shortcut    by what: colour, side, background
-    late        from which skill on; before it scenes are unbiased, and motion has been learned
+    late        from which skill on; before it scenes are unbiased, and motion has been learned. `sft`: no skill, but
+                the base model of params.yaml after SFT on what its teacher answers right of a biased split, as
+                annotate, filter and sft make a model
     seed        of weights and rows
 
 A start lies in models/.work/starts/<name>/, marked by start.json; what is there is not made again.
@@ -21,9 +23,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from measure.contest.evaluate import Policy
+from measure.contest.teaching import by_sft
+from measure.runs import split
 from tasks import paths
 from tasks.core.io.atomic import write_json
 from tasks.core.models.load import load_model, load_processor
+from tasks.core.train.clips import open_store
+from tasks.core.train.runs import clear
 from tasks.core.world.model import build_model, build_processor
 from tasks.core.world.scene import Scene, sample_scene
 from tasks.core.world.split import draw_row
@@ -58,6 +65,9 @@ one, without which so few steps teach no motion at all and every start reads its
 ROWS = 32
 """Rows of a training step."""
 SKILLS = tuple(skill.name for skill in CURRICULUM)
+TAUGHT = "sft"
+TAUGHT_ROWS, TAUGHT_SEED = 1600, 16_000
+"""Questions that the teacher is asked, and the world seed of the first such start's."""
 
 
 class Start(NamedTuple):
@@ -90,6 +100,8 @@ def make(start: Start, params: Params) -> Path:
     folder = folder_of(start)
     if is_made(start):
         return folder
+    if start.late == TAUGHT:
+        return _make_by_sft(start, params, folder)
     prompt = params.prompt.model_dump()
     w = params.world
     processor = build_processor(w.architecture, corpus(prompt, start.seed), w.vocabulary)
@@ -118,6 +130,34 @@ def make(start: Start, params: Params) -> Path:
         )
         _save(model, processor, done, {"steps": [step._asdict() for step in steps if step.skill == skill.name]})
     _save(model, processor, folder, start._asdict())
+    return folder
+
+
+def _make_by_sft(start: Start, params: Params, folder: Path) -> Path:
+    """A start whose late skill is `sft`."""
+    base = Path(params.base())
+    rows = split(
+        f"contest-start-{start.shortcut}",
+        TAUGHT_ROWS,
+        TAUGHT_SEED + start.seed,
+        start.bias,
+        params.ingest.workers,
+        shortcuts=(start.shortcut,),
+    )
+    work = paths.WORK_MODELS / "contest" / start.name
+    clear(work)
+    with open_store(params.video.opening(), params.sft.frame_cache_gb, params.video.decode_workers) as clips:
+        policy = Policy(
+            load_model(base, "float32", "cpu"),
+            load_processor(base),
+            clips,
+            params.prompt.model_dump(),
+            params.grpo.sampling.max_tokens,
+            params.grpo.reward_variant,
+        )
+        trainer = by_sft(params, policy, rows, params.sft, start.seed, work)
+    _save(trainer.accelerator.unwrap_model(trainer.model).eval(), policy.processor, folder, start._asdict())
+    clear(work)
     return folder
 
 

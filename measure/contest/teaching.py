@@ -60,12 +60,12 @@ def by_sft(
     params: Params,
     start: Policy,
     rows: Sequence[Record],
-    trial: Trial,
+    settings: Sft,
     seed: int,
     work: Path,
-    callbacks: Sequence[TrainerCallback],
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Any:
-    """The trainer after SFT on what the teacher answers right of `rows`; `callbacks` end it.
+    """The trainer after SFT on what the teacher answers right of `rows`; `callbacks` may end it.
 
     Raises:
         StageError: the teacher answers none of them right.
@@ -73,7 +73,6 @@ def by_sft(
     from tasks.sft.data import Collator, examples, row_packer
     from tasks.sft.train import keeps_features, train
 
-    settings = settings_of(params.sft, trial)
     kept = lessons(teacher_of(params, start), rows)
     if not kept:
         raise StageError(f"{params.teacher()}: answers none of {len(rows)} rows right; there is nothing to learn from")

@@ -18,7 +18,7 @@ from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import MOVING
 from measure.contest.starts import Start, folder_of
 from measure.contest.table import BEFORE
-from measure.contest.teaching import by_sft
+from measure.contest.teaching import by_sft, settings_of
 from measure.runs import lock, rounded, split
 from tasks import paths
 from tasks.core.io.atomic import write_json
@@ -113,7 +113,7 @@ def run(
             watch = Watch(size, policy, [question for question in quick if question.variant != STATIC], spent)
             if METHODS[method].objective is None:
                 watch.size = size._replace(every=3 * size.every)
-                trainer = by_sft(params, policy, rows, trial, seed, work, [watch])
+                trainer = by_sft(params, policy, rows, settings_of(params.sft, trial), seed, work, [watch])
             else:
                 grpo = settings(method, params.grpo, trial, size.most_steps)
                 trainer = by_grpo(grpo, policy, rows, seed, work, [watch])

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.core.schemas.records import SOLUTION, Record, RecordError
 from tasks.core.text.options import LETTERS, lettered
-from tasks.ingest.parse import Candidate, Quarantined
+from tasks.ingest.parse import Candidate, Quarantined, writable
 from tasks.ingest.root import MediaRoot
 from tasks.ingest.sources import FORMATS, Counted, SourceError, draw_rows
 
@@ -36,7 +36,7 @@ def read_held_out(
         record = None if raw.fault else held_record(raw.value, raw.row, root)
         if record is None:
             reason = raw.fault or "neither a question nor a file"
-            yield Quarantined(name, SPLIT, raw.row, None, "record", "record", reason)
+            yield Quarantined(name, SPLIT, raw.row, None, "record", "record", writable(reason))
         else:
             yield Candidate(name, SPLIT, raw.row, record)
 

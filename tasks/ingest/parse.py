@@ -53,7 +53,7 @@ def parse_rows(
             fields["path"] = media_root.locate(fields["path"], where)
         except RecordError as error:
             own = str(fields["problem_id"]) if fields else _id_of(raw.value)
-            yield Quarantined(source, split, raw.row, own, kind, error.field, error.reason)
+            yield Quarantined(source, split, raw.row, own, kind, error.field, writable(error.reason))
             continue
         yield Candidate(source, split, raw.row, Record(**fields))
 
@@ -80,4 +80,9 @@ def _id_of(value: Any) -> str | None:
     """The problem_id as found, fit for a table."""
     if not isinstance(value, Mapping) or value.get("problem_id") is None:
         return None
-    return str(value["problem_id"]).encode(errors="backslashreplace").decode()[:200]
+    return writable(str(value["problem_id"]))[:200]
+
+
+def writable(text: str) -> str:
+    """Text with lone surrogates, as in names that are not UTF-8, spelled out: no file can hold them."""
+    return text.encode(errors="backslashreplace").decode()

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from measure.contest import remedies, teaching
+from measure.contest import remedies, starts, teaching
 from measure.contest.__main__ import main as contest
 from measure.contest.__main__ import order
 from measure.contest.evaluate import Result, answers, pair_scores
@@ -19,7 +19,7 @@ from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, enough, name
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import pairs, twice
 from measure.contest.start_scores import group_shares
-from measure.contest.starts import folder_of, scenes_of
+from measure.contest.starts import TAUGHT, Start, folder_of, make, scenes_of
 from measure.contest.table import FIELDS, MEASURES, compared, escape, markdown, missing
 from measure.contest.teaching import lessons
 from measure.contest.training import VALIDATION_SEED, WHOLE, on_quadruples, run
@@ -469,6 +469,29 @@ def test_sft_ends_by_its_operations_the_teacher_s_among_them(tiny_model, tmp_pat
         teaching, "lessons", lambda teacher, rows: [dataclasses.replace(row, process=thought) for row in rows]
     )
     assert told(size)[0]["flops"] < one["flops"], "answering costs"
+
+
+@pytest.mark.slow
+def test_a_start_made_as_annotate_filter_and_sft_make_a_model(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_project(tmp_path, tiny_model)
+    params, start = load(), Start(1.0, "side", TAUGHT, 5)
+    params = params.model_copy(update={"models": {"base": str(tiny_model), "teacher": str(tiny_model)}})
+    taught = []
+
+    def answered(teacher, rows):
+        taught.extend(rows)
+        return [dataclasses.replace(row, process="<think>It is so.</think>") for row in rows]
+
+    monkeypatch.setattr(teaching, "lessons", answered)
+    monkeypatch.setattr(starts, "TAUGHT_ROWS", 16)
+    folder = make(start, params)
+    assert folder == folder_of(start) and json.loads((folder / "start.json").read_text()) == start._asdict()
+    assert len(taught) == 16
+    before, after = (load_model(path, "float32", "cpu").state_dict() for path in (tiny_model, folder))
+    assert any(not torch.equal(before[name], after[name]) for name in before), "it was trained"
+    monkeypatch.setattr(teaching, "lessons", lambda *_: pytest.fail("it is made already"))
+    assert make(start, params) == folder
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.benchmark.base import Annotations, Sample, SuiteError
+from tasks.core.io.rows import python_rows
 
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")')
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -53,13 +55,14 @@ def rows_of(path: Path) -> Iterator[Located]:
         if path.suffix == ".parquet":
             file = pq.ParquetFile(path)
             plain = [column.name for column in file.schema_arrow if not _is_picture(column.type)]
-            rows = file.read(columns=plain).to_pylist()
-            yield from ((f"{path}: record {number}", row) for number, row in enumerate(rows))
+            rows = chain.from_iterable(map(python_rows, file.iter_batches(columns=plain)))
+            for number, (row, fault) in enumerate(rows):
+                yield f"{path}: record {number}", Unreadable(fault) if fault else row
         elif path.suffix == ".jsonl":
             yield from _lines(path)
         else:
             yield from _array(path)
-    except (SuiteError, OSError, pa.ArrowInvalid) as error:
+    except (SuiteError, OSError, pa.ArrowException) as error:
         yield str(path), Unreadable(str(error).removeprefix(f"{path}: "))
 
 

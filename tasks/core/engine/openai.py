@@ -32,6 +32,8 @@ from tasks.core.io.errors import reason_of
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 UNUSABLE = (401, 403, 404)
 PASSING = (408, 409, 429)
+MOST_TOKENS = 10**8
+"""No reply and no prompt has more."""
 MANY_LOST = 8
 """An endpoint counts as down after this many lost requests in a row; more where more run at once."""
 
@@ -128,7 +130,7 @@ class OpenAIEngine:
             wanted = request.n - len(made) if not made else 1
             reply = await self._try(create, messages, sampling | {"seed": request.seed + len(made), "n": wanted})
             if isinstance(reply, str):
-                return [failed(reply)]
+                return [failed(reply.encode(errors="backslashreplace").decode())]
             made += reply[:wanted]
             if (refused := next((done for done in reply if done.error), None)) is not None:
                 return [refused]
@@ -194,7 +196,7 @@ def _run(loop: asyncio.AbstractEventLoop, serving: Any, results: queue.Queue[Any
 
 def pause(attempt: int, asked: str | None) -> float:
     """Seconds before the next try: what the server asks for, else twice as many each time, a part of them by chance."""
-    if asked is not None and asked.strip().replace(".", "", 1).isdigit():
+    if asked is not None and asked.strip().replace(".", "", 1).isdecimal():
         return min(float(asked), LONGEST_PAUSE_SECONDS)
     return min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.0)
 
@@ -202,20 +204,23 @@ def pause(attempt: int, asked: str | None) -> float:
 def completions_of(body: str) -> list[Completion]:
     """Completions of a reply's body.
 
-    Reasoning that a server returns apart (`reasoning_content`) is put back, in its tags.
+    Reasoning that a server returns apart (`reasoning_content`; vLLM: `reasoning`) is put back, in its tags;
+    without a closing one where it was cut off.
 
     Raises:
-        DamagedReplyError: not JSON, or without choices.
+        DamagedReplyError: not JSON, without choices, with text that is no Unicode or a number of tokens that cannot be.
     """
     try:
         reply = json.loads(body)
         choices = reply["choices"]
         usage = reply.get("usage") or {}
         counted = int(usage.get("completion_tokens") or 0), int(usage.get("prompt_tokens") or 0)
+        if not all(0 <= count <= MOST_TOKENS for count in counted):
+            raise DamagedReplyError(f"{counted[0]} tokens for a prompt of {counted[1]}")
         if not choices:
             raise DamagedReplyError("a reply without choices")
         return [_completion(choice, counted[0] // len(choices), counted[1]) for choice in choices]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedReplyError(f"{type(error).__name__}: {reason_of(error)}: {body[:80]!r}") from error
 
 
@@ -226,9 +231,12 @@ def _completion(choice: dict[str, Any], tokens: int, prompt_tokens: int) -> Comp
         raise TypeError("content is no text")
     if choice.get("finish_reason") == "content_filter":
         return failed("refused: content_filter")
-    if (reasoning := message.get("reasoning_content")) and "<think>" not in text:
-        text = f"<think>{reasoning}</think>{text}"
     reason: FinishReason = "length" if choice.get("finish_reason") == "length" else "stop"
+    reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
+    if reasoning and "<think>" not in text:
+        is_cut = reason == "length" and not text
+        text = "<think>" + reasoning + ("" if is_cut else "</think>") + text
+    text.encode()
     # Servers report how many tokens, never which; what is counted is their number.
     return Completion(text=text, token_ids=[0] * tokens, finish_reason=reason, prompt_tokens=prompt_tokens)
 

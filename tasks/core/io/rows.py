@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import pyarrow as pa
 
@@ -31,6 +31,18 @@ _BOMS = (
 _SPACE = re.compile(r"\s*")
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 _RESULTS = re.compile(r'\s*\{\s*"results"\s*:\s*(?=\[)')
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys must differ: which of two values counts is anybody's guess."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} comes twice")
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 class RowsError(StageError):
@@ -65,7 +77,7 @@ def read_rows(path: Path) -> Iterator[RawRow]:
 
 
 def _json(path: Path) -> Iterator[RawRow]:
-    with path.open(encoding=_encoding(path), errors="strict", newline="") as file:
+    with open_text(path) as file:
         try:
             beginning = file.read(_PIECE_BYTES)
         except UnicodeError as error:
@@ -89,7 +101,6 @@ class _Array:
         """`skip`: characters before the array."""
         self._path, self._skip = path, skip
         self._text, self._at, self._is_whole, self._is_tried = "", 0, False, False
-        self._decoder = json.JSONDecoder()
 
     def rows(self) -> Iterator[RawRow]:
         """Elements in order.
@@ -97,7 +108,7 @@ class _Array:
         Raises:
             RowsError: the array breaks off, or holds something that is not JSON.
         """
-        with self._path.open(encoding=_encoding(self._path), newline="") as file:
+        with open_text(self._path) as file:
             self._file = file
             file.read(self._skip)
             self._take("[")
@@ -129,7 +140,7 @@ class _Array:
         if end <= self._at:
             return []
         try:
-            values: list[Any] = self._decoder.decode(f"[{self._text[self._at : end]}]")
+            values: list[Any] = _DECODER.decode(f"[{self._text[self._at : end]}]")
         except (ValueError, RecursionError):
             return []
         self._at = end
@@ -139,12 +150,12 @@ class _Array:
         self._peek()
         while True:
             try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
+                value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if not self._more():
                     raise RowsError(f"{self._path}: not JSON: element {number}: {error.msg}") from error
                 continue
-            except (ValueError, RecursionError) as error:  # a number of too many digits; too deep
+            except (ValueError, RecursionError) as error:  # a key twice; a number of too many digits; too deep
                 self._at = self._past()
                 return RawRow(number, None, f"{self._path} element {number}: not JSON: {_short(error)}")
             # A number at the end of what was read may go on.
@@ -154,7 +165,15 @@ class _Array:
             return RawRow(number, value)
 
     def _past(self) -> int:
-        """Behind the element at hand, by its brackets alone."""
+        """Behind the element at hand: as JSON, else by its brackets alone."""
+        while True:
+            try:
+                return json.JSONDecoder().raw_decode(self._text, self._at)[1]
+            except json.JSONDecodeError:
+                if not self._more():
+                    break
+            except (ValueError, RecursionError):
+                break
         while self._more():
             pass
         depth = 0
@@ -200,7 +219,7 @@ def _lines(path: Path) -> Iterator[RawRow]:
         if not line.strip():
             continue
         try:
-            yield RawRow(row, json.loads(line.decode() if isinstance(line, bytes) else line))
+            yield RawRow(row, _DECODER.decode(line.decode() if isinstance(line, bytes) else line))
         except (ValueError, RecursionError) as error:
             yield RawRow(row, None, f"{path} line {number}: not JSON: {_short(error)}")
         row += 1
@@ -208,7 +227,7 @@ def _lines(path: Path) -> Iterator[RawRow]:
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str | bytes]]:
     """(line, content), lines from 1; UTF-8 undecoded, so that a bad byte costs its line."""
-    encoding = _encoding(path)
+    encoding = encoding_of(path)
     if encoding.startswith("utf-8"):
         with path.open("rb") as binary:
             for number, line in enumerate(binary, start=1):
@@ -224,11 +243,26 @@ def _parquet(path: Path) -> Iterator[RawRow]:
     try:
         with open_parquet(path) as file:
             for batch in file.iter_batches(_PARQUET_ROWS):
-                for value in batch.to_pylist():
-                    yield RawRow(row, value)
+                for value, fault in python_rows(batch):
+                    yield RawRow(row, value, f"{path} row {row}: {fault}" if fault else "")
                     row += 1
     except (pa.ArrowException, OSError) as error:
         raise RowsError(f"{path}: not parquet: {error}") from error
+
+
+def python_rows(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any] | None, str]]:
+    """Rows of a batch as objects; or why one has none: text that is not UTF-8, a date that Python does not know."""
+    unreadable = (ValueError, OverflowError, pa.ArrowException)
+    try:
+        rows = batch.to_pylist()
+    except unreadable:
+        for place in range(len(batch)):
+            try:
+                yield batch.slice(place, 1).to_pylist()[0], ""
+            except unreadable as error:
+                yield None, _short(error)
+    else:
+        yield from ((row, "") for row in rows)
 
 
 def _is_lines(beginning: str) -> bool:
@@ -241,7 +275,18 @@ def _is_lines(beginning: str) -> bool:
     return bool(newline) and bool(behind.strip())
 
 
-def _encoding(path: Path) -> str:
+def open_text(path: Path) -> TextIO:
+    """A text file in its encoding, ends of lines as they are; bytes that are not UTF-8 become lone surrogates.
+
+    Those are refused field by field, where a file in another encoding raises UnicodeError as a whole.
+    """
+    encoding = encoding_of(path)
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
+    return path.open(encoding=encoding, errors=errors, newline="")
+
+
+def encoding_of(path: Path) -> str:
+    """Encoding of a text file: what its byte order mark or its zero bytes say, else UTF-8."""
     with path.open("rb") as file:
         start = file.read(4)
     for mark, name in _BOMS:

@@ -36,7 +36,13 @@ _REWRITTEN = tuple(
         (r"\\[dtc]frac", r"\\frac"),
     )
 )
+GROUNDS = (
+    r"(?:based\s+on|according\s+to|looking\s+at|in|from)\s+(?:the|this|these)\s[^.,:;\d\n]{1,60},\s+"
+    r"|根据[^。,:;\d\n]{1,30},\s*"
+)
+"""What an answer may be said to rest on before it is given: "Based on the video, "."""
 _LEAD = re.compile(
+    rf"{GROUNDS}|"
     r"[\s~≈=$€£¥₹({\[*_`\"'“‘#]+|(?:approximately|approx\.?|about|around|roughly|nearly|almost|circa)\b\s*|ca\.\s*"
     r"|(?:USD?|EUR|GBP|CAD?|AUD?|HKD?|RMB|CNY|JPY|INR|Rs\.?)\s*(?=[\d.])"
     r"|(?:so|thus|therefore|hence),?\s+|(?:the\s+)?(?:(?:correct|final|total)\s+)?(?:answer|value|number|total)\s*(?:is\b|[:=])\s*"

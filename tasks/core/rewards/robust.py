@@ -18,7 +18,7 @@ import re
 import unicodedata
 
 from tasks.core.rewards.measures import apart, rouge_mean_any_script, word_error_rate, words
-from tasks.core.rewards.numbers import parse_number
+from tasks.core.rewards.numbers import GROUNDS, parse_number
 from tasks.core.rewards.score import Verdict
 from tasks.core.text.visible import visible
 
@@ -29,7 +29,7 @@ _SLACK = 1e-9
 
 _CJK = r"\u3400-\u9fff"
 _LEAD = re.compile(
-    r"(?:so|thus|therefore|hence)[,:]?\s+|(?:sure|okay|ok)[!,.:]\s+|#+\s*"
+    rf"{GROUNDS}|(?:so|thus|therefore|hence)[,:]?\s+|(?:sure|okay|ok)[!,.:]\s+|#+\s*"
     r"|i(?:d|ll|\s+(?:would|will))?\s+(?:think|believe|choose|pick|select|say|go\s+(?:with|for))\s+(?:that\s+)?"
     r"|(?:choose|pick|select)\s+|it(?:s|\s+is|\s+(?:should|must|would)\s+be)\s+"
     r"|(?:(?:the|my|it)\s+)?(?:(?:correct|right|final|best|most\s+\w+)\s+)?(?:answer|option|choice|letter|ans)\b\.?"

@@ -250,13 +250,15 @@ def _text(raw: Mapping[str, Any], field: str, where: str) -> str:
 
 
 def _encodable(value: str, field: str, where: str) -> str:
-    """Refuse half surrogates, which JSON can spell but no file can hold."""
+    """Refuse half surrogates, which JSON can spell but no file can hold; bytes that are not UTF-8 are read as such."""
     if value.isascii():
         return value
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise RecordError(where, field, f"not valid Unicode at character {error.start}") from error
+        code = ord(value[error.start])
+        what = f"byte 0x{code - 0xDC00:02X} is not UTF-8," if 0xDC80 <= code <= 0xDCFF else "not valid Unicode"
+        raise RecordError(where, field, f"{what} at character {error.start}") from error
     return value
 
 

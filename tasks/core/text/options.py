@@ -9,6 +9,7 @@ from tasks.core.text.visible import visible
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABEL = re.compile(r"\(?([A-Z])[.):：、．]\s+\S")
+_SMALL_LABEL = re.compile(r"\s*\(?[a-z](?=[.):：、．])")
 _SHORT_CHARS = 16
 """No label alone is longer, whatever space is around it."""
 _LABELS = {
@@ -29,7 +30,7 @@ def are_labelled(options: Sequence[str]) -> bool:
 
 
 def lettered(options: Sequence[str]) -> list[str]:
-    """Options as "A. text"; unchanged if every option already begins with its own letter.
+    """Options as "A. text"; unchanged if every option already begins with its own letter, which becomes a capital.
 
     Raises:
         ValueError: more options than letters.
@@ -38,7 +39,18 @@ def lettered(options: Sequence[str]) -> list[str]:
         raise ValueError(f"{len(options)} options, {len(LETTERS)} letters")
     if are_labelled(options):
         return list(options)
+    if are_labelled(capitals := _capitalised(options)):
+        return capitals
     return [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+
+
+def _capitalised(options: Sequence[str]) -> list[str]:
+    """Options with the labels that are small letters ("a. left", "(b) right") as capitals."""
+    labels = [_SMALL_LABEL.match(option) for option in options]
+    return [
+        option if label is None else label.group().upper() + option[label.end() :]
+        for option, label in zip(options, labels, strict=True)
+    ]
 
 
 def unlettered(option: str, letter: str) -> str:
@@ -59,24 +71,26 @@ def misfit(options: Sequence[str]) -> str | None:
     """Why the letters of options are ambiguous; None when they are not.
 
     An option is empty (behind its label too), there are more options than letters, or an option has the label of
-    another one. The beginning of a text that only looks like a label ("J. Smith") passes, unless all options have
-    labels and it is another one's.
+    another one, as a small letter too. The beginning of a text that only looks like a label ("J. Smith") passes, unless
+    all options have labels and it is another one's.
     """
     if len(options) > len(LETTERS):
         return f"{len(options)} options, more than there are letters"
     for place, option in enumerate(options, start=1):
         if not visible(option).strip():
             return f"option {place} is empty"
-    if are_labelled(options):
-        is_bare = [_is_bare(option, letter) for option, letter in zip(options, LETTERS, strict=False)]
+    capitals = options if are_labelled(options) else _capitalised(options)
+    if are_labelled(capitals):
+        is_bare = [_is_bare(option, letter) for option, letter in zip(capitals, LETTERS, strict=False)]
         if any(is_bare) and not all(is_bare):
             return f"option {is_bare.index(True) + 1} is empty behind its label"
         return None
     letters = LETTERS[: len(options)]
     labels = [label.group(1) if (label := _LABEL.match(option.strip())) else "" for option in options]
+    either = [label.group(1) if (label := _LABEL.match(option.strip())) else "" for option in capitals]
+    if all(label and label in letters for label in either):
+        return f"labels {', '.join(either)} where {', '.join(letters)} belong"
     own = [label == letter for label, letter in zip(labels, letters, strict=True)]
-    if all(label and label in letters for label in labels):
-        return f"labels {', '.join(labels)} where {', '.join(letters)} belong"
     if any(own):
         return f"option {own.index(False) + 1} has not the label {letters[own.index(False)]}, others have theirs"
     return None

@@ -35,19 +35,21 @@ def decode_animation(path: Path | str, choose: Chooser) -> Decoded:
         VideoError: missing or undecodable, or `choose` raised ValueError.
     """
     with open_picture(path) as image:
-        shown = _timeline(image)
+        first = int(getattr(image, "default_image", False))
+        shown = _timeline(image, first)
         choice = choose_frames(path, choose, shown)
         pictures = {}
         for position in sorted(set(choice.indices)):
-            image.seek(position)
+            image.seek(first + position)
             pictures[position] = picture_pixels(image)
         codec = (image.format or "").lower()
     return assemble(path, [pictures[position] for position in choice.indices], choice, shown, codec)
 
 
-def _timeline(image: Image.Image) -> Timeline:
+def _timeline(image: Image.Image, first: int) -> Timeline:
+    """When which picture shows, from `first` on: a PNG may begin with one for programs that know no animation."""
     ticks, now = [], 0
-    for position in range(getattr(image, "n_frames", 1)):
+    for position in range(first, getattr(image, "n_frames", 1)):
         image.seek(position)
         image.load()
         ticks.append(now)

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -46,6 +46,8 @@ class Contents(NamedTuple):
     members: dict[str, Member]
     fault: str
     """Why the archive could not be read to its end; "" when it could."""
+    replaced: tuple[str, ...] = ()
+    """Names of members that a later one of the same name stands for, as when an archive is unpacked."""
 
 
 class State(NamedTuple):
@@ -84,7 +86,7 @@ def member(archive: Path, name: str) -> Member:
     Raises:
         VideoError: there is none of this name; or the archive is none.
     """
-    members, fault = contents(archive)
+    members, fault, _ = contents(archive)
     if name not in members:
         raise VideoError(archive / name, f"{archive.name} holds no file {name!r}" + (f" ({fault})" if fault else ""))
     return members[name]
@@ -196,11 +198,23 @@ def _contents(archive: Path, size_bytes: int, mtime_ns: int) -> Contents:
     try:
         if archive.suffix.lower() == ".zip":
             with zipfile.ZipFile(archive) as file:
-                return Contents(dict(_of_zip(file)), "")
+                return _collected(_of_zip(file))
         return _of_tar(archive)
     # What a damaged archive makes of the standard library's readers: BadZipFile, TarError, struct.error, ValueError ...
     except Exception as error:
         raise VideoError(archive, f"not a readable {archive.suffix[1:]} archive: {error}") from error
+
+
+def _collected(listed: Iterable[tuple[str, Member]], fault: str = "") -> Contents:
+    """Contents of a list of members; names without an empty or "." folder, as paths have none."""
+    members: dict[str, Member] = {}
+    replaced = []
+    for name, place in listed:
+        plain = "/".join(part for part in name.split("/") if part not in ("", "."))
+        if plain in members:
+            replaced.append(plain)
+        members[plain] = place
+    return Contents(members, fault, tuple(replaced))
 
 
 def _of_zip(file: zipfile.ZipFile) -> Iterator[tuple[str, Member]]:
@@ -208,17 +222,20 @@ def _of_zip(file: zipfile.ZipFile) -> Iterator[tuple[str, Member]]:
         if not info.is_dir():
             is_encrypted = bool(info.flag_bits & _ENCRYPTED)
             sizes = (info.compress_size, info.file_size)
-            yield info.filename, Member(info.header_offset, *sizes, info.compress_type, info.CRC, is_encrypted)
+            place = Member(info.header_offset, *sizes, info.compress_type, info.CRC, is_encrypted)
+            # Some Windows programs write backslashes, which the format forbids.
+            yield info.filename if "/" in info.filename else info.filename.replace("\\", "/"), place
 
 
 def _of_tar(archive: Path) -> Contents:
-    members: dict[str, Member] = {}
+    listed, fault = [], ""
     with tarfile.open(archive, "r:") as file:
         try:
             for info in file:
-                if info.isreg():
-                    place = Member(info.offset_data, info.size, info.size, None, 0, is_encrypted=False)
-                    members[info.name.removeprefix("./")] = place
+                if info.isreg() and not info.issparse():
+                    listed.append(
+                        (info.name, Member(info.offset_data, info.size, info.size, None, 0, is_encrypted=False))
+                    )
         except (tarfile.TarError, OSError, ValueError) as error:
-            return Contents(members, f"{archive.name} is damaged: {error}")
-    return Contents(members, "")
+            fault = f"{archive.name} is damaged: {error}"
+    return _collected(listed, fault)

@@ -157,6 +157,7 @@ def _unknown(path: Path) -> str:
         return "empty file"
     if start[4:8] == b"ftyp" and start[8:12] in HEIC:
         return "HEIC, which needs the package pillow-heif"
-    if name := HEADS.get(start[:4]) or HEADS.get(start[:3]):
+    is_avif = start[4:8] == b"ftyp" and start[8:12] in (b"avif", b"avis")
+    if name := "AVIF" if is_avif else HEADS.get(start[:4]) or HEADS.get(start[:3]):
         return f"{name} file that is damaged or of a kind that is not read"
     return "no picture format that is known"

@@ -13,10 +13,13 @@ from typing import Any
 
 from tasks.core.io.rows import RawRow, read_rows
 from tasks.core.text.options import LETTERS
+from tasks.core.video.clip import lack_of_file
+from tasks.ingest.sources.truth import TruthError, written
 
 _PER_SCENE = 1000
 """More than the questions of a scene."""
 _FOLDER_SCENES = 1000
+_SCENE_DIGITS = 9
 
 
 def read(annotations: Path, media_root: Path) -> Iterator[RawRow]:
@@ -51,10 +54,15 @@ def _question(question: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     problem = str(question.get("question") or "").strip()
     problem = problem if problem.endswith("?") else f"{problem}?"
     if "choices" not in question:
-        answer = str(question.get("answer") or "")
+        try:
+            answer = written(question.get("answer", ""))
+        except TruthError as error:
+            return {"problem": problem}, str(error)
         kind = "numerical" if answer.isdecimal() else "free-form"
         return {"problem": problem, "problem_type": kind, "options": [], "solution": f"<answer>{answer}</answer>"}, ""
-    choices = [choice for choice in question["choices"] or [] if isinstance(choice, Mapping)]
+    choices = question["choices"]
+    if not isinstance(choices, list) or not all(isinstance(choice, Mapping) for choice in choices):
+        return {"problem": problem}, "choices: not a list of objects"
     right = [place for place, choice in enumerate(choices) if choice.get("answer") == "correct"]
     options = [str(choice.get("choice") or "") for choice in choices]
     asked = {"problem": problem, "problem_type": "multiple choice", "options": options}
@@ -65,6 +73,8 @@ def _question(question: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 
 def _path(name: str, media_root: Path) -> str:
     digits = "".join(character for character in Path(name).stem if character.isdecimal())
+    if len(digits) > _SCENE_DIGITS:
+        return name
     first = int(digits or 0) // _FOLDER_SCENES * _FOLDER_SCENES
     nested = f"video_{first:05}-{first + _FOLDER_SCENES:05}/{name}"
-    return nested if (media_root / nested).is_file() else name
+    return name if lack_of_file(media_root / nested) else nested

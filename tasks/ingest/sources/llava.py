@@ -1,7 +1,7 @@
 """LLaVA-style conversations: `id`, `image` or `video`, `conversations` of turns "from" human and gpt.
 
 Every question and its reply become a record; the turns before are not shown. A question that lists options and a reply
-that is the letter of one are multiple choice, everything else is free-form.
+that names one of them, by its letter or its text, are multiple choice, everything else is free-form.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.io.rows import RawRow, read_rows
+from tasks.core.rewards.robust import parse_letter
 from tasks.core.text.options import LETTERS, is_labelled
+from tasks.ingest.sources.truth import TruthError, letter_of, written
 
 _PLACEHOLDER = re.compile(r"\s*<(?:image|video)>\s*")
 _OPTION = re.compile(r"\s*\(?([A-Z])[.):]\s*\S.*")
 _INSTRUCTION = re.compile(
     r"\s*(?:Please\s+)?(?:answer|respond|select|provide)\b[^\n]*\b(?:letter|option|choices?)\b[^\n]*$", re.IGNORECASE
 )
-_LETTER = re.compile(r"\(?([A-Z])\)?[.:]?(?:\s.*)?", re.DOTALL)
 HUMAN, MODEL = ("human", "user"), ("gpt", "assistant")
 
 
@@ -51,7 +52,12 @@ def _questions(raw: RawRow) -> Iterator[tuple[dict[str, Any] | None, str]]:
         if asked.get("from") not in HUMAN or replied.get("from") not in MODEL:
             yield None, f"{where}turns of human and gpt do not alternate"
             return
-        yield _question(str(asked.get("value") or ""), str(replied.get("value") or ""), *media[0]), ""
+        try:
+            yield _question(written(asked.get("value")), written(replied.get("value")), *media[0]), ""
+        except TruthError:
+            yield None, f"{where}a turn's value is not text"
+    if not spoken:
+        yield None, f"{where}no question"
     if len(spoken) % 2:
         yield None, f"{where}the last question has no reply"
 
@@ -59,17 +65,26 @@ def _questions(raw: RawRow) -> Iterator[tuple[dict[str, Any] | None, str]]:
 def _question(asked: str, replied: str, data_type: str, path: str) -> dict[str, Any]:
     text = _PLACEHOLDER.sub("\n", asked).strip()
     problem, options = split_options(text)
-    letter = _LETTER.fullmatch(replied.strip())
-    is_choice = bool(options) and letter is not None and letter.group(1) in LETTERS[: len(options)]
-    truth = letter.group(1) if letter and is_choice else replied.strip()
+    letter = _named(replied, options)
     return {
-        "problem": problem if is_choice else text,
+        "problem": text if letter is None else problem,
         "data_type": data_type,
-        "problem_type": "multiple choice" if is_choice else "free-form",
-        "options": options if is_choice else [],
-        "solution": f"<answer>{truth}</answer>",
+        "problem_type": "free-form" if letter is None else "multiple choice",
+        "options": [] if letter is None else options,
+        "solution": f"<answer>{letter or replied}</answer>",
         "path": path,
     }
+
+
+def _named(reply: str, options: list[str]) -> str | None:
+    """Letter of the option that a reply names; None without options, or when it names none or several."""
+    if not options:
+        return None
+    try:
+        letter = letter_of(reply, options) or letter_of(reply.rstrip("."), options) or parse_letter(reply)
+    except TruthError:
+        return None
+    return letter if letter and letter in LETTERS[: len(options)] else None
 
 
 def split_options(text: str) -> tuple[str, list[str]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.core.io.rows import RawRow, RowsError
 from tasks.core.text.options import LETTERS
-from tasks.ingest.sources.table import read_lines
+from tasks.ingest.sources.delimited import read_lines
 
 MAP = "map_vid_vidorID.json"
 _OPTIONS = ("a0", "a1", "a2", "a3", "a4")
@@ -38,9 +38,11 @@ def read(annotations: Path, media_root: Path) -> Iterator[RawRow]:
 
 
 def _record(number: int, line: Mapping[str, str], places: Mapping[str, str]) -> dict[str, Any]:
-    options = [line[name] for name in _OPTIONS if line.get(name)]
+    options = [line.get(name, "").strip() for name in _OPTIONS]
+    while options and not options[-1]:
+        options.pop()
     answer = line["answer"]
-    if options and answer.isdecimal() and int(answer) < len(options):
+    if options and answer in map(str, range(len(options))):
         answer = LETTERS[int(answer)]
     question, kind = line["question"].strip(), line.get("type", "")
     return {
@@ -62,7 +64,7 @@ def _places(path: Path) -> dict[str, str]:
         return {}
     try:
         places = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RowsError(f"{path}: not JSON: {error}") from error
     if not isinstance(places, dict):
         raise RowsError(f"{path}: not an object but {type(places).__name__}")

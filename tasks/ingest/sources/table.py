@@ -5,23 +5,25 @@
     count.mp4,How many balls?,3,,numerical
 
 Columns, by any of their names: path (file, clip, video, image), question (problem), answer (solution, truth), options
-(separated by "|", or a JSON list, or columns a, b, c .. / option_a .. / a0, a1 ..), type (problem_type), data_type, id
-(problem_id), skill. Without a type a line with options is multiple choice, another free-form; without a data_type the
-ending of the file decides. An answer may be the letter of an option ("B", "b", "(B)") or its text.
+(separated by "|", or a JSON or Python list, or columns a, b, c .. / option_a .. / a0, a1 ..), type (problem_type),
+data_type, id (problem_id; where it is no whole number, the number of the row), skill. Without a type a line with
+options is multiple choice, another free-form; without a data_type the ending of the file decides. An answer may be the
+letter of an option ("B", "b", "(B)"), its text, or both ("B. right"). Commas, semicolons or tabs separate columns.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from tasks.core.io.rows import RawRow, RowsError
-from tasks.core.text.options import LETTERS, unlettered
+from tasks.core.io.rows import RawRow
+from tasks.ingest.sources.delimited import read_lines
+from tasks.ingest.sources.truth import TruthError, solution_of
 
 _NAMES = {
     "path": ("path", "file", "clip", "video", "image"),
@@ -35,8 +37,7 @@ _NAMES = {
 }
 _OPTION_COLUMN = re.compile(r"(?:option[_ ]?)?([a-z])|a(\d)", re.IGNORECASE)
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".heic", ".avif")
-_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
-_ANSWER = re.compile(r"<answer>.*</answer>", re.DOTALL)
+_LONGEST_ID_DIGITS = 18
 
 
 def read(annotations: Path, media_root: Path) -> Iterator[RawRow]:
@@ -44,45 +45,20 @@ def read(annotations: Path, media_root: Path) -> Iterator[RawRow]:
     for number, line in enumerate(read_lines(annotations)):
         if isinstance(line, str):
             yield RawRow(number, None, line)
-        else:
+            continue
+        try:
             yield RawRow(number, _record(number, line))
-
-
-def read_lines(path: Path) -> Iterator[dict[str, str] | str]:
-    """Lines of a table by their column names; or why one cannot be read, with file and line.
-
-    Raises:
-        RowsError: no such file, not text, or no head.
-    """
-    if not path.is_file():
-        raise RowsError(f"{path}: no such annotation file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeError as error:
-        raise RowsError(f"{path}: not UTF-8: {error}") from error
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        head = [name.strip() for name in next(lines)]
-        for line in lines:
-            if not line:
-                continue
-            if len(line) != len(head):
-                yield f"{path} line {lines.line_num}: {len(line)} columns where the head has {len(head)}"
-            else:
-                yield dict(zip(head, line, strict=True))
-    except StopIteration:
-        raise RowsError(f"{path}: empty, no head") from None
-    except csv.Error as error:
-        raise RowsError(f"{path} line {lines.line_num}: not a table: {error}") from error
+        except TruthError as error:
+            yield RawRow(number, None, f"{annotations} row {number}: {error}")
 
 
 def _record(number: int, line: Mapping[str, str]) -> dict[str, Any]:
     lower = {name.lower(): value.strip() for name, value in line.items()}
     value = {field: next((lower[name] for name in names if name in lower), "") for field, names in _NAMES.items()}
     options = _options(value["options"]) or _option_columns(lower)
+    own = value["problem_id"]
     return {
-        "problem_id": int(value["problem_id"]) if value["problem_id"].isdecimal() else number,
+        "problem_id": int(own) if own.isdecimal() and len(own) <= _LONGEST_ID_DIGITS else number,
         "problem": value["problem"],
         "data_type": value["data_type"] or ("image" if value["path"].lower().endswith(IMAGES) else "video"),
         "problem_type": value["problem_type"] or ("multiple choice" if options else "free-form"),
@@ -93,33 +69,36 @@ def _record(number: int, line: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def solution_of(answer: str, options: list[str]) -> str:
-    """Tagged truth; the letter of the option whose text the answer is."""
-    if _ANSWER.fullmatch(answer):
-        return answer
-    texts = [unlettered(option, letter) for option, letter in zip(options, LETTERS, strict=False)]
-    if answer not in [*LETTERS[: len(options)], ""]:
-        letter = _LETTER.fullmatch(answer)
-        if texts.count(answer) == 1:
-            answer = LETTERS[texts.index(answer)]
-        elif options.count(answer) == 1:
-            answer = LETTERS[options.index(answer)]
-        elif letter and options and answer not in texts:
-            answer = letter.group(1).upper()
-    return f"<answer>{answer}</answer>"
-
-
 def _options(text: str) -> list[str]:
     if text.startswith("["):
-        try:
-            listed = json.loads(text)
-        except ValueError:
-            listed = None
-        if isinstance(listed, list) and all(isinstance(option, str) for option in listed):
-            return listed
+        listed = _listed(text)
+        if isinstance(listed, list) and all(type(option) in (str, int, float) for option in listed):
+            return [str(option) for option in listed]
     return [option.strip() for option in text.split("|")] if text else []
 
 
+def _listed(text: str) -> object:
+    """A list in JSON's or Python's spelling, which tables of pandas have; None for any other text."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return None
+
+
 def _option_columns(line: Mapping[str, str]) -> list[str]:
-    filled = [(name, value) for name, value in line.items() if value and _OPTION_COLUMN.fullmatch(name)]
-    return [value for _, value in sorted(filled)]
+    """Options from columns of their own, a, b, c .. or a0, a1 .., up to the last one that is filled."""
+    columns = {
+        column.group(1) or column.group(2): value
+        for name, value in line.items()
+        if (column := _OPTION_COLUMN.fullmatch(name))
+    }
+    for first in ("a", "0"):
+        names = takewhile(columns.__contains__, (chr(ord(first) + step) for step in range(len(columns))))
+        options = [columns[name] for name in names]
+        while options and not options[-1]:
+            options.pop()
+        if options:
+            return options
+    return []

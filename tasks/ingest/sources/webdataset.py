@@ -8,7 +8,7 @@ is a shard or a folder of them, under the media root.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,6 +16,7 @@ from tasks.core.io.rows import RawRow
 from tasks.core.video import VideoError, archive
 from tasks.ingest.sources.base import SourceError
 from tasks.ingest.sources.table import IMAGES
+from tasks.ingest.sources.truth import TruthError, solution_of
 
 _IGNORED = (".json", ".txt", ".cls", ".vtt", ".srt")
 """Members of a sample that are no medium."""
@@ -41,45 +42,57 @@ def read(annotations: Path, media_root: Path) -> Iterator[RawRow]:
 
 def _records(shard: Path, place: str) -> Iterator[tuple[dict[str, Any] | None, str]]:
     try:
-        members, fault = archive.contents(shard)
+        held_files = archive.contents(shard)
     except VideoError as error:
         yield None, f"{shard}: {error.reason}"
         return
-    samples: dict[str, dict[str, str]] = {}
-    for name in members:
-        # WebDataset's rule: the name of a sample ends at the first dot of the file's name.
-        folder, stem = PurePosixPath(name).parent, PurePosixPath(name).name
-        key, dot, extension = stem.partition(".")
-        samples.setdefault(str(folder / key), {})[f"{dot}{extension}".lower()] = name
-    for key, files in samples.items():
-        yield from _sample(shard, place, key, files)
-    if fault:
-        yield None, f"{shard}: {fault}"
+    samples: dict[str, list[str]] = {}
+    for name in held_files.members:
+        samples.setdefault(_key(name)[0], []).append(name)
+    for key in dict.fromkeys(_key(name)[0] for name in held_files.replaced):
+        yield None, f"{shard} sample {key}: comes again further on in the shard, and its last files count"
+    for key, names in samples.items():
+        yield from _sample(shard, place, key, names)
+    if held_files.fault:
+        yield None, f"{shard}: {held_files.fault}"
 
 
-def _sample(shard: Path, place: str, key: str, files: Mapping[str, str]) -> Iterator[tuple[dict[str, Any] | None, str]]:
-    media = [name for extension, name in files.items() if not extension.endswith(_IGNORED)]
-    if ".json" not in files or len(media) != 1:
-        yield None, f"{shard} sample {key}: holds {', '.join(files.values())}; one .json and one medium are wanted"
+def _key(name: str) -> tuple[str, str]:
+    """Sample and extension of a member; by WebDataset's rule the sample's name ends at the file name's first dot."""
+    folder, file = PurePosixPath(name).parent, PurePosixPath(name).name
+    stem, dot, extension = file.partition(".")
+    return str(folder / stem), f"{dot}{extension}".lower()
+
+
+def _sample(shard: Path, place: str, key: str, names: Sequence[str]) -> Iterator[tuple[dict[str, Any] | None, str]]:
+    where = f"{shard} sample {key}"
+    records = [name for name in names if _key(name)[1] == ".json"]
+    media = [name for name in names if not _key(name)[1].endswith(_IGNORED)]
+    if len(records) != 1 or len(media) != 1:
+        yield None, f"{where}: holds {', '.join(names)}; one .json and one medium are wanted"
         return
     try:
-        held = json.loads(archive.read_member(shard / files[".json"]))
+        held = json.loads(archive.read_member(shard / records[0]))
     except (VideoError, ValueError, RecursionError) as error:
-        yield None, f"{shard} sample {key}: not JSON: {str(error)[:200]}"
+        yield None, f"{where}: not JSON: {str(error)[:200]}"
         return
     for value in held if isinstance(held, list) else [held]:
-        if isinstance(value, Mapping):
+        if not isinstance(value, Mapping):
+            yield None, f"{where}: not an object but {type(value).__name__}"
+            continue
+        try:
             yield _record(value, f"{place}/{media[0]}"), ""
-        else:
-            yield None, f"{shard} sample {key}: not an object but {type(value).__name__}"
+        except TruthError as error:
+            yield None, f"{where}: {error}"
 
 
 def _record(value: Mapping[str, Any], path: str) -> dict[str, Any]:
     answer, options = value.get("answer"), value.get("options") or []
+    listed = options if isinstance(options, list) and all(isinstance(option, str) for option in options) else []
     known = {
         "problem": value.get("question"),
         "problem_type": "multiple choice" if options else "free-form",
         "data_type": "image" if path.lower().endswith(IMAGES) else "video",
-        "solution": None if answer is None else f"<answer>{answer}</answer>",
+        "solution": None if answer is None else solution_of(answer, listed),
     }
     return {**known, **{name: given for name, given in value.items() if given is not None}, "path": path}

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.core.engine import openai as engine_module
 from tasks.core.engine.endpoint import Endpoint, read_endpoint
-from tasks.core.engine.openai import OpenAIEngine, completions_of, pause
+from tasks.core.engine.openai import DamagedReplyError, OpenAIEngine, completions_of, pause
 from tasks.core.engine.types import EngineError, Request
 from tests.support.served import FAULTS, reply_to, served
 
@@ -134,6 +134,47 @@ def test_reasoning_apart_from_the_answer_is_put_back():
     assert done.text == "<think>It goes right.</think><answer>B</answer>"
 
 
+@pytest.mark.parametrize(
+    ("message", "ending", "text"),
+    [
+        pytest.param({"content": "B", "reasoning": "right"}, "stop", "<think>right</think>B", id="as-vllm-names-it"),
+        pytest.param({"content": "B", "reasoning_content": "right"}, "stop", "<think>right</think>B", id="older-name"),
+        pytest.param({"content": None, "reasoning": "righ"}, "length", "<think>righ", id="cut-off-while-reasoning"),
+        pytest.param(
+            {"content": "<think>a</think>B", "reasoning": "a"}, "stop", "<think>a</think>B", id="there-already"
+        ),
+        pytest.param({"content": "B", "reasoning": None}, "stop", "B", id="none"),
+    ],
+)
+def test_reasoning_under_the_names_that_servers_give_it(message, ending, text):
+    [done] = completions_of(json.dumps({"choices": [{"finish_reason": ending, "message": message}]}))
+    assert (done.text, done.finish_reason) == (text, ending)
+
+
+CHOICE = {"finish_reason": "stop", "message": {"content": "B"}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("[" * 100_000, id="100,000-brackets"),
+        pytest.param(
+            json.dumps({"choices": [CHOICE], "usage": {"completion_tokens": float("inf")}}), id="endless-tokens"
+        ),
+        pytest.param(json.dumps({"choices": [CHOICE], "usage": {"completion_tokens": 10**12}}), id="too-many-tokens"),
+        pytest.param(json.dumps({"choices": [CHOICE], "usage": {"prompt_tokens": -1}}), id="less-than-no-tokens"),
+        pytest.param(json.dumps({"choices": [{"message": {"content": "half \ud83d"}}]}), id="half-a-character"),
+        pytest.param(
+            json.dumps({"choices": [{"message": {"content": "B", "reasoning": ["x"]}}]}), id="reasoning-in-a-list"
+        ),
+        pytest.param(json.dumps({"choices": {"message": {"content": "B"}}}), id="choices-that-are-no-list"),
+    ],
+)
+def test_a_reply_that_cannot_be_is_damaged(body):
+    with pytest.raises(DamagedReplyError):
+        completions_of(body)
+
+
 def test_a_filtered_answer_is_an_error():
     [done] = completions_of('{"choices": [{"finish_reason": "content_filter", "message": {"content": "x"}}]}')
     assert (done.finish_reason, done.error) == ("error", "refused: content_filter")
@@ -147,6 +188,7 @@ def test_a_filtered_answer_is_an_error():
         pytest.param(40, None, 30.0, 60.0, id="at most a minute"),
         pytest.param(0, "7", 7.0, 7.0, id="as the server asks"),
         pytest.param(0, "86400", 60.0, 60.0, id="but not a day"),
+        pytest.param(0, "²", 0.005, 0.01, id="a digit that is no number"),
         pytest.param(0, "Fri, 27 Nov", 0.005, 0.01, id="a date is not read"),
     ],
 )

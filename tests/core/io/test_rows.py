@@ -98,6 +98,28 @@ def test_parquet(tmp_path):
     assert [row.value for row in read_rows(tmp_path / "a.parquet")] == [{"a": 1}, {"a": 2}]
 
 
+def test_a_byte_that_is_not_utf_8_costs_its_element(tmp_path):
+    read = list(read_rows(write(tmp_path / "a.json", b'[{"a": "\xc3\xa9"}, {"a": "caf\xe9"}, {"a": 3}]')))
+    assert [row.value for row in read] == [{"a": "é"}, {"a": "caf\udce9"}, {"a": 3}]
+
+
+TORN = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\3\0\0\0\4\0\0\0"), pa.py_buffer(b"bad\xe9"))
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        pytest.param(TORN, "utf-8", id="text-that-is-not-utf-8"),
+        pytest.param(pa.array([0, 2**30], pa.date32()), "days", id="a-date-after-the-year-9999"),
+    ],
+)
+def test_a_value_that_python_does_not_know_costs_its_parquet_row(tmp_path, column, words):
+    pq.write_table(pa.table({"a": [1, 2], "b": column}), tmp_path / "a.parquet")
+    first, second = read_rows(tmp_path / "a.parquet")
+    assert first.value["a"] == 1 and not first.fault
+    assert second.value is None and second.fault.startswith(f"{tmp_path}/a.parquet row 1: ") and words in second.fault
+
+
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
@@ -106,6 +128,7 @@ def test_parquet(tmp_path):
         pytest.param(b'{"a": ', "line 2: not JSON", id="torn"),
         pytest.param('{"a": 1}'.encode("utf-16-le"), "line 2: not JSON", id="a-utf-16-line-among-others"),
         pytest.param(b"1" * 5000, "line 2: not JSON", id="a-number-of-too-many-digits"),
+        pytest.param(b'{"a": 1, "b": [{"c": 1, "c": 2}]}', "line 2: not JSON: key 'c' comes twice", id="a-key-twice"),
     ],
 )
 def test_a_bad_line_costs_itself(tmp_path, bad, words):
@@ -120,9 +143,13 @@ def test_a_bad_line_costs_itself(tmp_path, bad, words):
     [
         pytest.param("[" * 100_000 + "]" * 100_000, id="100,000-brackets"),
         pytest.param('{"a": ' + "1" * 5000 + ', "b": "]}"}', id="a-number-of-too-many-digits"),
+        pytest.param('{"a": 1, "b": "]}", "a": 2}', id="a-key-twice"),
+        pytest.param('{"a": [{"b": 1, "b": 2}, "]}"]}', id="a-key-twice-within"),
     ],
 )
-def test_a_bad_element_costs_itself(tmp_path, bad):
+@pytest.mark.parametrize("piece", [8, 1 << 20])
+def test_a_bad_element_costs_itself(tmp_path, monkeypatch, bad, piece):
+    monkeypatch.setattr(rows, "_PIECE_BYTES", piece)
     read = list(read_rows(write(tmp_path / "a.json", f'[{{"a": 1}}, {bad}, {{"a": 3}}]')))
     assert [row.value for row in read] == [{"a": 1}, None, {"a": 3}]
     assert "element 1: not JSON" in read[1].fault
@@ -137,7 +164,7 @@ def test_a_bad_element_costs_itself(tmp_path, bad):
         pytest.param("a.json", '{"a": 1}', "not a JSON array but dict", id="one-object"),
         pytest.param("a.json", "[" * 100_000, "breaks off|nested|not JSON", id="brackets-alone"),
         pytest.param("a.json", "", "not JSON", id="empty"),
-        pytest.param("a.json", b'[{"a": "\xe9"}]', "not JSON", id="latin-1-array"),
+        pytest.param("a.json", b'[{"a": "\xe9"}]'.replace(b"{", b"\xe9"), "not JSON", id="latin-1-outside-of-texts"),
         pytest.param("a.parquet", "text", "not parquet", id="no-parquet"),
         pytest.param("a.csv", "", "unknown suffix '.csv'", id="suffix"),
     ],

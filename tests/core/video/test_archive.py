@@ -57,6 +57,23 @@ def test_a_member_is_the_file_that_it_was(archive, name):
     assert np.array_equal(inside.frames, outside.frames) and inside.seconds == outside.seconds
 
 
+@pytest.mark.parametrize("stored", ["./inner//slide.mp4", "/inner/./slide.mp4", "inner\\slide.mp4"])
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_a_member_has_the_name_that_a_path_can_spell(tmp_path, stored, suffix):
+    path, data = tmp_path / f"clips{suffix}", SLIDE.read_bytes()
+    if suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(stored, data)
+    else:
+        with tarfile.open(path, "w") as file:
+            info = tarfile.TarInfo(stored)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    # Windows programs write backslashes into zip files alone.
+    name = stored if "\\" in stored and suffix == ".tar" else "inner/slide.mp4"
+    assert read_member(path / name) == data
+
+
 def test_frames_of_a_member_are_kept_until_the_archive_changes(archive, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = str(archive / "inner/slide.mp4")
@@ -129,7 +146,7 @@ def test_members_before_the_end_of_a_torn_tar_are_read(tmp_path):
     path = make_tar(tmp_path / "shard.tar", ("slide.mp4", "scene.gif", "turn.mp4"))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    members, fault = contents(path)
+    members, fault, _ = contents(path)
     assert list(members)[0] == "inner/slide.mp4" and "shard.tar is damaged" in fault
     assert read_member(path / "inner/slide.mp4") == SLIDE.read_bytes()
     with pytest.raises(VideoError, match=r"holds no file 'inner/turn.mp4' \(shard.tar is damaged"):

@@ -193,6 +193,9 @@ def test_heic_is_read():
         pytest.param("a.eps", lambda path: Image.new("L", (8, 8)).save(path), "EPS: a program", id="program"),
         pytest.param("a.tif", lambda path: path.write_bytes(b"II*\0" + bytes(99)), "TIFF file that is", id="tiff-head"),
         pytest.param(
+            "a.avif", lambda path: path.write_bytes(b"\0\0\0\x18ftypavif" + bytes(99)), "AVIF file", id="avif-head"
+        ),
+        pytest.param(
             "a.heic", lambda path: path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC|readable", id="heic-head"
         ),
         pytest.param(

@@ -310,6 +310,15 @@ def test_an_animated_picture_is_a_video(tmp_path, name):
     )
 
 
+def test_the_still_picture_before_an_animation_is_no_frame_of_it(tmp_path):
+    """An animated PNG may begin with a picture for programs that show no animations."""
+    kinds.animate(tmp_path / "a.png", [100] * 10, default_image=True)
+    info = probe(tmp_path / "a.png", "video")
+    assert (info.frames, info.duration_seconds) == (9, pytest.approx(0.9))
+    clip = read_clip(tmp_path / "a.png", **SAMPLING)
+    assert [kinds.shown_index(picture) for picture in clip.frames] == [index + 1 for index in clip.indices]
+
+
 # What is refused.
 
 
