@@ -28,6 +28,7 @@ from tasks.core.io.errors import reason_of
 
 PROFILES = Path("profiles")
 _START = re.compile(r"^start: \{.*\}\n", re.MULTILINE)
+_TEACHER = re.compile(r"(?<=\n)(models:\n(?:  .*\n)*?)  teacher: .*\n")
 
 
 class Change(NamedTuple):
@@ -148,6 +149,8 @@ def leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 def started_at(text: str, start: str) -> str:
     """A params file that begins elsewhere; `start` is "cot=FILE" or "sft=FOLDER".
 
+    A teacher that the benchmark leaves out is then asked by nobody, and its row goes: DVC wants every model's folder.
+
     Raises:
         ProfileError: neither of these, or the text has not the one line of `start`.
     """
@@ -157,7 +160,8 @@ def started_at(text: str, start: str) -> str:
     text, count = _START.subn(lambda _: f"start: {{at: {at}, path: {json.dumps(path)}, media_root: null}}\n", text)
     if count != 1:
         raise ProfileError(f"the profile has {count} lines `start: {{..}}`, one is wanted")
-    return text
+    benchmarked = (yaml.safe_load(text).get("benchmark") or {}).get("models")
+    return text if benchmarked is None or "teacher" in benchmarked else _TEACHER.sub(r"\1", text)
 
 
 def present(path: Path) -> dict[str, Any]:

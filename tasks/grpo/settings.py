@@ -19,8 +19,8 @@ from tasks.core.train.sharding import refuse_data_parallel
 from tasks.grpo.checks import check_settings
 from tasks.grpo.engines import Rollouts, TransformersRollouts
 from tasks.grpo.forwards import Levers
+from tasks.grpo.options import Options
 from tasks.grpo.scoring import Rewards
-from tasks.grpo.trainer import Options
 from tasks.params import Grpo, Lora, RolloutServer
 
 CHECKPOINTS_KEPT = 2

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -44,25 +44,13 @@ from tasks.grpo.batch import (
 from tasks.grpo.collect import Collector, Step
 from tasks.grpo.data import OnSkip, Prompt, black_picture, drawn
 from tasks.grpo.engines import Policy, RolloutRequest, Rollouts
-from tasks.grpo.forwards import POLICY, Forwards, Levers, Rows, without_adapter_wrapper
+from tasks.grpo.forwards import POLICY, Forwards, Rows, without_adapter_wrapper
 from tasks.grpo.groups import own_parts
 from tasks.grpo.log import RolloutLog, step_metrics, step_rollouts
+from tasks.grpo.options import Options
 from tasks.grpo.rollout import Completion
-from tasks.grpo.scoring import Rewards, advantages
+from tasks.grpo.scoring import advantages
 from tasks.grpo.tokens import token_metrics, token_sums
-
-
-class Options(NamedTuple):
-    """What TRL's arguments do not hold; fields of the `grpo` section."""
-
-    rewards: Rewards
-    levers: Levers = Levers()
-    refill: int = 0
-    skip_zero_advantage: bool = True
-    importance_cap: float | None = None
-    """Bound of importance weights, where the rollout engine gives log-probabilities; None weights nothing."""
-    dropout: bool = False
-    """Whether an adapter drops activations at random."""
 
 
 class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer):

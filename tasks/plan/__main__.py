@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from tasks import params, paths
+from tasks import machines, params, paths
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.documents import read_yaml
 from tasks.core.io.given import real_number
 from tasks.core.sizing.speed import CARDS
-from tasks.launch import VARIABLE, LaunchError
+from tasks.launch import VARIABLE
+from tasks.machines import LaunchError, rendezvous
 from tasks.plan.graph import GRAPH, LOCK
 from tasks.plan.machine import described, here
 from tasks.plan.plan import make_plan
@@ -34,9 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     config = params.load()
     sizes = options.host_gb, options.disk_gb
-    machine = described(options.gpus, *sizes) if options.gpus else here(*sizes)
+    machine = here(*sizes) if options.gpus is None else described(options.gpus, *sizes)
+    told = os.environ.get(machines.VARIABLE, "")
+    meeting = None if told == machines.SLURM else rendezvous(told, os.environ)
     plan = make_plan(
-        config, read_yaml(paths.PARAMS), read_yaml(GRAPH), read_yaml(LOCK), machine=machine, launch=options.launch
+        config,
+        read_yaml(paths.PARAMS),
+        read_yaml(GRAPH),
+        read_yaml(LOCK),
+        machine=machine,
+        launch=options.launch,
+        meeting=meeting,
     )
     print("\n".join(lines(plan)))
     return 0 if plan.works else 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.launch import command
+from tasks.machines import Rendezvous
 from tasks.params import Start
 
 GRAPH, LOCK = Path("dvc.yaml"), Path("dvc.lock")
@@ -52,7 +54,12 @@ class Node(NamedTuple):
 
 
 def stages(
-    graph: Mapping[str, Any], lock: Mapping[str, Any], values: Mapping[str, Any], start: Start, launch: str
+    graph: Mapping[str, Any],
+    lock: Mapping[str, Any],
+    values: Mapping[str, Any],
+    start: Start,
+    launch: str,
+    meeting: Rendezvous | None = None,
 ) -> Iterator[Stage]:
     """Every stage in an order in which DVC may run them.
 
@@ -62,11 +69,14 @@ def stages(
         values: params.yaml.
         start: its section.
         launch: VIDEO_R1_LAUNCH.
+        meeting: by VIDEO_R1_MACHINE.
     """
     known = [name.partition("@")[0] for name in graph["stages"]]
     for node in in_order(list(_nodes(graph, values))):
         line = node.text["cmd"].replace("${key}", node.item)
-        yield Stage(node.name, _launched(line, launch, known), _state(node.name, node.text, lock, values, start))
+        yield Stage(
+            node.name, _launched(line, launch, known, meeting), _state(node.name, node.text, lock, values, start)
+        )
 
 
 def in_order(nodes: list[Node]) -> Iterator[Node]:
@@ -107,12 +117,13 @@ def _outs(text: Mapping[str, Any]) -> Iterator[Any]:
     return chain.from_iterable(text.get(kind, []) for kind in ("outs", "metrics", "plots"))
 
 
-def _launched(line: str, launch: str, known: Sequence[str]) -> str:
+def _launched(line: str, launch: str, known: Sequence[str], meeting: Rendezvous | None) -> str:
     """What `python -m tasks.launch STAGE` becomes."""
     words = shlex.split(line)
     if words[:3] != ["python", "-m", "tasks.launch"]:
         return line
-    return shlex.join(["python", *command(words[3], words[4:], launch, known)[1:]])
+    python, *rest = command(words[3], words[4:], launch, known, meeting)
+    return shlex.join(["python" if python == sys.executable else python, *rest])
 
 
 def _state(

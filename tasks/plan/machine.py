@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-import yaml
 
 from tasks.core.io.errors import StageError
 from tasks.core.sizing.memory import GIB
 from tasks.core.sizing.speed import CARDS, Card
+from tasks.launch import Configuration, configuration, number_of, read
+from tasks.machines import Rendezvous
 
 CPU_TFLOPS_PER_CORE = 0.05
 """float32 on a processor, matrices large enough. Assumed; small models are slower by their overheads."""
@@ -46,6 +47,14 @@ class Launched(NamedTuple):
     is_sharded: bool
     text: str
     """As VIDEO_R1_LAUNCH spells it."""
+    machines: int = 1
+    configuration: Configuration | None = None
+    """accelerate's."""
+
+    @property
+    def on_each(self) -> int:
+        """Processes of a machine."""
+        return max(self.processes // self.machines, 1)
 
 
 def described(gpus: str, host_gb: float | None, disk_gb: float | None) -> Machine:
@@ -54,7 +63,7 @@ def described(gpus: str, host_gb: float | None, disk_gb: float | None) -> Machin
     Raises:
         StageError: not of that form, or an unknown card.
     """
-    match = re.fullmatch(r"(\d+)x([\w-]+)", gpus)
+    match = re.fullmatch(r"(\d{1,4})\s*[xX]\s*([\w-]+)", gpus.strip(), re.ASCII)
     card = CARDS.get(match[2].lower()) if match else None
     if match is None or card is None or int(match[1]) < 1:
         raise StageError(f"--gpus {gpus}: a number and a card are wanted, 4xh100; cards: {', '.join(CARDS)}")
@@ -98,19 +107,26 @@ def card_of(line: str) -> Card:
     return Card(name.strip(), gib, known and known.tflops, known and known.bytes_per_second)
 
 
-def launched(launch: str, machine: Machine) -> Launched:
+def launched(launch: str, machine: Machine, meeting: Rendezvous | None = None) -> Launched:
     """Processes that VIDEO_R1_LAUNCH starts.
 
+    Args:
+        launch: VIDEO_R1_LAUNCH.
+        machine: each machine.
+        meeting: by VIDEO_R1_MACHINE; None: one machine, or as many as Slurm is asked for.
+
     Raises:
-        StageError: its configuration cannot be read.
+        LaunchError: it cannot be right, or its configuration cannot be read.
     """
-    launcher, _, option = launch.partition(":")
-    if launcher == "torchrun":
-        return Launched(int(option) if option.isdigit() else max(machine.gpus, 1), False, launch)
-    if launcher == "accelerate" and option:
-        try:
-            config = yaml.safe_load(Path(option).read_text())
-            return Launched(int(config["num_processes"]), config.get("distributed_type") == "FSDP", launch)
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise StageError(f"{option}: not an accelerate configuration: {error!r}") from error
+    given = read(launch)
+    machines = number_of(given.slurm, "nodes", "N") if given.slurm is not None else (meeting.machines if meeting else 1)
+    if given.launcher == "torchrun":
+        each = int(given.option) if given.option else machine.gpus or (os.cpu_count() or 1 if machine.is_here else 1)
+        return Launched(machines * each, False, launch, machines)
+    if given.launcher == "accelerate":
+        found = configuration(Path(given.option))
+        if machines == 1:
+            machines = found.machines
+        each = found.processes // found.machines
+        return Launched(machines * each, found.kind == "FSDP", launch, machines, found)
     return Launched(1, False, launch or "python")

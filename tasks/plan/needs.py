@@ -149,11 +149,11 @@ def _need(stage: str, parts: list[Part], machine: Machine) -> Need:
 def host_need(stage: str, model: Model, params: Params, start: Launched) -> Need:
     """Main memory in a training stage on GPUs."""
     settings: Sft | Grpo = params.sft if stage == "sft" else params.grpo
-    how = training(model, settings, start)
+    how = training(model, settings, start)._replace(processes=start.on_each)
     caches = settings.frame_cache_gb + settings.cache_features_gb
     parts = host_parts(model, how, caches_gib=caches)
     if isinstance(settings, Grpo) and settings.rollout_sleep == 1:
-        parts.append(Part("weights of sleeping engines", start.processes * HALF * model.parameters))
+        parts.append(Part("weights of sleeping engines", start.on_each * HALF * model.parameters))
     return Need(stage, "host", tuple(parts), sum(part.size_bytes for part in parts))
 
 

@@ -10,6 +10,7 @@ from tasks import paths
 from tasks.core.models.load import is_endpoint
 from tasks.core.sizing.memory import Part
 from tasks.core.sizing.shapes import Model, model_in
+from tasks.machines import Rendezvous
 from tasks.params import Params
 from tasks.plan import refuse
 from tasks.plan.files import ROWS, Counted, Missing, media_count, missing_all, split_rows
@@ -59,6 +60,7 @@ def make_plan(
     *,
     machine: Machine,
     launch: str,
+    meeting: Rendezvous | None = None,
 ) -> Plan:
     """A plan.
 
@@ -69,11 +71,12 @@ def make_plan(
         lock: dvc.lock; empty where nothing has run.
         machine: where it is to run.
         launch: VIDEO_R1_LAUNCH.
+        meeting: by VIDEO_R1_MACHINE.
 
     Raises:
-        StageError: a launch configuration that cannot be read.
+        LaunchError: a launcher that cannot be right, or a configuration of it that cannot be read.
     """
-    start = launched(launch, machine)
+    start = launched(launch, machine, meeting)
     models = models_of(params)
     known = {stage: model for stage, model in models.items() if model is not None}
     rows = {split: split_rows(params, split) for split in ("train", "rl", "test")}
@@ -90,7 +93,7 @@ def make_plan(
     return Plan(
         machine=machine,
         start=start,
-        stages=list(stages(graph, lock, values, params.start, launch)),
+        stages=list(stages(graph, lock, values, params.start, launch, meeting)),
         missing=missing_all(params),
         needs=needs,
         disk=disk,

@@ -17,18 +17,28 @@ from tasks.plan.levers import fits, gib, remedy, with_values
 from tasks.plan.machine import Launched, Machine
 from tasks.plan.needs import Need, engine_need, rollout_bytes, text_tokens, visual_tokens
 
+SPREAD_BY = ("FSDP", "MULTI_GPU", "NO")
+"""accelerate's `distributed_type` that the training stages were tried with."""
 SPREADS = (1, 2, 4, 8, 16)
 """GPUs that an engine may be spread over."""
 
 
 def refusals_of_launch(start: Launched, machine: Machine) -> Iterator[str]:
     """Of how the training stages are started."""
-    if start.processes > max(machine.gpus, 1) and machine.gpus:
+    if start.on_each > max(machine.gpus, 1) and machine.gpus:
         yield (
-            f"launch: {start.text} starts {start.processes} processes on {machine.gpus} GPU(s); set num_processes to "
-            f"{machine.gpus}, or take a machine of {start.processes}"
+            f"launch: {start.text} starts {start.on_each} processes on {machine.gpus} GPU(s); set num_processes to "
+            f"{machine.gpus}, or take a machine of {start.on_each}"
         )
-    if start.processes == 1 and machine.gpus > 1 and not start.text.startswith("srun"):
+    if (config := start.configuration) is not None:
+        if config.kind not in SPREAD_BY:
+            yield (
+                f"launch: {start.text}: distributed_type {config.kind}; weights are sharded by FSDP, or kept whole by "
+                "MULTI_GPU"
+            )
+        elif config.kind == "FSDP" and config.fsdp_version != 2:
+            yield f"launch: {start.text}: FSDP version 2 is wanted, fsdp_config: {{fsdp_version: 2}}"
+    if start.on_each == 1 and machine.gpus > 1 and not start.text.startswith("srun"):
         yield (
             f"launch: one process would see {machine.gpus} GPUs, which training refuses; "
             f"VIDEO_R1_LAUNCH=accelerate:profiles/accelerate/fsdp_4gpu.yaml (or fsdp_8gpu) shards the weights, "

@@ -14,7 +14,8 @@ def lines(plan: Plan) -> Iterator[str]:
     """All sections, what is wrong last."""
     yield f"on {plan.machine.name}{'' if plan.machine.is_here else ' (described, not this machine)'}"
     many = "es" if plan.start.processes > 1 else ""
-    yield f"training stages: {plan.start.text}, {plan.start.processes} process{many}"
+    where = f" on {plan.start.machines} machines like this" if plan.start.machines > 1 else ""
+    yield f"training stages: {plan.start.text}, {plan.start.processes} process{many}{where}"
     yield "\nstages"
     width = max(len(stage.name) for stage in plan.stages)
     for stage in plan.stages:
@@ -37,6 +38,8 @@ def lines(plan: Plan) -> Iterator[str]:
         f"  Rates: the share of a card's data sheet that updates reached on one H200 (measured: {MEASURED['3b']:.0f} "
         f"TFLOP/s at 3B, {MEASURED['7b']:.0f} at 7B). Lengths, bandwidth, launch costs: assumed (docs/scaling_7b.md)."
     )
+    if plan.start.machines > 1:
+        yield "  The network between machines is in no hour; the other stages run on the first machine."
     if plan.missing:
         yield f"\nmissing: {len(plan.missing)}"
         yield from (f"  {missing}" for missing in plan.missing)

@@ -529,6 +529,21 @@ def test_a_profile_may_begin_with_a_file_of_reasoning(project, capsys):
     assert "start.path: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "asked"),
+    [
+        pytest.param("video_r1_7b", "sft=models/x", False, id="72B that nobody asks need not be there"),
+        pytest.param("video_r1_7b_ours", "cot=data/raw/x.json", False, id="of a profile with a base"),
+        pytest.param("mini", "sft=models/x", True, id="the benchmark asks it"),
+    ],
+)
+def test_a_teacher_that_nobody_asks_is_no_model_of_the_run(project, name, start, asked):
+    """DVC would want its folder, for each model is a dependency of its benchmark."""
+    assert profile.main([name, "--start", start]) == 0
+    models = params.load(project / "params.yaml").models
+    assert list(models) == ["base", *(["teacher"] if asked else []), "sft", "grpo"]
+
+
 @pytest.mark.parametrize("text", [b"sft:\n\tepochs: 1\n", b"- a\n", b"seed: \xff\n", b""])
 def test_a_broken_params_file_is_replaced(project, capsys, text):
     (project / "params.yaml").write_bytes(text)

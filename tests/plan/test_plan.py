@@ -1,6 +1,7 @@
 """What a plan refuses, with the number and the lever; what it finds missing; that it imports no torch."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,11 +12,13 @@ from tasks import params
 from tasks.core.io.documents import read_yaml
 from tasks.core.io.errors import StageError
 from tasks.core.sizing.speed import CARDS
+from tasks.machines import LaunchError, Rendezvous
 from tasks.plan import __main__ as command
 from tasks.plan.files import missing_all, source_rows, split_rows
 from tasks.plan.graph import GRAPH, stages
 from tasks.plan.machine import Machine, card_of, described, here, launched
 from tasks.plan.plan import make_plan
+from tasks.plan.show import lines
 from tests.support import scaling_page
 from tests.support.graph import ROOT
 from tests.support.graph import stages as real_stages
@@ -266,6 +269,22 @@ def test_what_is_missing_is_told_with_the_place_it_comes_from(published):
     assert len(told) == len(set(told))
 
 
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        pytest.param({}, False, id="it annotates"),
+        pytest.param({"start.at": "sft", "start.path": "models/x"}, True, id="neither annotates nor is benchmarked"),
+        pytest.param(
+            {"start.at": "sft", "start.path": "models/x", "benchmark.models": None}, False, id="it is benchmarked"
+        ),
+    ],
+)
+def test_a_missing_teacher_that_nobody_asks_may_be_left_out(published, changes, hint):
+    config = params.Params.model_validate(changed(SEVEN, changes))
+    [told] = [str(each) for each in missing_all(config) if "72b" in each.path and "models.teacher" in each.needed_by]
+    assert ("nobody asks it: take the line out of `models`" in told) == hint
+
+
 def test_a_checkpoint_whose_weights_are_missing_is_missing(published, tmp_path):
     folder = tmp_path / "models/qwen2.5-vl-7b-instruct"
     folder.mkdir(parents=True)
@@ -306,13 +325,17 @@ def test_an_objective_that_updates_under_two_views_takes_twice_the_update():
     assert sizes[0] < sizes[1] < 2 * sizes[0], "weights and their states stay"
 
 
+def test_a_machine_may_be_written_as_it_is_spoken():
+    assert described(" 4 X H100", None, None) == described("4xh100", None, None)
+
+
 def test_hours_on_an_unknown_card_are_not_made_up():
     machine = described("4xh100", None, None)
     plan = planned(SEVEN, machine._replace(card=machine.card._replace(tflops=None)), FSDP_4)
     assert [hours.stage for hours in plan.hours if hours.hours is None] == ["everything else"]
 
 
-@pytest.mark.parametrize("gpus", ["h100", "0xh100", "4xh99", "xh100"])
+@pytest.mark.parametrize("gpus", ["", "h100", "0xh100", "4xh99", "xh100", "99999xh100"])
 def test_a_machine_that_is_none_is_refused(gpus):
     with pytest.raises(StageError, match="4xh100; cards: h200"):
         described(gpus, None, None)
@@ -327,16 +350,76 @@ def test_a_machine_that_is_none_is_refused(gpus):
         (FSDP_4, 4, True),
         ("accelerate:profiles/accelerate/cpu_2.yaml", 2, False),
         ("srun:--gres=gpu:1", 1, False),
+        ("srun:--nodes=2 --gpus-per-node=4 -- " + FSDP_4, 8, True),
+        ("srun:-N 3 -- torchrun", 6, False),
     ],
 )
 def test_processes_of_a_launcher(launch, processes, is_sharded):
     assert launched(launch, described("2xh100", None, None))[:2] == (processes, is_sharded)
 
 
-def test_a_launch_configuration_that_is_none_is_refused(tmp_path):
-    (tmp_path / "x.yaml").write_text("a: [")
-    with pytest.raises(StageError, match="not an accelerate configuration"):
+def test_a_launcher_that_counts_for_itself_takes_every_core_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr("tasks.plan.machine.visible_cards", list)
+    assert launched("torchrun", here(None, None)).processes == os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("a: [", "not an accelerate configuration", id="no YAML"),
+        pytest.param("- 1", "not an accelerate configuration", id="no mapping"),
+        pytest.param("num_processes: 0", "num_processes: 0, num_machines: 1; whole numbers", id="no process"),
+        pytest.param("num_processes: 1.5", "num_processes: 1.5", id="half a process"),
+        pytest.param("{num_processes: 3, num_machines: 2}", "as many processes on each machine", id="uneven machines"),
+    ],
+)
+def test_a_launch_configuration_that_is_none_is_refused(tmp_path, text, says):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(LaunchError, match=says):
         launched(f"accelerate:{tmp_path / 'x.yaml'}", here(None, None))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(
+            "distributed_type: DEEPSPEED", "distributed_type DEEPSPEED; weights are sharded by FSDP", id="ZeRO"
+        ),
+        pytest.param("distributed_type: FSDP", "FSDP version 2 is wanted", id="FSDP1, accelerate's default"),
+    ],
+)
+def test_a_launch_that_training_would_refuse_is_refused_before(tmp_path, text, says):
+    path = tmp_path / "x.yaml"
+    path.write_text(f"num_processes: 4\n{text}\n")
+    plan = planned(SEVEN, described("4xh100", None, None), f"accelerate:{path}")
+    told = "\n".join(plan.refusals)
+    assert says in told
+
+
+def test_several_machines_share_the_weights_and_each_holds_its_own_processes():
+    """Main memory and GPUs are those of a machine, states are spread over all."""
+    one, two = (
+        planned(SEVEN, described("4xh100", 1000, 8000), launch)
+        for launch in (FSDP_4, f"srun:--nodes=2 --gpus-per-node=4 -- {FSDP_4}")
+    )
+    assert not two.refusals and (two.start.machines, two.start.processes, two.start.on_each) == (2, 8, 4)
+    by_stage = [{(need.stage, need.where): need for need in plan.needs} for plan in (one, two)]
+    assert by_stage[0]["grpo", "host"] == by_stage[1]["grpo", "host"]
+    assert by_stage[0]["grpo", "GPU"].size_bytes > by_stage[1]["grpo", "GPU"].size_bytes
+    told = "\n".join(lines(two))
+    assert "8 processes on 2 machines like this" in told and "network between machines is in no hour" in told
+    assert next(stage for stage in two.stages if stage.name == "grpo").command.startswith("srun --nodes=2")
+    meeting = Rendezvous(0, 2, "10.0.0.1", 29500, "")
+    by_hand = make_plan(
+        params.Params.model_validate(SEVEN),
+        SEVEN,
+        read_yaml(ROOT / GRAPH),
+        {},
+        machine=described("4xh100", None, None),
+        launch=FSDP_4,
+        meeting=meeting,
+    )
+    assert by_hand.start[:2] == two.start[:2] and "--machine_rank=0" in "\n".join(lines(by_hand))
 
 
 def test_the_command_ends_with_one_where_the_run_cannot_work(capsys, monkeypatch, tmp_path):

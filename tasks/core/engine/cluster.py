@@ -24,9 +24,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from tasks.core.engine.parallel import Lost, Worker
 from tasks.core.engine.processes import environment_set, environments, serve
 from tasks.core.engine.types import Engine, EngineError
+from tasks.core.engine.workers import Lost, Worker
 from tasks.core.io.errors import reason_of
 
 JOIN_SECONDS = 60.0

@@ -11,7 +11,7 @@ from tasks.core.engine.types import Engine, EngineError
 from tasks.core.models.load import backbone_in, is_endpoint
 
 if TYPE_CHECKING:
-    from tasks.core.engine.parallel import Launcher
+    from tasks.core.engine.workers import Launcher
 
 BACKENDS = ("vllm", "transformers")
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tasks.core.engine.parallel import Lost, Worker
 from tasks.core.engine.types import Engine, EngineError, Request
+from tasks.core.engine.workers import Lost, Worker
 from tasks.core.io.errors import reason_of
 
 END_SECONDS = 10.0

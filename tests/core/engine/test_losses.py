@@ -10,8 +10,9 @@ import time
 import pytest
 
 from tasks.core.engine import parallel
-from tasks.core.engine.parallel import Lost, ParallelEngine, Worker
+from tasks.core.engine.parallel import ParallelEngine
 from tasks.core.engine.types import Completion, EngineError, Request
+from tasks.core.engine.workers import Lost, Worker
 
 SAMPLED = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 12}
 

@@ -8,11 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils.other import get_free_port
 
 from tasks import paths
 from tasks.core.io import work as work_module
@@ -20,6 +23,8 @@ from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import read_table, write_table
 from tasks.core.models.load import load_model
 from tasks.core.schemas.records import RECORD_SCHEMA, SFT_SCHEMA, record_from_row
+from tasks.launch import command
+from tasks.machines import Rendezvous
 from tests.support.graph import ROOT
 from tests.support.training_project import make_project
 
@@ -132,14 +137,34 @@ def project(start, tmp_path, monkeypatch):
     return tmp_path
 
 
+SRUN = """#!/bin/sh
+# Stands for two nodes: the command once as each of them.
+while [ "$1" != env ]; do shift; done
+export SLURM_STEP_NUM_NODES=2 SLURM_STEP_NUM_TASKS=2 SLURM_JOB_ID=$$ SLURM_STEP_ID=0 SLURM_STEP_NODELIST=127.0.0.1
+SLURM_NODEID=1 "$@" & second=$!
+SLURM_NODEID=0 "$@" && wait "$second"
+"""
+
+
+def launch_of(kind, folder):
+    """VIDEO_R1_LAUNCH, and the PATH under which it works."""
+    shipped = ROOT / "profiles/accelerate/cpu_2.yaml"
+    if kind == "one machine":
+        return {"VIDEO_R1_LAUNCH": f"accelerate:{shipped}"}
+    (folder / "srun").write_text(SRUN)
+    (folder / "srun").chmod(0o755)
+    (folder / "one.yaml").write_text(shipped.read_text().replace("num_processes: 2", "num_processes: 1"))
+    return {"VIDEO_R1_LAUNCH": "srun:--nodes=2 -- accelerate:one.yaml", "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
 @pytest.mark.slow
-def test_accelerate_launch_on_two_processes_equals_one(alone, project):
+@pytest.mark.parametrize("kind", ["one machine", "two nodes of Slurm"])
+def test_accelerate_launch_on_two_processes_equals_one(alone, project, kind):
     """The command that users run, with the shipped configuration."""
     folder, expected = alone
     shutil.rmtree(paths.SFT_MODEL)
     shutil.copytree(folder / paths.SFT_MODEL, paths.SFT_MODEL)
-    launch = f"accelerate:{ROOT / 'profiles/accelerate/cpu_2.yaml'}"
-    launched(project, ["-m", "tasks.launch", "grpo"], VIDEO_R1_LAUNCH=launch)
+    launched(project, ["-m", "tasks.launch", "grpo"], **launch_of(kind, project))
     found = result(project)
     for name in ("grpo curve", "grpo metrics", "grpo weights"):
         torch.testing.assert_close(found[name], expected[name], **TOLERANCE, msg=f"{name}: {found[name]}")
@@ -147,14 +172,25 @@ def test_accelerate_launch_on_two_processes_equals_one(alone, project):
 
 @pytest.mark.slow
 def test_sharded_weights_train_save_and_resume_as_whole_ones(alone, project):
-    """The shipped FSDP2 configuration; GRPO's second step is its last before a restart."""
-    config = str(ROOT / "profiles/accelerate/fsdp_4gpu.yaml")
+    """The shipped FSDP2 configuration; GRPO's second step is its last on one machine, the others are on two."""
+    config = ROOT / "profiles/accelerate/fsdp_4gpu.yaml"
     ours = ["--num_processes", "2", "--mixed_precision", "no", "--main_process_port", "0"]
-    command = ["-m", "accelerate.commands.launch", "--config_file", config, *ours]
-    command.append(str(ROOT / "tests/support/sharded_stage.py"))
-    launched(project, [*command, "2", "sft", "grpo"])
+    script = str(ROOT / "tests/support/sharded_stage.py")
+    launched(project, ["-m", "accelerate.commands.launch", "--config_file", config, *ours, script, "2", "sft", "grpo"])
     assert not paths.GRPO_MODEL.exists()
-    assert "grpo: resuming from" in launched(project, [*command, "0", "grpo"])
+    whole = config.read_text().replace("num_processes: 4", "num_processes: 1").replace("bf16", '"no"')
+    Path("one.yaml").write_text(whole)
+    port = get_free_port()
+    first, second = (
+        [*command("grpo", [], "accelerate:one.yaml", ["grpo"], Rendezvous(rank, 2, "127.0.0.1", port, ""))[1:-2]]
+        for rank in (0, 1)
+    )
+    with ThreadPoolExecutor() as pool:
+        told = [
+            task.result()
+            for task in [pool.submit(launched, project, [*each, script, "0", "grpo"]) for each in (first, second)]
+        ]
+    assert "grpo: resuming from" in told[0]
     found = result(project)
     for name, value in alone[1].items():
         torch.testing.assert_close(found[name], value, **TOLERANCE, msg=f"{name}: {found[name]} {value}")
