@@ -63,13 +63,14 @@ def main() -> None:
         leave_out(split, of_split)
     held = tables.pop(HELD_OUT)
     asked = {split: _mixed(table, split, section.video_share, loaded.seed) for split, table in tables.items()}
+    left_out = {} if section.video_share is None else {split: len(tables[split]) - len(asked[split]) for split in MIXED}
     written = {split: numbered(table, names[split]) for split, table in asked.items()}
     order = {source.name: place for place, source in enumerate(sources)}
     quarantined.sort(key=lambda row: (order[row.source], row.row))
     only_held = set(media_of(held)) - set(chain(*map(media_of, asked.values())))
     kept = [row for medium, row in media.items() if medium not in only_held]
     described = [source.model_dump(include=DESCRIBED) | {"read": read[source.name]} for source in sources]
-    _write(written, kept, quarantined, repeated, overlap, described)
+    _write(written, kept, quarantined, repeated, summarise(written, kept, quarantined, overlap, described, left_out))
 
 
 def _mixed(table: pa.Table, split: str, video_share: float | None, seed: int) -> pa.Table:
@@ -142,8 +143,7 @@ def _write(
     media: Sequence[MediaRow],
     quarantined: Sequence[Quarantined],
     repeated: Sequence[Overlap],
-    overlap: Mapping[str, Any],
-    sources: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, Any],
 ) -> None:
     paths.MEDIA.mkdir(parents=True, exist_ok=True)
     for split, table in tables.items():
@@ -151,12 +151,15 @@ def _write(
     write_arrow(paths.MANIFEST, manifest_table(media), MANIFEST_SCHEMA)
     write_table(paths.QUARANTINE, (row._asdict() for row in quarantined), QUARANTINE_SCHEMA)
     write_table(paths.OVERLAP, (item.values() for item in repeated), OVERLAP_SCHEMA)
-    write_json(paths.metrics("ingest"), summarise(tables, media, quarantined, overlap, sources))
+    write_json(paths.metrics("ingest"), metrics)
     counts = ", ".join(f"{split} {len(table)}" for split, table in tables.items())
     print(f"ingest: rows {counts}; {len(media)} media files; {len(quarantined)} rows quarantined -> {paths.INGEST}")
     for row in quarantined[:5]:
         print(f"  left out: {row.source} row {row.row}: {row.field}: {row.reason}")
-    print(f"ingest: {sentence(overlap)} -> {paths.OVERLAP}")
+    if unmixed := metrics.get("left_out_for_video_share"):
+        counts = ", ".join(f"{rows} of {split}" for split, rows in unmixed.items())
+        print(f"ingest: left out for the share of videos: {counts}")
+    print(f"ingest: {sentence(metrics['overlap'])} -> {paths.OVERLAP}")
 
 
 if __name__ == "__main__":

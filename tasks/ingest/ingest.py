@@ -99,14 +99,16 @@ def summarise(
     quarantined: Sequence[Quarantined],
     overlap: Mapping[str, Any],
     sources: Sequence[Mapping[str, Any]] = (),
+    unmixed: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Counts for reports/ingest/metrics.json."""
+    """Counts for reports/ingest/metrics.json; `unmixed`: rows left out for `video_share`, by split, where it is set."""
     statuses = [row.status for row in media]
     by_kind = Counter(row.kind for row in quarantined)
     return {
         **{split: counts_of(table, PROBLEM_TYPES) for split, table in tables.items()},
         "media": {"files": len(statuses), "undecodable": sum(status != OK for status in statuses)},
         "quarantined": {"rows": len(quarantined), "by_kind": dict(sorted(by_kind.items()))},
+        **({"left_out_for_video_share": dict(unmixed)} if unmixed else {}),
         "overlap": overlap,
         "sources": list(sources),
     }

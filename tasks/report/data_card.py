@@ -63,11 +63,17 @@ def _steps(ingest: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) 
         f"Every file was read: {media.get('files')} files, of which {media.get('undecodable')} do not decode.",
         f"Rows left out: {lost.get('rows')} ({kinds}); data/ingest/quarantine.parquet has each with its reason.",
     ]
+    if unmixed := ingest.get("left_out_for_video_share"):
+        counts = ", ".join(f"{rows} of {split}" for split, rows in unmixed.items())
+        steps.append(f"Rows left out, drawn by the seed, for the share of videos that `video_share` asks: {counts}.")
     if overlap := ingest.get("overlap"):
         held = ", ".join(f"{rows} {split}" for split, rows in overlap["held_against"].items())
         actions = ", ".join(f"{name}: {overlap[name]['action']}" for name in ("repeats", "leaks", "leaked_texts"))
         steps.append(f"Questions were compared within their table and with held-out rows ({held}); {actions}.")
-    if annotate := metrics.get("annotate"):
+    annotate = metrics.get("annotate", {})
+    if source := annotate.get("taken_from"):
+        steps.append(f"No teacher was asked: {annotate.get('rows')} rows of reasoning come with {source}.")
+    elif annotate:
         steps.append(f"The teacher was asked: reports/annotate/metrics.json counts {annotate.get('rows')} rows.")
     if kept := metrics.get("filter"):
         steps.append(f"Rules kept {kept.get('kept')} of {kept.get('rows')} annotated rows for SFT.")

@@ -10,6 +10,7 @@ from tasks.core.video.clip import Clip, VideoError, lack_of_file
 from tasks.core.video.container import open_video
 from tasks.core.video.decode import decode_frames
 from tasks.core.video.picture import open_picture, read_image
+from tasks.core.video.resize import unfit
 from tasks.core.video.timeline import Choice, Timeline
 
 HEAD_BYTES = 4096
@@ -38,7 +39,7 @@ def probe(path: Path | str, data_type: str) -> MediaInfo:
     """Check that a file decodes and say what it holds.
 
     A video must hold every byte its index promises, no packet may be damaged, and its first, middle and last frame must
-    decode: a file cut off in transfer often opens well and fails only near its end.
+    decode: a file cut off in transfer often opens well and fails only near its end. Neither side may be absurdly long.
 
     Raises:
         VideoError: with the reason.
@@ -48,7 +49,7 @@ def probe(path: Path | str, data_type: str) -> MediaInfo:
     _check_size(Path(path))
     decoded = decode_frames(path, _ends)
     shown = decoded.timeline
-    return _info(decoded.clip, len(shown.starts_seconds), shown.rate, decoded.codec)
+    return _info(path, decoded.clip, len(shown.starts_seconds), shown.rate, decoded.codec)
 
 
 def _ends(shown: Timeline) -> Choice:
@@ -63,11 +64,13 @@ def _ends(shown: Timeline) -> Choice:
 def _probe_image(path: Path | str) -> MediaInfo:
     with open_picture(path) as image:
         codec = (image.format or "").lower()
-    return _info(read_image(path), 1, 0.0, codec)
+    return _info(path, read_image(path), 1, 0.0, codec)
 
 
-def _info(clip: Clip, frames: int, fps: float, codec: str) -> MediaInfo:
+def _info(path: Path | str, clip: Clip, frames: int, fps: float, codec: str) -> MediaInfo:
     _, height, width, _ = clip.frames.shape
+    if reason := unfit(height, width):
+        raise VideoError(path, reason)
     return MediaInfo(frames, fps, width, height, codec, clip.duration_seconds)
 
 

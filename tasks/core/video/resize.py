@@ -14,6 +14,13 @@ SIDE_FACTOR = 28
 MAX_RATIO = 200
 
 
+def unfit(height: int, width: int) -> str:
+    """Why no encoder takes frames of this shape; "" when it does."""
+    if max(height, width) > MAX_RATIO * min(height, width):
+        return f"{width} x {height} pixels: one side is more than {MAX_RATIO} times the other"
+    return ""
+
+
 def smart_resize(
     height: int, width: int, *, min_pixels: int, max_pixels: int, factor: int = SIDE_FACTOR
 ) -> tuple[int, int]:
@@ -25,8 +32,8 @@ def smart_resize(
     Raises:
         ValueError: one side is more than 200 times the other.
     """
-    if max(height, width) > MAX_RATIO * min(height, width):
-        raise ValueError(f"{width} x {height} pixels: one side is more than {MAX_RATIO} times the other")
+    if reason := unfit(height, width):
+        raise ValueError(reason)
     h, w = _near(height, factor), _near(width, factor)
     if h * w > max_pixels:
         beta = math.sqrt(height * width / max_pixels)

@@ -185,6 +185,15 @@ def test_broken_image(tmp_path):
         probe(tmp_path / "a.png", "image")
 
 
+def test_a_picture_that_no_encoder_takes_is_refused_at_once(tmp_path):
+    for size in ((201, 1), (1, 201)):
+        Image.new("L", size).save(tmp_path / "a.png")
+        with pytest.raises(VideoError, match="one side is more than 200 times the other"):
+            probe(tmp_path / "a.png", "image")
+    Image.new("L", (200, 1)).save(tmp_path / "a.png")
+    assert probe(tmp_path / "a.png", "image").width == 200
+
+
 def test_an_image_is_probed(tmp_path):
     Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg")
     assert probe(tmp_path / "a.jpg", "image") == (1, 0.0, 6, 4, "jpeg", 0.0)

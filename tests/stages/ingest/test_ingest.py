@@ -101,6 +101,17 @@ def test_real_clips_with_a_gif(project):
     assert metrics["quarantined"] == {"rows": 0, "by_kind": {}}
 
 
+def test_rows_left_out_for_the_share_of_videos_are_counted(project, capsys):
+    Image.new("RGB", (64, 64)).save("media/a.png")
+    rows = [ROW | {"problem_id": number, "problem": f"Which of {number}?"} for number in range(3)]
+    rows.append(ROW | {"problem_id": 3, "path": "a.png", "data_type": "image"})
+    assert project(source(write_rows(rows)), video_share=0.5) == []
+    metrics = json.loads(paths.metrics("ingest").read_text())
+    assert metrics["left_out_for_video_share"] == {"train": 2, "rl": 0}
+    assert [metrics["train"][name] for name in ("rows", "video", "image")] == [2, 1, 1]
+    assert "left out for the share of videos: 2 of train, 0 of rl" in capsys.readouterr().out
+
+
 def test_files_that_once_ended_a_run_cost_their_rows(project):
     make_bad_media(Path("media"))
     rows = [

@@ -111,6 +111,30 @@ def test_the_card_tells_sources_licence_counts_and_how_it_was_made(project) -> N
     assert "Rows left out: 1 (1 record)" in card and "| exact | train | clips | clips | reported | 1 |" in card
 
 
+@pytest.mark.parametrize(
+    ("stage", "counts", "words"),
+    [
+        pytest.param(
+            "annotate",
+            {"rows": 6, "taken_from": "cot.json"},
+            "No teacher was asked: 6 rows",
+            id="reasoning-from-a-file",
+        ),
+        pytest.param("annotate", {"rows": 6}, "The teacher was asked: ", id="reasoning-of-the-teacher"),
+        pytest.param(
+            "ingest", {"left_out_for_video_share": {"train": 2, "rl": 0}}, "asks: 2 of train, 0 of rl", id="mixed"
+        ),
+    ],
+)
+def test_the_card_tells_what_was_done_to_the_rows(project, stage, counts, words) -> None:
+    path = paths.metrics(stage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | counts))
+    command.main()
+    assert words in paths.DATA_CARD.read_text()
+
+
 def test_without_ingest_the_command_says_what_to_run(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     paths.PARAMS.write_text(
