@@ -31,7 +31,7 @@ from tasks.core.io.atomic import naming
 from tasks.core.video.archive import is_media, open_media_file, state_of
 from tasks.core.video.clip import Clip, VideoError
 
-VERSION = 3
+VERSION = 4
 """Changes with the code that decodes and resizes: entries, and facts of media, of another version are never read."""
 BYTES_PER_GB = 2**30
 SWEPT_TO = 0.9
