@@ -112,6 +112,7 @@ def test_a_stage_shows_how_far_it_is(toy, monkeypatch):
     assert (seen[-1].done, seen[-1].total, seen[-1].unit) == (3, 3, "rows")
 
 
+@pytest.mark.slow
 def test_the_time_limit_ends_the_stage_and_its_children(toy):
     set_stage("rows", cmd=SLEEPER)
     with pytest.raises(ReproError, match="rows: stopped at its time limit of 4 s"):

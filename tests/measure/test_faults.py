@@ -57,6 +57,7 @@ def disturbed(toy: Path, kind: str, undisturbed):
     return faults.disturbed(toy, ["dvc"], 1, 10.0, draw, undisturbed, toy.parent / "prefect")
 
 
+@pytest.mark.slow
 def test_a_killed_tree_leaves_nothing_and_its_rerun_equals_an_undisturbed_run(toy, undisturbed):
     done = disturbed(toy, "tree", undisturbed)
     [kill] = done.kills
@@ -67,6 +68,7 @@ def test_a_killed_tree_leaves_nothing_and_its_rerun_equals_an_undisturbed_run(to
     assert "| 1 | dvc | tree | 0.5 | rows |" in table and f"| 1 | 1 | 0 | {len(undisturbed)} | 0 |" in table
 
 
+@pytest.mark.slow
 def test_a_process_that_lives_on_and_an_output_that_differs_are_told(toy, undisturbed):
     done = disturbed(toy, "command", undisturbed | {"model.txt": "of another run"})
     told = faults.failures(done)
@@ -74,6 +76,7 @@ def test_a_process_that_lives_on_and_an_output_that_differs_are_told(toy, undist
     assert told[-1] == "model.txt: differs"
 
 
+@pytest.mark.slow
 def test_a_rerun_that_fails_is_told_with_its_last_lines(toy, undisturbed):
     params = yaml.safe_load((toy / "params.yaml").read_text())
     (toy / "params.yaml").write_text(yaml.safe_dump(params | {"fail": "train"}))

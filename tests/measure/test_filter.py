@@ -1,10 +1,13 @@
 import re
 import sys
 
+import pytest
+
 from measure import filter as measured
 from measure.cost import Cost
 
 
+@pytest.mark.slow
 def test_every_rule_rejects_its_own_rows_and_no_other(monkeypatch, capsys):
     rows = 2 * measured.FAULTY_EVERY * len(measured.FAULTS)
     monkeypatch.setattr(sys, "argv", ["measure.filter", "--rows", str(rows)])

@@ -96,11 +96,13 @@ def test_the_log_is_a_table_with_its_sums():
     assert text.endswith("3 minutes in all, 13.0 GiB at most.\n")
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_ends_the_rehearsal_with_what_it_said(tmp_path):
     with pytest.raises(StageError, match=r"(?s)ingest: ended with 2:.*params.yaml: no such file"):
         rehearsal.run(tmp_path, "ingest")
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_all_processes_of_a_stage():
     inner = "import time; kept = bytearray(100 << 20); time.sleep(2)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
@@ -109,6 +111,7 @@ def test_memory_is_that_of_all_processes_of_a_stage():
     assert together > 100 << 20 and child.returncode == 0
 
 
+@pytest.mark.slow
 def test_memory_that_processes_share_counts_once():
     """Pages of a process that it and its forked child both read."""
     code = "import os, time; kept = b'x' * (200 << 20); os.fork(); time.sleep(2)"

@@ -212,6 +212,7 @@ for module in ("measure.speed.grpo.launch", "measure.speed.grpo.launched", "task
 """
 
 
+@pytest.mark.slow
 def test_an_update_on_frames_in_memory_needs_no_decoder():
     """A machine with a GPU may have torch, transformers and what trains with them alone."""
     done = subprocess.run([sys.executable, "-c", BARE], cwd=ROOT, capture_output=True, text=True)

@@ -2,6 +2,8 @@
 
 import argparse
 
+import pytest
+
 from measure.speed.sft import PATHS, Cost, measure, render, table
 from tests.support.training_project import make_project
 
@@ -22,6 +24,7 @@ def test_the_table_compares_with_the_padded_path():
     assert text.endswith("\nsft step: 2.5x padded\n")
 
 
+@pytest.mark.slow
 def test_every_path_runs_over_the_same_rows(tiny_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_project(tmp_path, tiny_model)

@@ -45,6 +45,7 @@ def answers(folder):
     return [row for path in log.logs_in(folder) for row in log.read(path).values()]
 
 
+@pytest.mark.slow
 def test_public_benchmarks_are_answered_the_same_with_workers_and_cached_frames(tmp_path, monkeypatch):
     """A missing and a broken clip among them; folders of pictures are never cached."""
     monkeypatch.chdir(tmp_path)

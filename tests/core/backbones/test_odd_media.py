@@ -162,6 +162,7 @@ class Gradients(TrainerCallback):
 PLAIN = {"encode_once": False, "share_prefix": False, "share_prefix_update": False}
 
 
+@pytest.mark.slow
 def test_a_grpo_update_equals_that_of_plain_rows(folder, media, read, records, tmp_path, monkeypatch):
     monkeypatch.setattr(collect, "score_group", parity_score)
 

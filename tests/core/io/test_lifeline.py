@@ -76,6 +76,7 @@ def live(tag, count, within=30.0):
     return len(tagged(tag)) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("then", "number"),
     [
@@ -92,6 +93,7 @@ def test_what_a_process_started_ends_with_it(tag, then, number):
     assert all_end(tag)
 
 
+@pytest.mark.slow
 def test_a_process_that_gives_itself_a_title_ends_too(tag):
     child = start(held(tag, sleep=TITLED))
     assert live(tag, 2)
@@ -129,6 +131,7 @@ def test_a_shell_between_does_not_hide_that_the_leader_is_gone(tag):
     assert all_end(tag)
 
 
+@pytest.mark.slow
 def test_what_was_started_by_hand_outlives_its_terminal(tag):
     parent = start([sys.executable, "-c", LEADER.format(command=repr(held(tag)), variables=""), tag])
     parent.kill()

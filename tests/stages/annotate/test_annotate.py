@@ -99,6 +99,7 @@ ALL = [1, 2, 4, 5, 6, 7]
 """All but the broken clip."""
 
 
+@pytest.mark.slow
 def test_a_clip_that_hangs_its_reader_costs_its_rows_and_no_more(project, tiny_model, engine, monkeypatch):
     monkeypatch.setattr(open_module, "read_resized", bad_readers.hang_on_first)
     video = params_of(tiny_model)["video"] | {"read_limit_seconds": 3.0, "disk_cache_gb": 0}

@@ -73,6 +73,7 @@ def test_wrong_commands_are_one_line_and_exit_2(project, tiny_model, arguments, 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", bad_readers.TORN)
 def test_a_clip_that_ends_its_reader_is_told(project, tiny_model, monkeypatch, end):
     (project / "media/1.mp4").rename(project / "media/torn.mp4")

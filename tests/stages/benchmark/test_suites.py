@@ -273,6 +273,7 @@ def test_another_configuration_asks_all_anew(tree, tmp_path, change):
     assert len(second.asked) == len(first.asked)
 
 
+@pytest.mark.slow
 def test_killed_five_times_at_random_equals_undisturbed(tree, undisturbed, tmp_path):
     made, whole, folder = undisturbed
     draw = random.Random(4)

@@ -75,6 +75,7 @@ def test_log_is_typed_and_complete(project, monkeypatch):
     assert entry(made, "shuffled").overall.n == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", bad_readers.TORN)
 def test_a_clip_that_ends_its_reader_costs_its_rows(project, tiny_model, monkeypatch, end):
     reader, says = bad_readers.TORN[end]

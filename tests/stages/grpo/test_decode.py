@@ -172,6 +172,7 @@ def test_grouped_heads_and_half_precision():
             torch.testing.assert_close(found[0, place].float(), expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -58,6 +58,7 @@ def test_the_prompts_expected_are_those_that_trl_deals(processes, group, ranks, 
         assert drawn(order, steps + 1, process * rows, rows, group, processes) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{}, {"refill": 1, "micro_batch": 4}], ids=["plain", "prompts replaced, micro-batches"]
 )

@@ -135,6 +135,7 @@ def test_passes_of_an_encoder_that_trains(model, make_clip, tmp_path, monkeypatc
     assert seen == patches
 
 
+@pytest.mark.slow
 def test_a_frozen_run_is_resumed_to_the_bit(model, make_clip, tmp_path):
     """The resumed run's store is empty: clips are encoded in other company than in the run that never stopped."""
     values = {**FROZEN, "objective": {"kind": "tgrpo_reward", "perturbation": PATCH}, "steps": 4}

@@ -189,6 +189,7 @@ def test_a_tokens_divergence_pulls_at_both_views(own, other, value, moves):
     assert gradients[0][0] == -gradients[1][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path, scored_by_parity, way):
     changes, expected = WAYS[way]

@@ -159,6 +159,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("faults", "says"), ENDS.values(), ids=ENDS)
 def test_a_server_that_does_not_serve_ends_the_run_in_one_line(server, engine, policies, asks, faults, says):
     with_faults(server, engine, faults)

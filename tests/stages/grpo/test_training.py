@@ -127,6 +127,7 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
     assert "models/grpo" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", bad_readers.TORN)
 def test_a_clip_that_ends_its_reader_costs_its_prompt(tiny_model, tmp_path, monkeypatch, capsys, end):
     from tasks.grpo.__main__ import main

@@ -29,6 +29,7 @@ def test_the_rows_announced_are_those_of_this_and_the_next_batch(processes, batc
             assert announced == list(sampler) and len(order) == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group_by_length", "stop_after"), [(False, 5), (True, None)], ids=["stopped and resumed", "by length"]
 )

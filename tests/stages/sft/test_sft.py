@@ -379,6 +379,7 @@ def test_the_stage_from_files_to_files(tiny_model, tmp_path, monkeypatch, capsys
     assert "data/filter/sft.parquet: problem_id 3 (clip.mp4): process: spells <|video_pad|>" in told.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", bad_readers.TORN)
 def test_a_clip_that_ends_its_reader_costs_its_row(tiny_model, tmp_path, monkeypatch, capsys, end):
     from tasks.sft.__main__ import main
