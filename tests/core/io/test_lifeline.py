@@ -107,6 +107,7 @@ def test_a_process_that_gives_itself_a_title_ends_too(tag):
     assert all_end(tag)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
 @pytest.mark.parametrize(
     "handler",

@@ -45,6 +45,7 @@ def test_a_clip_has_the_same_bytes_on_every_processor(tmp_path, monkeypatch, mov
     assert (tmp_path / "here.mp4").read_bytes() == (tmp_path / "there.mp4").read_bytes()
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_renders(tmp_path):
     """A kill -9 must leave nobody who goes on rendering, or waits for work, for ever."""
     script = "import sys; from pathlib import Path; from tasks.core.world import make_split; "

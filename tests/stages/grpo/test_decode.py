@@ -233,6 +233,7 @@ def test_where_it_does_not_fit_generate_answers(tiny_model, make_clip, monkeypat
     assert synced == [sharded]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "left_out"),
     [
