@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from measure.contest.methods import METHOD_OF, METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
-from measure.contest.protocols import PROTOCOLS, Protocol, enough, named, ready
+from measure.contest.protocols import PROTOCOLS, Protocol, command, enough, named, ready
 from measure.contest.start_scores import START_MEASURES, score_start
 from measure.contest.starts import Start, make
 from measure.contest.table import CURVE_FIELDS, FIELDS, KEY, markdown
@@ -135,7 +135,7 @@ def tune(params: Params, size: Size, protocol: Protocol, methods: Sequence[str],
 
 def contest(params: Params, size: Size, protocol: Protocol, chosen: argparse.Namespace, until: float) -> None:
     """Every run that is missing and that no other command has in hand."""
-    trials = read_chosen(chosen.out / "chosen.json", chosen.methods)
+    trials = read_chosen(chosen.out / "chosen.json", chosen.methods, command(protocol, "tune"))
     starts = ready(protocol, chosen.starts, read_runs(chosen.out / "starts.csv"))
     for seed, start, method in order(starts, chosen.methods, chosen.seeds):
         if time.monotonic() > until:

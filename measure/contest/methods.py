@@ -184,8 +184,8 @@ def _best(pairs: Mapping[int, float], losses: Mapping[int, float], allowed_loss:
     return max(sparing, key=lambda number: pairs[number])
 
 
-def read_chosen(path: Path, methods: Sequence[str]) -> dict[str, Trial]:
-    """Values that tuning chose; a placebo has those of its method.
+def read_chosen(path: Path, methods: Sequence[str], tune: str) -> dict[str, Trial]:
+    """Values that tuning chose; a placebo has those of its method. `tune`: the command that chooses them.
 
     Raises:
         StageError: none for some method; names the command that chooses.
@@ -193,5 +193,5 @@ def read_chosen(path: Path, methods: Sequence[str]) -> dict[str, Trial]:
     chosen = json.loads(path.read_text()) if path.exists() else {}
     values_of = {method: METHOD_OF.get(method, method) for method in methods}
     if missing := list(dict.fromkeys(tuned for tuned in values_of.values() if tuned not in chosen)):
-        raise StageError(f"{path}: no values for {', '.join(missing)}; `python -m measure.contest tune` chooses them")
+        raise StageError(f"{path}: no values for {', '.join(missing)}; {tune} chooses them")
     return {method: Trial(**chosen[tuned]["values"]) for method, tuned in values_of.items()}

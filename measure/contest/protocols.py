@@ -34,6 +34,7 @@ class Room(NamedTuple):
 class Protocol(NamedTuple):
     """A contest that was fixed before its runs; its text is protocol.md in `folder`."""
 
+    name: str
     folder: Path
     tuning: tuple[Start, ...]
     """Values are chosen on these alone; they are not judged."""
@@ -80,8 +81,9 @@ CONFIRM_STARTS = (
     Start(0.97, "side", "caption", 60),
 )
 PROTOCOLS = {
-    "wide": Protocol(OUT, (Start(0.85, "colour", "caption", 3),), (*WIDE_STARTS, UNBIASED), tuple(METHODS)),
+    "wide": Protocol("wide", OUT, (Start(0.85, "colour", "caption", 3),), (*WIDE_STARTS, UNBIASED), tuple(METHODS)),
     "confirm": Protocol(
+        "confirm",
         OUT / "confirm",
         (Start(0.85, "colour", "caption", 3), Start(0.75, "colour", "caption", 1), Start(0.9, "side", "caption", 11)),
         CONFIRM_STARTS,
@@ -91,6 +93,11 @@ PROTOCOLS = {
         allowed_loss=0.01,
     ),
 }
+
+
+def command(protocol: Protocol, step: str) -> str:
+    """What a user types for a step of a protocol."""
+    return f"`python -m measure.contest {step} --protocol {protocol.name}`"
 
 
 def named(protocol: Protocol, names: Sequence[str] | None) -> list[Start]:
@@ -118,8 +125,8 @@ def ready(protocol: Protocol, names: Sequence[str] | None, scores: Sequence[Mapp
     made = [start for start in chosen if is_made(start)]
     if not made or (names is not None and len(made) < len(chosen)):
         missing = ", ".join(start.name for start in chosen if start not in made)
-        raise StageError(f"not made: {missing}; `python -m measure.contest starts` makes them")
-    return made if names is not None or protocol.room is None else qualified(made, protocol.room, scores)
+        raise StageError(f"not made: {missing}; {command(protocol, 'starts')} makes them")
+    return made if names is not None or protocol.room is None else qualified(protocol, made, protocol.room, scores)
 
 
 def enough(protocol: Protocol, scores: Sequence[Mapping[str, Any]]) -> bool:
@@ -127,7 +134,9 @@ def enough(protocol: Protocol, scores: Sequence[Mapping[str, Any]]) -> bool:
     return protocol.room is not None and len(_within(protocol.starts, protocol.room, scores)) >= protocol.room.judged
 
 
-def qualified(made: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
+def qualified(
+    protocol: Protocol, made: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]
+) -> list[Start]:
     """The first `room.judged` starts whose pair accuracy before RL lies within `room`.
 
     Raises:
@@ -137,7 +146,7 @@ def qualified(made: Sequence[Start], room: Room, scores: Sequence[Mapping[str, A
     if len(within) < room.judged:
         raise StageError(
             f"{len(within)} of {room.judged} starts have a pair accuracy of {room.least} to {room.most} before RL; "
-            "`python -m measure.contest starts` makes more"
+            f"{command(protocol, 'starts')} makes more, while its list has any"
         )
     return within[: room.judged]
 

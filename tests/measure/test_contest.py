@@ -15,7 +15,7 @@ from measure.contest.__main__ import order
 from measure.contest.evaluate import Result, answers, pair_scores
 from measure.contest.flops import counted, dispatcher_count
 from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
-from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, enough, named, qualified, ready
+from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, command, enough, named, qualified, ready
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import pairs, twice
 from measure.contest.start_scores import group_shares
@@ -120,8 +120,8 @@ def test_an_unknown_method_lists_the_known_ones():
 
 
 def test_untuned_methods_are_refused_with_the_command(tmp_path):
-    with pytest.raises(StageError, match="no values for grpo; `python -m measure.contest tune` chooses them"):
-        read_chosen(tmp_path / "chosen.json", ["grpo"])
+    with pytest.raises(StageError, match="no values for grpo; `python .* tune --protocol wide` chooses them"):
+        read_chosen(tmp_path / "chosen.json", ["grpo"], command(WIDE, "tune"))
 
 
 def test_tuning_takes_the_best_mean_over_starts(tmp_path):
@@ -131,9 +131,9 @@ def test_tuning_takes_the_best_mean_over_starts(tmp_path):
         for trial, value in enumerate(values)
     ]
     (tmp_path / "chosen.json").write_text(json.dumps(best_of(rows, 3, 2)))
-    assert read_chosen(tmp_path / "chosen.json", ["taro"]) == {"taro": TRIALS[0]}
+    assert read_chosen(tmp_path / "chosen.json", ["taro"], "") == {"taro": TRIALS[0]}
     (tmp_path / "chosen.json").write_text(json.dumps({"exchange": {"values": TRIALS[1]._asdict()}}))
-    assert read_chosen(tmp_path / "chosen.json", ["permuted"]) == {"permuted": TRIALS[1]}, "a placebo is not tuned"
+    assert read_chosen(tmp_path / "chosen.json", ["permuted"], "") == {"permuted": TRIALS[1]}, "a placebo is not tuned"
     assert best_of(rows[1:3] + rows[4:], 2, 2)["taro"]["values"] == TRIALS[1]._asdict(), "the earlier one of equals"
 
 
@@ -155,7 +155,7 @@ def test_whatever_has_ended_compares_methods_on_the_same_starts_and_seeds():
 
 def test_starts_that_are_not_there_are_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("measure.contest.starts.STARTS", tmp_path)
-    with pytest.raises(StageError, match="not made: side-0.8-caption-10; `python -m measure.contest starts` makes"):
+    with pytest.raises(StageError, match="not made: side-0.8-caption-10; `python .* starts --protocol wide` makes"):
         ready(WIDE, ["side-0.8-caption-10"], [])
     with pytest.raises(StageError, match="not made: .*side-0.8-caption-10"):
         ready(WIDE, None, [])
@@ -189,9 +189,9 @@ def test_starts_that_qualify_are_the_first_with_something_to_free():
         for start, pairs in zip(WIDE_STARTS, (0.05, 0.1, 0.95, 0.9, 0.5), strict=False)
     ]
     made = WIDE_STARTS[:6]
-    assert qualified(made, Room(0.1, 0.9, 2), scores) == [WIDE_STARTS[1], WIDE_STARTS[3]]
-    with pytest.raises(StageError, match="3 of 4 starts have a pair accuracy of 0.1 to 0.9 before RL"):
-        qualified(made, Room(0.1, 0.9, 4), scores)  # the sixth is made, but not scored
+    assert qualified(WIDE, made, Room(0.1, 0.9, 2), scores) == [WIDE_STARTS[1], WIDE_STARTS[3]]
+    with pytest.raises(StageError, match="3 of 4 starts have a pair accuracy of 0.1 to 0.9 .* --protocol wide`"):
+        qualified(WIDE, made, Room(0.1, 0.9, 4), scores)  # the sixth is made, but not scored
     told = [enough(WIDE._replace(room=room), scores) for room in (Room(0.1, 0.9, 3), Room(0.1, 0.9, 4), None)]
     assert told == [True, False, False], "no more are made than are judged"
 
@@ -509,7 +509,7 @@ def test_the_whole_contest_at_the_smallest_size(tiny_model, tmp_path, monkeypatc
         (folder_of(start) / "start.json").write_text("{}")
     small = ["--rl-rows", "16", "--scenes", "2", "--quick-scenes", "1", "--mixed-rows", "16", "--most-steps", "2"]
     small += ["--every", "1", "--methods", "grpo", "papo", "--seeds", "2", "--out", "out"]
-    with pytest.raises(StageError, match="out/chosen.json: no values for grpo, papo; `python -m measure.contest tune`"):
+    with pytest.raises(StageError, match="out/chosen.json: no values for grpo, papo; `python -m measure.contest tune"):
         contest(small)
     contest(["starts", "--starts", WIDE.tuning[0].name, *small])
     [score] = read_runs(tmp_path / "out/starts.csv")
