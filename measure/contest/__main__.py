@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from measure.contest.methods import METHOD_OF, METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
-from measure.contest.protocols import PROTOCOLS, Protocol, command, enough, named, ready
+from measure.contest.protocols import PROTOCOLS, Protocol, command, named, ready, wanted
 from measure.contest.start_scores import START_MEASURES, score_start
 from measure.contest.starts import Start, make
 from measure.contest.table import CURVE_FIELDS, FIELDS, KEY, markdown
@@ -106,11 +106,14 @@ def make_starts(
 ) -> None:
     """Make starts that are missing, score those without a row, until as many qualify as the protocol judges."""
     for start in named(protocol, names):
-        if time.monotonic() > until or (names is None and enough(protocol, read_runs(out / "starts.csv"))):
+        if time.monotonic() > until:
             return
+        if names is None and not wanted(protocol, start, read_runs(out / "starts.csv")):
+            continue
         with lock(out / ".locks" / f"start-{start.name}") as ours:
-            if ours and not any(row["start"] == start.name for row in read_runs(out / "starts.csv")):
+            if ours:
                 make(start, params)
+            if ours and not any(row["start"] == start.name for row in read_runs(out / "starts.csv")):
                 row = {"start": start.name, **start._asdict(), **score_start(start, size, params)}
                 append(out / "starts.csv", ("start", *Start._fields, *START_MEASURES), [rounded(row)], ("start",))
                 print(f"start: {start.name}: pairs {row['pair_accuracy']:.3f}", flush=True)

@@ -113,7 +113,7 @@ def named(protocol: Protocol, names: Sequence[str] | None) -> list[Start]:
 
 
 def ready(protocol: Protocol, names: Sequence[str] | None, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
-    """Starts that are judged: those named, else those that are made and qualify by their rows of starts.csv.
+    """Starts that are contested: those named, else those judged by their rows of starts.csv, else those that are made.
 
     Raises:
         StageError: a named one serves tuning, one is not made, or none is; names the command that makes them.
@@ -122,35 +122,41 @@ def ready(protocol: Protocol, names: Sequence[str] | None, scores: Sequence[Mapp
     if names is not None and len(chosen) < len(names):
         tuning = ", ".join(start.name for start in protocol.tuning)
         raise StageError(f"{tuning}: values are chosen on it; it is not contested")
+    if names is None and protocol.room is not None:
+        chosen = qualified(protocol, protocol.room, scores)
     made = [start for start in chosen if is_made(start)]
-    if not made or (names is not None and len(made) < len(chosen)):
+    whichever = names is None and protocol.room is None
+    if not made or (len(made) < len(chosen) and not whichever):
         missing = ", ".join(start.name for start in chosen if start not in made)
         raise StageError(f"not made: {missing}; {command(protocol, 'starts')} makes them")
-    return made if names is not None or protocol.room is None else qualified(protocol, made, protocol.room, scores)
+    return made
 
 
-def enough(protocol: Protocol, scores: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether as many starts qualify by their rows of starts.csv as the protocol judges; False where it takes all."""
-    return protocol.room is not None and len(_within(protocol.starts, protocol.room, scores)) >= protocol.room.judged
+def wanted(protocol: Protocol, start: Start, scores: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a start has to be made: it serves tuning or is judged, or rows of starts.csv do not tell yet."""
+    if protocol.room is None or start in protocol.tuning:
+        return True
+    judged = _judged(protocol, protocol.room, scores)
+    scored = any(row["start"] == start.name for row in scores)
+    return start in judged if scored else len(judged) < protocol.room.judged
 
 
-def qualified(
-    protocol: Protocol, made: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]
-) -> list[Start]:
-    """The first `room.judged` starts whose pair accuracy before RL lies within `room`.
+def qualified(protocol: Protocol, room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
+    """The first `room.judged` starts of the protocol whose pair accuracy before RL lies within `room`.
 
     Raises:
         StageError: there are fewer.
     """
-    within = _within(made, room, scores)
-    if len(within) < room.judged:
+    judged = _judged(protocol, room, scores)
+    if len(judged) < room.judged:
         raise StageError(
-            f"{len(within)} of {room.judged} starts have a pair accuracy of {room.least} to {room.most} before RL; "
+            f"{len(judged)} of {room.judged} starts have a pair accuracy of {room.least} to {room.most} before RL; "
             f"{command(protocol, 'starts')} makes more, while its list has any"
         )
-    return within[: room.judged]
+    return judged
 
 
-def _within(starts: Sequence[Start], room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
+def _judged(protocol: Protocol, room: Room, scores: Sequence[Mapping[str, Any]]) -> list[Start]:
     pairs = {row["start"]: float(row["pair_accuracy"]) for row in scores}
-    return [start for start in starts if room.least <= pairs.get(start.name, -1.0) <= room.most]
+    within = [start for start in protocol.starts if room.least <= pairs.get(start.name, -1.0) <= room.most]
+    return within[: room.judged]

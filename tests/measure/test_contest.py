@@ -15,7 +15,7 @@ from measure.contest.__main__ import order
 from measure.contest.evaluate import Result, answers, pair_scores
 from measure.contest.flops import counted, dispatcher_count
 from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
-from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, command, enough, named, qualified, ready
+from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, command, named, qualified, ready, wanted
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import pairs, twice
 from measure.contest.start_scores import group_shares
@@ -183,17 +183,40 @@ def test_a_start_that_serves_tuning_is_not_judged():
     assert fresh.first_seed > 3 and set(fresh.tuning) <= set(seen)
 
 
+SCORES = [
+    {"start": start.name, "pair_accuracy": str(pairs)}
+    for start, pairs in zip(WIDE_STARTS, (0.05, 0.1, 0.95, 0.9, 0.5), strict=False)
+]
+
+
 def test_starts_that_qualify_are_the_first_with_something_to_free():
-    scores = [
-        {"start": start.name, "pair_accuracy": str(pairs)}
-        for start, pairs in zip(WIDE_STARTS, (0.05, 0.1, 0.95, 0.9, 0.5), strict=False)
-    ]
-    made = WIDE_STARTS[:6]
-    assert qualified(WIDE, made, Room(0.1, 0.9, 2), scores) == [WIDE_STARTS[1], WIDE_STARTS[3]]
+    assert qualified(WIDE, Room(0.1, 0.9, 2), SCORES) == [WIDE_STARTS[1], WIDE_STARTS[3]]
     with pytest.raises(StageError, match="3 of 4 starts have a pair accuracy of 0.1 to 0.9 .* --protocol wide`"):
-        qualified(WIDE, made, Room(0.1, 0.9, 4), scores)  # the sixth is made, but not scored
-    told = [enough(WIDE._replace(room=room), scores) for room in (Room(0.1, 0.9, 3), Room(0.1, 0.9, 4), None)]
-    assert told == [True, False, False], "no more are made than are judged"
+        qualified(WIDE, Room(0.1, 0.9, 4), SCORES)  # the sixth is not scored
+
+
+@pytest.mark.parametrize(
+    ("room", "asked"),
+    [
+        pytest.param(Room(0.1, 0.9, 3), (1, 3, 4), id="enough qualify: only those that a clone has to make anew"),
+        pytest.param(Room(0.1, 0.9, 4), (1, 3, 4, 5, 6), id="too few qualify: those that are not scored too"),
+        pytest.param(None, (0, 1, 2, 3, 4, 5, 6), id="all are judged"),
+    ],
+)
+def test_no_more_starts_are_made_than_are_judged(room, asked):
+    protocol = WIDE._replace(room=room, starts=WIDE_STARTS[:7])
+    assert [start for start in protocol.starts if wanted(protocol, start, SCORES)] == [WIDE_STARTS[n] for n in asked]
+    assert wanted(protocol, protocol.tuning[0], SCORES)
+
+
+def test_a_start_that_is_judged_and_not_made_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("measure.contest.starts.STARTS", tmp_path)
+    for start in (WIDE_STARTS[1], WIDE_STARTS[4]):
+        (tmp_path / start.name).mkdir()
+        (tmp_path / start.name / "start.json").write_text("{}")
+    protocol = WIDE._replace(room=Room(0.1, 0.9, 2))
+    with pytest.raises(StageError, match=f"not made: {WIDE_STARTS[3].name}; "):
+        ready(protocol, None, SCORES)  # the fifth qualifies and is made, but only the first two are judged
 
 
 @pytest.mark.parametrize(
