@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.deployment.count("/") != 1:
             parser.error(f"{options.deployment}: a deployment is named FLOW/DEPLOYMENT, as {DEPLOYMENT}")
     except StageError as error:
-        print(f"watch: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return USAGE_EXIT
     patience = Patience(options.away_seconds, _show)
     run: UUID | None = options.run
@@ -232,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
         state = follow(server, run, patience, _show)
     except (PreflightError, WatchError) as error:
         again = f"; the run does not hang on this: `python -m flows.watch --run {run}` follows it again" if run else ""
-        print(f"watch: {error}{again}", file=sys.stderr)
+        print(f"error: {error}{again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"watch: stopped; the run goes on. To cancel it: `prefect flow-run cancel {run}`", file=sys.stderr)

@@ -164,7 +164,7 @@ def work_of(config: params.Params, left_out: Sequence[int]) -> Work:
         "grpo": settings.deciding(),
         "video": config.video.sampling(),
         "left_out": list(left_out),
-        ROWS_PER_STEP: settings.prompts_per_step * processes() / settings.group_ranks,
+        ROWS_PER_STEP: settings.prompts_per_step * processes() // settings.group_ranks,
         "files": {
             str(paths.RL_RECORDS): file_digest(paths.RL_RECORDS),
             str(paths.SFT_MODEL): folder_digest(paths.SFT_MODEL),

@@ -142,4 +142,4 @@ def test_without_a_server_nothing_is_started_and_one_line_says_so(address, told,
     with temporary_settings({PREFECT_API_URL: address} if address else {}, restore_defaults={PREFECT_API_URL}):
         assert main([]) == 1
     [text] = capsys.readouterr().err.splitlines()
-    assert re.match(f"watch: .*{told}", text)
+    assert re.match(f"error: .*{told}", text)

@@ -14,7 +14,7 @@ from tasks.core.backbones import Backbone, FrameShape, UnknownBackboneError, bac
 from tasks.core.io.digests import folder_digest
 from tasks.core.models.errors import ModelError
 from tasks.core.models.fit import check_processor, check_processor_files
-from tasks.core.models.weights import check_loaded, check_weights
+from tasks.core.models.weights import check_finite, check_loaded, check_weights
 
 UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 """What transformers raises over files that it cannot use."""
@@ -116,18 +116,20 @@ def load_model(path: Path | str, dtype: str = "float32", device: str | None = No
         device: where to put it; None is the first GPU, or the CPU where there is none.
 
     Raises:
-        ModelError: see `check_folder`; or weights that are missing or do not fit the configuration.
+        ModelError: see `check_folder`; or weights that are missing, do not fit the configuration or are no numbers.
     """
     import torch
 
     model = _from_files(check_folder(path), dtype=dtype)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     of_model(model).use_positions(model)
-    return model.eval().to(where)
+    model.eval().to(where)
+    check_finite(Path(path), model)
+    return model
 
 
 def check_model(path: Path | str) -> None:
-    """Refuse a checkpoint whose weights `load_model` would refuse, without reading them; for what loads by itself.
+    """Refuse a checkpoint whose weights' names and shapes `load_model` would refuse; for what loads by itself.
 
     vLLM 0.32 starts without weights of the encoder, and takes the input embedding for another output layer.
 

@@ -117,6 +117,22 @@ def check_loaded(folder: Path, model: Any, loaded: Mapping[str, Collection[Any]]
     return unread
 
 
+def check_finite(folder: Path, model: Any) -> None:
+    """Refuse a model of which a weight is NaN or infinite: it would answer, and nothing it says would mean anything.
+
+    Raises:
+        ModelError: names the first such tensor, and how many there are.
+    """
+    import torch
+
+    ends = [(name, torch.stack(torch.aminmax(weight.detach()))) for name, weight in model.named_parameters()]
+    if broken := [name for name, lowest_highest in ends if not lowest_highest.isfinite().all()]:
+        raise ModelError(
+            f"{folder}: {len(broken)} of {len(ends)} weights hold numbers that are NaN or infinite, "
+            f"the first is {broken[0]}"
+        )
+
+
 def _head_is_embedding(folder: Path) -> bool:
     """Whether the output layer and the input embedding in the files are equal."""
     import torch

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.io import rows
+from tasks.core.io import json_array
 from tasks.core.io.rows import RowsError, read_rows
 
 ITEMS = [{"a": 1, "b": "é\u2028x"}, {"a": [2, {"c": "]}"}]}, 3, "t"]
@@ -37,7 +37,7 @@ def write(path, content):
 @pytest.mark.parametrize("piece", [64, 1 << 20])
 def test_every_form_gives_the_same_rows(tmp_path, monkeypatch, name, content, piece):
     path = write(tmp_path / name, content)
-    monkeypatch.setattr(rows, "_PIECE_BYTES", piece)
+    monkeypatch.setattr(json_array, "PIECE", piece)
     assert [(row.row, row.value, row.fault) for row in read_rows(path)] == [
         (i, item, "") for i, item in enumerate(ITEMS)
     ]
@@ -56,29 +56,60 @@ HARD = [
 @pytest.mark.parametrize("items", HARD)
 def test_elements_decoded_at_once_are_those_decoded_one_by_one(tmp_path, monkeypatch, items, separators, piece):
     path = write(tmp_path / "a.json", json.dumps(items, separators=separators))
-    monkeypatch.setattr(rows, "_PIECE_BYTES", piece)
+    monkeypatch.setattr(json_array, "PIECE", piece)
     at_once = list(read_rows(path))
-    monkeypatch.setattr(rows._Array, "_several", lambda array: [])
+    monkeypatch.setattr(json_array.Array, "_several", lambda array: [])
     assert at_once == list(read_rows(path)) == [(i, item, "") for i, item in enumerate(items)]
 
 
 def test_most_elements_are_decoded_at_once(tmp_path, monkeypatch):
     path = write(tmp_path / "a.json", json.dumps([{"a": i} for i in range(1000)]))
     alone = []
-    one = rows._Array._element
-    monkeypatch.setattr(rows._Array, "_element", lambda array, number: alone.append(number) or one(array, number))
+    one = json_array.Array._element
+    monkeypatch.setattr(json_array.Array, "_element", lambda array, number: alone.append(number) or one(array, number))
     assert len(list(read_rows(path))) == 1000
     assert alone == [999]
 
 
 @pytest.mark.parametrize(
+    ("broken", "values"),
+    [
+        pytest.param('[{"a": 1}, {"a" 0}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="no-colon"),
+        pytest.param('[{"a": 1}, {"a": 2}, {"a": 3}, {"a" 0}]', [1, 2, 3, None], id="no-colon-in-the-last"),
+        pytest.param('[{"a": 1}, {"a": "0}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="a-quote-is-missing"),
+        pytest.param('[{"a": 1}, {"a": 0, "b": "x}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="a-quote-farther-on"),
+        pytest.param('[{"a": 1}, {"a": "say "no" to"}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="quotes-not-escaped"),
+        pytest.param('[{"a": 1}, {"a": 0, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="a-bracket-is-missing"),
+        pytest.param('[{"a": 1}, {"a": 0}}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="a-bracket-too-many"),
+        pytest.param('[{"a": 1}, {"a": NULL}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="a-word-that-is-no-JSON"),
+        pytest.param('[{"a": 1}, {"a": 0,}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="a-comma-at-its-end"),
+        pytest.param('[{"a": 1}, {\'a\': 0}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="spelled-as-python"),
+        pytest.param('[{"a": 1}, {"a": "x\ny"}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="a-line-end-in-a-text"),
+        pytest.param('[{"a": 1},, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="two-commas"),
+        pytest.param('[{"a": 1}, x, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="a-word-between"),
+        pytest.param('[{"a": 1}, {"a": 0} "b": 5}, {"a": 2}, {"a": 3}]', [1, None, 2, 3], id="closed-too-early"),
+        pytest.param('[{"a": 1} {"a": 2}\n{"a": 3}]', [1, 2, 3], id="commas-are-missing: nothing is lost"),
+        pytest.param('[{"a": 1}, {"a": 2}, {"a": 3}, ]', [1, 2, 3], id="a-comma-behind-the-last: nothing is lost"),
+    ],
+)
+@pytest.mark.parametrize("piece", [8, 1 << 20])
+def test_where_an_array_is_broken_costs_an_element(tmp_path, monkeypatch, broken, values, piece):
+    path = write(tmp_path / "a.json", broken)
+    monkeypatch.setattr(json_array, "PIECE", piece)
+    read = list(read_rows(path))
+    assert [row.value and row.value["a"] for row in read] == values
+    faults = [row for row in read if row.fault]
+    assert [row.row for row in faults] == [place for place, value in enumerate(values) if value is None]
+    assert all(row.fault.startswith(f"{path} element {row.row}: not JSON: ") for row in faults)
+
+
+@pytest.mark.parametrize(
     "broken",
     [
-        pytest.param('[{"a": 1}, {"a": 2}, {"a" 3}, {"a": 4}]', id="an-element-that-is-no-JSON"),
         pytest.param('[{"a": 1}, {"a": 2}], [{"a": 3}, {"a": 4}]', id="a-second-array"),
-        pytest.param('[{"a": 1}, {"a": 2},, {"a": 3}, {"a": 4}]', id="two-commas"),
-        pytest.param('[{"a": 1}, {"a": 2}, {"a": 3}, ]', id="a-comma-at-the-end"),
-        pytest.param('[{"a": 1}, {"a": 2} {"a": 3}, {"a": 4}]', id="no-comma"),
+        pytest.param('[{"a": 1}, {"a": 2}, {"a" 3}, {"a": 4}', id="no-end"),
+        pytest.param('[{"a": 1}, {"a": 2}, {"a": [3, 4', id="torn"),
+        pytest.param('[{"a": 1}, {"a": 2},, 3]', id="nothing-that-tells-of-a-next-one"),
     ],
 )
 def test_a_broken_array_is_told_alike_at_once_and_one_by_one(tmp_path, monkeypatch, broken):
@@ -89,7 +120,7 @@ def test_a_broken_array_is_told_alike_at_once_and_one_by_one(tmp_path, monkeypat
         with pytest.raises(RowsError) as error:
             given += read_rows(path)
         outcomes.append((given, str(error.value)))
-        monkeypatch.setattr(rows._Array, "_several", lambda array: [])
+        monkeypatch.setattr(json_array.Array, "_several", lambda array: [])
     assert outcomes[0] == outcomes[1]
 
 
@@ -149,7 +180,7 @@ def test_a_bad_line_costs_itself(tmp_path, bad, words):
 )
 @pytest.mark.parametrize("piece", [8, 1 << 20])
 def test_a_bad_element_costs_itself(tmp_path, monkeypatch, bad, piece):
-    monkeypatch.setattr(rows, "_PIECE_BYTES", piece)
+    monkeypatch.setattr(json_array, "PIECE", piece)
     read = list(read_rows(write(tmp_path / "a.json", f'[{{"a": 1}}, {bad}, {{"a": 3}}]')))
     assert [row.value for row in read] == [{"a": 1}, None, {"a": 3}]
     assert "element 1: not JSON" in read[1].fault
@@ -183,5 +214,5 @@ def test_no_such_file(tmp_path):
 def test_pieces_change_nothing(tmp_path, monkeypatch, piece):
     items = [*ITEMS, 12345, -1.5e10, True, None, '\\"]']
     path = write(tmp_path / "a.json", json.dumps(items))
-    monkeypatch.setattr(rows, "_PIECE_BYTES", piece)
-    assert [row.value for row in rows._Array(path, 0).rows()] == items
+    monkeypatch.setattr(json_array, "PIECE", piece)
+    assert [row.value for row in read_rows(path)] == items

@@ -57,6 +57,17 @@ def test_missing_weights_are_not_made_up(tiny_model, tmp_path):
         load_model(broken(tiny_model, tmp_path, damage))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_named(tiny_model, tmp_path, value):
+    def damage(folder):
+        weights = load_file(folder / "model.safetensors")
+        weights["model.norm.weight"][3] = value
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(ModelError, match=r"1 of \d+ weights hold numbers that are NaN or infinite, .*norm.weight"):
+        load_model(broken(tiny_model, tmp_path, damage))
+
+
 def test_missing_processor_files_are_one_line(tiny_model, tmp_path):
     def damage(folder):
         for file in folder.iterdir():
