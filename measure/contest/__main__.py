@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse(given)
     protocol = PROTOCOLS[chosen.protocol]
     chosen.methods, chosen.out = chosen.methods or list(protocol.methods), chosen.out or protocol.folder
+    chosen.seeds = chosen.seeds or protocol.seeds
     helpers = [_helper(given) for _ in range(chosen.processes - 1)]
     size = Size(**{name: getattr(chosen, name) for name in Size._fields})
     until = time.monotonic() + 60 * chosen.minutes
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(helper.wait() for helper in helpers):
         raise StageError("a process beside this one failed; its error is above")
     if chosen.command == "run":
-        write_text(chosen.out / "table.md", markdown(read_runs(chosen.out / "runs.csv"), list(protocol.methods)))
+        write_table(chosen.out, protocol)
     return 0
 
 
@@ -80,7 +81,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--starts", nargs="+", default=None, metavar="NAME", help="the protocol's that are made if left out"
     )
     parser.add_argument(
-        "--seeds", type=whole_number(), default=4, help="seeds a start; methods that do not lead take half of them"
+        "--seeds", type=whole_number(), help="of a start, the protocol's if left out; who does not lead takes half"
     )
     parser.add_argument(
         "--minutes", type=real_number(least=0), default=float("inf"), help="after so many, no further run begins"
@@ -120,7 +121,13 @@ def make_starts(
 
 
 def tune(params: Params, size: Size, protocol: Protocol, methods: Sequence[str], out: Path, until: float) -> None:
-    """Choose each method's values by validation quadruples, in the mean over the protocol's tuning starts."""
+    """Choose each method's values by validation quadruples, in the mean over the protocol's tuning starts.
+
+    Raises:
+        StageError: the protocol takes another one's values.
+    """
+    if protocol.chosen is not None:
+        raise StageError(f"{protocol.name} takes the values in {protocol.chosen}")
     rows = out / "tuning.csv"
     size = size._replace(budget=TUNED_SHARE * size.budget, every=size.most_steps)
     for number, trial in enumerate(TRIALS):
@@ -138,12 +145,17 @@ def tune(params: Params, size: Size, protocol: Protocol, methods: Sequence[str],
 
 def contest(params: Params, size: Size, protocol: Protocol, chosen: argparse.Namespace, until: float) -> None:
     """Every run that is missing and that no other command has in hand."""
-    trials = read_chosen(chosen.out / "chosen.json", chosen.methods, command(protocol, "tune"))
+    trials = read_chosen(protocol.chosen or chosen.out / "chosen.json", chosen.methods, command(protocol, "tune"))
     starts = ready(protocol, chosen.starts, read_runs(chosen.out / "starts.csv"))
     for seed, start, method in order(starts, chosen.methods, chosen.seeds):
         if time.monotonic() > until:
             return
-        _once(params, size, chosen.out, start, method, protocol.first_seed + seed, trials[method], protocol.methods)
+        _once(params, size, chosen.out, start, method, protocol.first_seed + seed, trials[method], protocol)
+
+
+def write_table(out: Path, protocol: Protocol) -> None:
+    """table.md of the rows in runs.csv."""
+    write_text(out / "table.md", markdown(read_runs(out / "runs.csv"), list(protocol.methods), protocol.counts))
 
 
 def order(made: Sequence[Start], methods: Sequence[str], seeds: int) -> list[tuple[int, Start, str]]:
@@ -158,7 +170,7 @@ def order(made: Sequence[Start], methods: Sequence[str], seeds: int) -> list[tup
 
 
 def _once(
-    params: Params, size: Size, out: Path, start: Start, method: str, seed: int, trial: Trial, listed: Sequence[str]
+    params: Params, size: Size, out: Path, start: Start, method: str, seed: int, trial: Trial, protocol: Protocol
 ) -> None:
     name = f"{start.name}-{method}-{seed}"
     with lock(out / ".locks" / name) as ours:
@@ -167,7 +179,7 @@ def _once(
         row, points = run(params, size, start, method, seed, trial, TEST_SEED)
         append(out / "curves.csv", CURVE_FIELDS, points, KEY)
         append(out / "runs.csv", FIELDS, [row], KEY)
-    write_text(out / "table.md", markdown(read_runs(out / "runs.csv"), listed))
+    write_table(out, protocol)
     print(f"contest: {name}: pairs {row['pair_accuracy']:.3f} (before {row['pair_accuracy_before']:.3f})", flush=True)
 
 

@@ -72,8 +72,6 @@ METHOD_OF = {placebo: method for method, placebo in PLACEBOS.items()}
 LEADING = ("grpo", "grpo_pairs", "grpo_twice", "sft", "sft_pairs", "sft_twice", "arrow", "exchange")
 """Plain GRPO and SFT, both with reversed pairs and their placebo, the reversed branch and ours have a run for every
 start and seed; the others take half of the seeds."""
-RUNS_ASKED, STARTS_ASKED = {True: 16, False: 8}, 5
-"""Runs that the protocol asks of a method that leads (or does not), and over how many starts."""
 STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob": "alpha", "exchange": "alpha"} | {
     "permuted": "alpha",
     "unlikely": "beta",
@@ -81,6 +79,18 @@ STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob"
     "papo": "gamma",
 }
 """The one number that says how strong a method's term is; methods without one spend its trial on the learning rate."""
+
+
+class Counts(NamedTuple):
+    """How many runs a protocol asks of each method before it is judged."""
+
+    leading: int = 16
+    others: int = 8
+    starts: int = 5
+
+    def of(self, method: str) -> int:
+        """Runs of one method."""
+        return self.leading if method in LEADING else self.others
 
 
 class Trial(NamedTuple):

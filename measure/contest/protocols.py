@@ -4,6 +4,9 @@ wide: every method, from five starts; values by pair accuracy alone. In reports/
 
 confirm: the method that gained most there, with its placebo and plain GRPO, from starts and seeds that no run of the
 wide one saw; values must spare static questions. In reports/contest/confirm/.
+
+consolidated: from starts that answer no pair right, so that RL has no right completion to pay; the wide one's values.
+In reports/contest/consolidated/.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from measure.contest.methods import METHODS
+from measure.contest.methods import METHODS, Counts
 from measure.contest.starts import Start, is_made
 from tasks import paths
 from tasks.core.io.errors import StageError
@@ -46,6 +49,11 @@ class Protocol(NamedTuple):
     """None: every start that is made."""
     allowed_loss: float | None = None
     """Static questions on moving clips that a value may lose against the tuning starts, as a share; None: any."""
+    seeds: int = 4
+    """Seeds of a start, if the command line says no other number; methods that do not lead take half of them."""
+    counts: Counts = Counts()
+    chosen: Path | None = None
+    """chosen.json of the protocol whose values are taken; None: its own."""
 
 
 WIDE_STARTS = (
@@ -91,6 +99,16 @@ PROTOCOLS = {
         first_seed=10,
         room=Room(0.1, 0.9, 5),
         allowed_loss=0.01,
+    ),
+    "consolidated": Protocol(
+        "consolidated",
+        OUT / "consolidated",
+        (),
+        WIDE_STARTS[5:7],
+        ("grpo", "grpo_pairs", "sft_pairs", "sft_twice"),
+        seeds=2,
+        counts=Counts(leading=4, others=4, starts=2),
+        chosen=OUT / "chosen.json",
     ),
 }
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from measure.contest.methods import LEADING, PLACEBOS, RUNS_ASKED, STARTS_ASKED, mean_of
+from measure.contest.methods import PLACEBOS, Counts, mean_of
 from tasks.core.stats import holm, sign_flip
 
 KEY = ("start", "method", "seed")
@@ -98,12 +98,12 @@ def escape(points: Sequence[Mapping[str, Any]]) -> float | None:
     return next((float(p["flops"]) for p in ordered if float(p["pair_accuracy"]) >= ESCAPED), None)
 
 
-def markdown(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
+def markdown(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], counts: Counts) -> str:
     """Means by method, then differences to plain GRPO and of ours to its placebo."""
     present = [method for method in methods if any(row["method"] == method for row in rows)]
     if not present:
         return "No run has ended yet.\n"
-    lacking = missing(rows, methods)
+    lacking = missing(rows, methods, counts)
     head = ("pair_accuracy", "invariance", "static_on_moving", "temporal", "static")
     lines = [
         f"{len(rows)} runs on {len({row['start'] for row in rows})} starts. "
@@ -126,13 +126,13 @@ def markdown(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
     return "\n".join([*lines, *_against(rows, present), *_placebo(rows)]) + "\n"
 
 
-def missing(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
+def missing(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], counts: Counts) -> str:
     """What the protocol's counts want beyond these runs, in words; "" where they are reached."""
     wants: dict[tuple[int, int], list[str]] = defaultdict(list)
     for method in methods:
         own = [row for row in rows if row["method"] == method]
-        runs = RUNS_ASKED[method in LEADING] - len(own)
-        starts = STARTS_ASKED - len({row["start"] for row in own})
+        runs = counts.of(method) - len(own)
+        starts = counts.starts - len({row["start"] for row in own})
         if runs > 0 or starts > 0:
             wants[max(runs, 0), max(starts, 0)].append(method)
     return "; ".join(

@@ -11,10 +11,10 @@ import yaml
 
 from measure.contest import remedies, starts, teaching
 from measure.contest.__main__ import main as contest
-from measure.contest.__main__ import order
+from measure.contest.__main__ import order, tune
 from measure.contest.evaluate import Result, answers, pair_scores
 from measure.contest.flops import counted, dispatcher_count
-from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
+from measure.contest.methods import LEADING, METHODS, TRIALS, Counts, Trial, best_of, read_chosen, settings
 from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, command, named, qualified, ready, wanted
 from measure.contest.quadruples import STATIC, Asked, quadruples
 from measure.contest.remedies import pairs, twice
@@ -181,6 +181,14 @@ def test_a_start_that_serves_tuning_is_not_judged():
     fresh, seen = PROTOCOLS["confirm"], (*WIDE.tuning, *WIDE.starts)
     assert not set(fresh.starts) & set(seen), "what confirms was not looked at before"
     assert fresh.first_seed > 3 and set(fresh.tuning) <= set(seen)
+
+
+def test_a_protocol_that_takes_another_ones_values_chooses_none(tmp_path):
+    borrowing = PROTOCOLS["consolidated"]
+    assert borrowing.chosen == WIDE.folder / "chosen.json"
+    with pytest.raises(StageError, match="consolidated takes the values in .*contest/chosen.json"):
+        tune(load(), WHOLE, borrowing, ["grpo"], tmp_path, 0.0)
+    assert not list(tmp_path.iterdir())
 
 
 SCORES = [
@@ -444,22 +452,25 @@ def test_escape_is_the_first_point_that_reaches_half():
 
 def test_the_table_says_what_was_run_and_what_it_beat():
     runs = rows("grpo", {"a": [0.1, 0.1]}) + rows("exchange", {"a": [0.6, 0.7]}) + rows("permuted", {"a": [0.2, 0.1]})
-    table = markdown(runs, list(METHODS))
+    table = markdown(runs, list(METHODS), Counts())
     assert "| exchange | 2 | 1 | 0.0 | 0 | 2 | 65.0 |" in table
     assert "| exchange | 2 | 1 | +55.0" in table
     assert "exchange minus its placebo permuted: +50.0" in table and "grpo_pairs minus" not in table
-    assert "| taro |" not in table and markdown([], list(METHODS)) == "No run has ended yet.\n"
+    assert "| taro |" not in table and markdown([], list(METHODS), Counts()) == "No run has ended yet.\n"
     assert set(MEASURES) <= set(FIELDS)
 
 
 def test_a_table_without_the_protocols_counts_says_that_it_is_incomplete(monkeypatch):
     monkeypatch.setattr("measure.contest.table.DRAWS", 20)
     runs = [row for method in METHODS for row in rows(method, {name: [0.1] * 4 for name in "abcde"})]
-    assert missing(runs, list(METHODS)) == "" and "The protocol's counts are reached." in markdown(runs, list(METHODS))
+    assert missing(runs, list(METHODS), Counts()) == "" and "The protocol's counts are reached." in markdown(
+        runs, list(METHODS), Counts()
+    )
     few = [row for row in runs if (row["method"], row["start"]) != ("ktr", "e") and row["method"] != "tgrpo"]
     asked = "8 more runs and 5 more starts of tgrpo; 0 more runs and 1 more starts of ktr"
-    assert missing(few, list(METHODS)) == asked
-    assert "Incomplete; the protocol asks for 8 more runs" in markdown(few, list(METHODS))
+    assert missing(few, list(METHODS), Counts()) == asked
+    assert missing(few, ["ktr"], Counts(others=16, starts=4)) == "", "a protocol's own counts"
+    assert "Incomplete; the protocol asks for 8 more runs" in markdown(few, list(METHODS), Counts())
 
 
 # The whole of it.
