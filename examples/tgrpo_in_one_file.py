@@ -31,7 +31,8 @@ from tasks.core.models.inputs import encode, prompt_text
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.prompts import messages
 from tasks.core.rewards import accuracy, format_reward
-from tasks.core.schemas.records import Record, parse_record
+from tasks.core.schemas.parsing import parse_record
+from tasks.core.schemas.records import Record
 from tasks.core.video import Clip, shuffle_clip, shuffle_order
 from tasks.core.video.open import open_clip
 from tasks.core.world.split import make_split

@@ -14,7 +14,8 @@ from typing import Any
 
 from tasks import paths
 from tasks.core.io.atomic import write_json, write_text
-from tasks.core.schemas.records import Record, parse_record
+from tasks.core.schemas.parsing import parse_record
+from tasks.core.schemas.records import Record
 from tasks.core.world.scene import SHORTCUTS
 from tasks.core.world.split import make_split
 

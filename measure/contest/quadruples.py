@@ -17,7 +17,8 @@ import numpy as np
 
 from tasks.core.io.atomic import write_json
 from tasks.core.io.orphan import end_with
-from tasks.core.schemas.records import Record, parse_record
+from tasks.core.schemas.parsing import parse_record
+from tasks.core.schemas.records import Record
 from tasks.core.world.counterfactual import STATIC_ON_MOVING, variants
 from tasks.core.world.questions import ask
 from tasks.core.world.render import clip_seconds, render_frames, write_clip

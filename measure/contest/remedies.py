@@ -19,7 +19,8 @@ from pathlib import Path
 
 from measure.contest.evaluate import Policy, answers
 from measure.runs import lock
-from tasks.core.schemas.records import Record, parse_record
+from tasks.core.schemas.parsing import parse_record
+from tasks.core.schemas.records import Record
 from tasks.core.video import open_clip
 from tasks.counterfactual.__main__ import RECORDS, REFUSED, make
 from tasks.grpo.objectives.perturbations import OneFrame

@@ -15,7 +15,7 @@ from tasks.core.io.cli import OneLineParser, run_tool
 from tasks.core.models.inputs import encode, prompt_text
 from tasks.core.models.load import save_model
 from tasks.core.prompts.build import messages
-from tasks.core.schemas.records import parse_record
+from tasks.core.schemas.parsing import parse_record
 from tasks.core.video.clip import Clip
 from tasks.core.world.model import build_model, build_processor
 from tasks.core.world.split import make_split

@@ -88,7 +88,7 @@ def measure(name: str, folder: str, turns: int, device: str) -> Cost:
 
     from measure.speed.clock import Clock, Peak
     from tasks.core.models.load import frame_shape_in, load_model, load_processor
-    from tasks.core.schemas.records import parse_record
+    from tasks.core.schemas.parsing import parse_record
     from tasks.core.train.clips import open_store
     from tasks.sft.data import Collator, examples, most_visual_tokens, row_packer
     from tasks.sft.train import trainer_of

@@ -32,7 +32,8 @@ from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.rows import read_rows
 from tasks.core.models.errors import ModelError
 from tasks.core.models.load import check_folder, frame_shape_in
-from tasks.core.schemas.records import Record, RecordError, parse_record, record_from_row
+from tasks.core.schemas.parsing import RecordError, parse_record
+from tasks.core.schemas.records import Record, record_from_row
 from tasks.core.video import open_clip
 
 

@@ -33,7 +33,8 @@ from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.rows import read_rows
 from tasks.core.rewards import accuracy
 from tasks.core.schemas.mapping import KINDS, mapped
-from tasks.core.schemas.records import Record, RecordError, parse_record
+from tasks.core.schemas.parsing import RecordError, parse_record
+from tasks.core.schemas.records import Record
 from tasks.core.stats import estimate
 from tasks.core.video import Clip, ReadClip, VideoError, open_clip
 from tasks.core.video.perturb import perturb

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.core.schemas.records import SOLUTION, Record, RecordError
+from tasks.core.schemas.parsing import RecordError
+from tasks.core.schemas.records import SOLUTION, Record
 from tasks.core.text.options import LETTERS, lettered
 from tasks.ingest.parse import Candidate, Quarantined, writable
 from tasks.ingest.root import MediaRoot

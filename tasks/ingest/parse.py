@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from tasks.core.io.rows import RawRow
 from tasks.core.rewards import unscorable
-from tasks.core.schemas.records import Record, RecordError, record_fields, truth_of
+from tasks.core.schemas.parsing import RecordError, record_fields
+from tasks.core.schemas.records import Record, truth_of
 from tasks.ingest.root import MediaRoot
 
 SOURCE_STEP = 10**12

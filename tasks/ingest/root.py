@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from tasks.core.schemas.records import RecordError
+from tasks.core.schemas.parsing import RecordError
 from tasks.core.video import VideoError, archive
 from tasks.ingest.sources import SourceError
 

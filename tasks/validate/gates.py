@@ -12,7 +12,7 @@ import pyarrow as pa
 from tasks import paths
 from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.tables import TableError, check_rows, iter_parts
-from tasks.core.schemas import expectations, frames
+from tasks.core.schemas import answer_frames, expectations, frames
 from tasks.core.schemas.answers import ANSWER_SCHEMA
 from tasks.core.schemas.records import (
     COT_SCHEMA,
@@ -137,7 +137,7 @@ def _predictions() -> tuple[dict[str, frames.Shards], dict[str, str]]:
     if not files:
         raise TableError(f"{paths.ANSWERS}: no logs; run `dvc repro benchmark` first")
     logs = {(file.parent.name, file.stem): _log(file) for file in files}
-    return frames.predictions_frames(logs), {"predictions": "row_name", "logs": "log"}
+    return answer_frames.predictions_frames(logs), {"predictions": "row_name", "logs": "log"}
 
 
 def _log(file: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,8 @@ from tasks.core.io.errors import StageError
 from tasks.core.models.inputs import encode, prompt_text
 from tasks.core.models.load import load_model, load_processor
 from tasks.core.schemas.pairs import paired
-from tasks.core.schemas.records import Record, parse_record, truth_of
+from tasks.core.schemas.parsing import parse_record
+from tasks.core.schemas.records import Record, truth_of
 from tasks.core.stats import holm
 from tasks.core.video.decode import read_clip
 from tasks.core.video.perturb import backwards_of

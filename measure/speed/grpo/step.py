@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from measure.speed.grpo.job import LEVERS
 from tasks.core.models.load import frame_shape_in, load_model, load_processor
-from tasks.core.schemas.records import parse_record
+from tasks.core.schemas.parsing import parse_record
 from tasks.core.train.clips import open_store
 from tasks.core.world import make_split
 from tasks.grpo.data import render

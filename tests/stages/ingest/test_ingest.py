@@ -13,7 +13,8 @@ from tasks import paths
 from tasks.core.io.errors import StageError
 from tasks.core.io.rows import RawRow, read_rows
 from tasks.core.io.tables import read_table
-from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA, Record, RecordError
+from tasks.core.schemas.parsing import RecordError
+from tasks.core.schemas.records import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, RECORD_SCHEMA, Record
 from tasks.ingest import __main__ as stage
 from tasks.ingest import manifest
 from tasks.ingest.facts import PENDING, KnownMedia

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from tasks.core.io.rows import RowsError
-from tasks.core.schemas.records import RecordError, parse_record
+from tasks.core.schemas.parsing import RecordError, parse_record
 from tasks.core.video import archive
 from tasks.ingest.parse import Quarantined, parse_rows
 from tasks.ingest.root import MediaRoot

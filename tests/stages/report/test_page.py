@@ -22,7 +22,8 @@ from tasks.core.io.jsonl import append_jsonl
 from tasks.core.io.seeds import derive_seed
 from tasks.core.io.tables import write_table
 from tasks.core.schemas.answers import as_json
-from tasks.core.schemas.records import QUARANTINE_SCHEMA, RECORD_SCHEMA, parse_record, truth_of
+from tasks.core.schemas.parsing import parse_record
+from tasks.core.schemas.records import QUARANTINE_SCHEMA, RECORD_SCHEMA, truth_of
 from tasks.core.video import Clip
 from tasks.core.world.split import make_split
 from tasks.report import __main__ as command
