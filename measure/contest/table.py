@@ -44,6 +44,7 @@ FIELDS = (
 """Columns of runs.csv."""
 CURVE_FIELDS = (*KEY, "steps", "flops", "pair_accuracy", "mirror_accuracy", "invariance", "forward_accuracy")
 BASELINE = "grpo"
+BEGAN = "pair_accuracy_before"
 ESCAPED = 0.5
 """Pair accuracy from which a model has left its shortcut: a reader of colour has 0, guesses 1/16."""
 DRAWS = 4000
@@ -63,10 +64,13 @@ class Compared(NamedTuple):
 
 
 def compared(rows: Sequence[Mapping[str, Any]], method: str, baseline: str, measure: str) -> Compared | None:
-    """First minus second, paired by start and seed; None without a common run."""
-    values: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+    """First minus second, paired by start and seed; None without a common run.
+
+    A start that was made anew on another machine has other weights: only runs that began alike are a pair.
+    """
+    values: dict[str, dict[tuple[str, str, str], float]] = defaultdict(dict)
     for row in rows:
-        values[row["method"]][row["start"], row["seed"]] = float(row[measure])
+        values[row["method"]][row["start"], row["seed"], str(row[BEGAN])] = float(row[measure])
     common = sorted(values[method].keys() & values[baseline].keys())
     if not common:
         return None

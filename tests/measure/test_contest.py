@@ -426,6 +426,13 @@ def test_differences_weigh_starts_alike_and_seeds_within_them():
     assert compared(runs, "exchange", "grpo", "pair_accuracy") is None
 
 
+def test_only_runs_that_began_alike_are_a_pair():
+    runs = rows("grpo", {"a": [0.0, 0.0]}) + rows("taro", {"a": [0.3, 0.5]})
+    runs[3]["pair_accuracy_before"] = 0.4
+    told = compared(runs, "taro", "grpo", "pair_accuracy")
+    assert (told.runs, told.difference) == (1, pytest.approx(0.3)), "the second start was made anew in between"
+
+
 @pytest.mark.parametrize(
     ("starts", "p"),
     [pytest.param(6, 2 / 2**6, id="six starts: their means"), pytest.param(2, 2 / 2**4, id="fewer: single runs")],
