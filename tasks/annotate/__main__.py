@@ -35,7 +35,7 @@ def main() -> int:
     """Annotate the train table of the params file."""
     config = params.load()
     if config.start.at != "teacher":
-        return take_given(config.start.at, str(config.start.path))
+        return take_given(config.start.at, str(config.start.path), config.annotate.pairs)
     teacher, samples = Path(config.teacher()), config.annotate.samples
     records = [record_from_row(row) for row in read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA)]
     pairs: dict[str, Any] = {}
@@ -60,13 +60,18 @@ def main() -> int:
     return 0
 
 
-def take_given(at: str, path: str) -> int:
-    """Without a teacher: the reasoning comes with the records, or a given checkpoint needs none."""
+def take_given(at: str, path: str, wants_pairs: bool) -> int:
+    """Without a teacher: the reasoning comes with the records, or a given checkpoint needs none.
+
+    `wants_pairs`: the params ask for clips played backwards, which nobody answers here; it is said.
+    """
     records = read_table(paths.TRAIN_RECORDS, RECORD_SCHEMA) if at == "cot" else []
     rows = given_rows(map(record_from_row, records))
     write_table(paths.COT, rows, COT_SCHEMA)
     write_json(paths.metrics("annotate"), given_metrics(rows, path))
     print(f"annotate: skipped, start.at is {at}: {len(rows)} rows taken from {path}")
+    if wants_pairs:
+        print("annotate: annotate.pairs does nothing, no teacher is asked about clips played backwards")
     return 0
 
 

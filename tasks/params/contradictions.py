@@ -111,8 +111,6 @@ def _start(params: Params) -> Iterator[Problem]:
         yield "start.path", f"missing; starting at {start.at} needs it"
     if start.at == "teacher" and start.path not in (None, params.models.get("teacher")):
         yield "start.path", f"{start.path} is not models.teacher ({params.models.get('teacher')})"
-    if start.at != "teacher" and params.annotate.pairs:
-        yield "annotate.pairs", f"true, and starting at {start.at} no teacher is asked about clips played backwards"
     if start.at == "cot" and sources_of(start, params.ingest)[0].media_root is None:
         yield "start.media_root", "missing, and the train sources have not one media root that could be taken"
 

@@ -148,11 +148,6 @@ MINIMAL: dict[str, Any] = {
             id="a file of reasoning that DVC would not see",
         ),
         pytest.param(
-            {"start": {"at": "sft", "path": "models/a"}, "annotate": {"pairs": True}},
-            "annotate.pairs: true, and starting at sft no teacher is asked about clips played backwards",
-            id="pairs that nobody answers",
-        ),
-        pytest.param(
             {"start": {"at": "cot", "path": "data/raw/x.json"}},
             "start.media_root: missing, and the train sources have not one media root that could be taken",
             id="reasoning without a media root",

@@ -226,6 +226,7 @@ def test_a_file_of_reasoning_goes_to_sft_without_a_teacher(project, first_run):
     ran = re.findall(r"Running stage '(.*?)':", output)
     assert ran == ["ingest", "validate@records", "annotate", "validate@cot", "filter", "validate@sft", "sft"]
     assert f"annotate: skipped, start.at is cot: {len(records)} rows taken from data/raw/reasoning.json" in output
+    assert "annotate: annotate.pairs does nothing, no teacher is asked about clips played backwards" in output
     assert "start row 4: record: process: no <think>..</think>" in output
     metrics = json.loads((project / "reports/annotate/metrics.json").read_text())
     assert (metrics["taken_from"], metrics["mean_reward"]) == ("data/raw/reasoning.json", 1.0)
