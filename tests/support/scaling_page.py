@@ -70,7 +70,7 @@ def tables() -> dict[Path, dict[str, str]]:
 
 def machines(plans: dict[Run, Plan]) -> str:
     """What runs where: the mini run as README tells it, then a profile on each kind of machine."""
-    [minutes] = re.findall(r"^\| `make run` \|.*\| (\d+ minutes) \|$", README.read_text(), re.M)
+    [minutes] = re.findall(r"^\| `make run` \|.*\| ((?:\d+ to )?\d+ minutes) \|$", README.read_text(), re.M)
     lines = [
         "| machine | profile | launched with | largest need of a GPU | main memory | SFT and GRPO | whole run |",
         "|---|---|---|--:|--:|--:|--:|",
