@@ -10,6 +10,7 @@ What it prints is read from dvc.lock and the reports; nothing is computed again.
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -25,7 +26,6 @@ from tasks import paths
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.documents import read_yaml
 from tasks.core.io.errors import StageError
-from tasks.core.io.given import whole_number
 from tasks.core.lineage import HASH_CHARS, Link, Sighting, as_json, chain, sources, stage_report, trace
 from tasks.params import ParamsError, load
 
@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a chain or a question's rows."""
     parser = OneLineParser(prog="python -m tasks.lineage", description="From weights back to raw rows.")
     parser.add_argument("folder", nargs="?", default=str(paths.GRPO_MODEL), help="a model or another output")
-    parser.add_argument("--row", type=whole_number(), metavar="ID", help="problem id of a question")
+    told = "problem id of a question; below 0: of its clip played backwards"
+    parser.add_argument("--row", type=problem_id_of, metavar="ID", help=told)
     parser.add_argument("--format", choices=FORMATS, default="text", help="of a chain; --row has text and json")
     parser.add_argument("--json", action="store_const", dest="format", const="json", help="as --format json")
     parser.add_argument(
@@ -87,6 +88,14 @@ def lines(whole: dict[str, Any], links: Sequence[Link]) -> Iterable[str]:
         yield f"    {path}  {short(md5)}"
     yield f"\npackages here: {', '.join(f'{name} {version}' for name, version in whole['packages'].items())}"
     yield f"machine here: {', '.join(f'{name} {value}' for name, value in whole['machine'].items())}"
+
+
+def problem_id_of(text: str) -> int:
+    """`type` of --row: a whole number; below 0 for a clip played backwards."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a problem id, a whole number, is wanted, got {text!r}") from None
 
 
 def follow(problem_id: int, as_lines: bool) -> int:

@@ -55,7 +55,7 @@ def test_no_option_takes_a_number_without_a_bound():
     [
         pytest.param(seconds, ["nan"], id="no number"),
         pytest.param(seconds, ["soon"], id="a word"),
-        pytest.param(lineage, ["--row", "-1"], id="an id below 0"),
+        pytest.param(lineage, ["--row", "1.5"], id="no whole number"),
         pytest.param(work, ["clear", "--older-than", "inf"], id="for ever"),
     ],
 )
@@ -63,6 +63,14 @@ def test_a_number_that_cannot_be_is_one_line(module, arguments):
     wanted = rf"^python -m {module.__name__}.*: argument [^\n]+ is wanted, got '{arguments[-1]}'; see --help$"
     with pytest.raises(StageError, match=wanted):
         module.main(arguments)
+
+
+@pytest.mark.parametrize("given", [["--row", "-2"], ["--row=-2"]])
+def test_a_reversed_row_is_asked_for_by_its_id_below_0(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(lineage, "trace", lambda problem_id, *_: [])
+    with pytest.raises(StageError, match="no table below data has problem_id -2$"):
+        lineage.main(given)
 
 
 @pytest.mark.parametrize("text", ["soon", "nan", "-1"])
