@@ -37,7 +37,7 @@ def run(command):
 
 def write_params(**changes):
     params = yaml.safe_load((ROOT / "measure/smallest/params.yaml").read_text())
-    params["ingest"]["sources"][0]["rows"] = 24
+    params["ingest"]["sources"][0]["rows"] = 36
     params["grpo"] |= {"save_steps": 1, "group": 3}
     for section, values in changes.items():
         params[section] |= values
