@@ -205,12 +205,15 @@ def test_a_run_is_the_same(tiny_model, make_clip, tmp_path, monkeypatch, changes
 
 
 def near(value):
-    """The same, numbers up to rounding: log-probabilities come from sampling in place of a forward of their own."""
+    """The same, numbers up to rounding: log-probabilities come from sampling in place of a forward of their own.
+
+    Behind the first step they carry what Adam makes of gradients that are rounding alone.
+    """
     if isinstance(value, list | tuple):
         return type(value)(near(each) for each in value)
     if isinstance(value, dict):
         return {name: near(each) for name, each in value.items()}
-    return pytest.approx(value, rel=1e-4, abs=LOGPS) if isinstance(value, float) else value
+    return pytest.approx(value, rel=1e-3, abs=LOGPS) if isinstance(value, float) else value
 
 
 @pytest.mark.parametrize(
