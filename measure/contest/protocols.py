@@ -5,7 +5,8 @@ wide: every method, from five starts; values by pair accuracy alone. In reports/
 confirm: the method that gained most there, with its placebo and plain GRPO, from starts and seeds that no run of the
 wide one saw; values must spare static questions. In reports/contest/confirm/.
 
-consolidated: from starts that answer no pair right, so that RL has no right completion to pay; the wide one's values.
+consolidated: from starts that answer hardly a pair right, so that RL has few right completions to pay; the wide one's
+values.
 In reports/contest/consolidated/.
 """
 
@@ -62,7 +63,7 @@ WIDE_STARTS = (
     Start(0.85, "colour", "caption", 7),
     Start(0.97, "side", "caption", 12),
     Start(0.99, "background", "caption", 32),  # a shortcut that no tuning has seen
-    Start(0.88, "colour", "caption", 4),  # consolidated, as the next three: no pair is right before RL
+    Start(0.88, "colour", "caption", 4),  # consolidated, as the next three: hardly a pair is right before RL
     Start(0.92, "colour", "caption", 5),
     Start(0.97, "colour", "caption", 2),
     Start(0.97, "colour", "reason", 20),
@@ -104,8 +105,9 @@ PROTOCOLS = {
         "consolidated",
         OUT / "consolidated",
         (),
-        WIDE_STARTS[5:7],
+        WIDE_STARTS[5:9],
         ("grpo", "grpo_pairs", "sft_pairs", "sft_twice"),
+        room=Room(0.0, 0.1, 2),
         seeds=2,
         counts=Counts(leading=4, others=4, starts=2),
         chosen=OUT / "chosen.json",
