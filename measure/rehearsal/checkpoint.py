@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from measure.rehearsal.vocabulary import released_tokenizer
+from tasks.core.io.errors import StageError
 from tasks.core.sizing.shapes import SHAPES, Shape
 
 CORPUS = (
@@ -39,15 +40,30 @@ SIZES = {
 }
 
 
-def make_checkpoint(folder: Path, size: Size) -> int:
-    """Write it in bfloat16, as released; returns its parameters."""
+def size_of(name: str, layers: int | None) -> Size:
+    """A size of SIZES; with so many layers of the language model it has all of the encoder's, and shards as released.
+
+    Raises:
+        StageError: the model has fewer.
+    """
+    size, shape = SIZES[name], SHAPES["mini" if name == "tiny" else name]
+    if layers is None:
+        return size
+    if layers > shape.layers:
+        raise StageError(f"--layers {layers}: the {name} model has {shape.layers}")
+    deeper = size.shape._replace(layers=layers, vision_layers=shape.vision_layers)
+    return size._replace(shape=deeper, shard="1GB" if size.released_vocabulary else size.shard)
+
+
+def make_checkpoint(folder: Path, size: Size, device: str = "cpu") -> int:
+    """Write it in bfloat16, as released; returns its parameters. On a GPU, `device` cuda, weights are drawn faster."""
     from measure.speed.grpo.shapes import build
     from tasks.core.world.model import build_processor
 
     processor = build_processor("qwen2_5_vl", [CORPUS] * 8)
     if size.released_vocabulary:
         processor.tokenizer = released_tokenizer()
-    model = build(size.shape, processor, "bfloat16", "cpu")
+    model = build(size.shape, processor, "bfloat16", device)
     model.save_pretrained(folder, max_shard_size=size.shard)
     processor.save_pretrained(folder)
     settings = json.loads((folder / "generation_config.json").read_text())

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PIECE = 2**24
 """Numbers that each process gets from one sum of gradients."""
+GPU_MEMORY = "GPU memory, GiB: "
+"""Begins the line that tells the most that PyTorch took of a GPU."""
 STAGES = ("ingest", "validate", "annotate", "filter", "sft", "grpo", "benchmark", "report")
 
 
@@ -96,16 +98,30 @@ def main() -> int:
     if name not in STAGES:
         raise StageError(f"no stage {name!r}; stages: {', '.join(STAGES)}")
     sys.argv = [f"tasks.{name}", *arguments]
-    allow_cpu()
+    if name in ("sft", "grpo"):
+        import torch
+
+        if not torch.cuda.is_available():
+            allow_cpu()
     if name == "grpo":
         from tasks.grpo import collect
 
         collect.score_group = parity_score
     code = importlib.import_module(f"tasks.{name}.__main__").main()
-    if (torch := sys.modules.get("torch")) is not None and torch.distributed.is_initialized():
-        torch.distributed.barrier()  # the first process writes the model
-        torch.distributed.destroy_process_group()
+    if "torch" in sys.modules:
+        finish()
     return code or 0
+
+
+def finish() -> None:
+    """Wait for the process that writes the model; tell what was taken of a GPU."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    if torch.cuda.is_available():
+        print(f"{GPU_MEMORY}{torch.cuda.max_memory_allocated() / 2**30:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,16 @@ import yaml
 from PIL import Image
 
 from measure.rehearsal import __main__ as rehearsal
-from measure.rehearsal.checkpoint import GENERATION, SIZES, keys_of, make_checkpoint
+from measure.rehearsal import settings
+from measure.rehearsal.checkpoint import GENERATION, SIZES, keys_of, make_checkpoint, size_of
 from measure.rehearsal.data import EVALUATIONS, IMAGES, write_data
 from measure.rehearsal.inputs import CLIPS
+from measure.rehearsal.settings import Rehearsal
 from measure.rehearsal.vocabulary import released_tokenizer
 from tasks import params
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model
-from tasks.core.sizing.shapes import model_in
+from tasks.core.sizing.shapes import SHAPES, model_in
 from tests.support.graph import ROOT
 
 
@@ -33,8 +35,8 @@ def test_a_checkpoint_has_the_published_names_in_several_shards(tmp_path):
         "model.layers.1.mlp.gate_proj.weight",
         "model.embed_tokens.weight",
     } <= set(names)
-    settings = json.loads((folder / "generation_config.json").read_text())
-    assert {name: settings[name] for name in GENERATION} == GENERATION
+    shipped = json.loads((folder / "generation_config.json").read_text())
+    assert {name: shipped[name] for name in GENERATION} == GENERATION
     model: Any = load_model(folder, "auto", "cpu")
     known = model_in(folder)
     assert known is not None and known.parameters == count == sum(value.numel() for value in model.parameters())
@@ -76,12 +78,12 @@ def test_data_lie_as_published(tmp_path):
 
 @pytest.mark.parametrize("start", ["teacher", "cot"])
 def test_the_profile_stays_but_for_what_a_processor_needs(tmp_path, start):
-    rehearsal.write_params(tmp_path, start, None)
+    settings.write_params(tmp_path, start, Rehearsal())
     ours = params.load(tmp_path / "params.yaml")
     theirs = params.Params.model_validate(yaml.safe_load((ROOT / "profiles/video_r1_7b.yaml").read_text()))
     assert (ours.video.max_pixels, ours.video.frames) == (theirs.video.max_pixels, theirs.video.frames)
     assert (ours.sft.dtype, ours.grpo.dtype, ours.engine.dtype) == ("bfloat16",) * 3
-    changed = set(rehearsal.changes(start, "x", None))
+    changed = set(settings.changes(start, Rehearsal()))
     assert {name for name in changed if name.startswith("grpo.")} == {
         f"grpo.{name}"
         for name in ("steps", "group", "objective", "sampling", "rollout_engine", "rollout_sleep", "frame_cache_gb")
@@ -89,10 +91,41 @@ def test_the_profile_stays_but_for_what_a_processor_needs(tmp_path, start):
     assert ours.grpo.beta == theirs.grpo.beta > 0 and ours.ingest.sources == theirs.ingest.sources
 
 
+def test_on_a_gpu_the_adapter_profile_keeps_its_group_and_starts_at_its_checkpoint(tmp_path):
+    asked = Rehearsal("video_r1_7b_lora", "7b", 28, gpu=True, tokens=128)
+    assert (settings.starts("video_r1_7b"), settings.starts(asked.profile)) == (["teacher", "cot"], ["sft"])
+    settings.write_params(tmp_path, "sft", asked)
+    ours = params.load(tmp_path / "params.yaml")
+    theirs = params.Params.model_validate(settings.values_of(asked.profile))
+    for name in ("group", "objective", "prompts_per_step", "lora", "micro_batch", "train_vision", "cache_features_gb"):
+        assert getattr(ours.grpo, name) == getattr(theirs.grpo, name), name
+    assert (ours.start.at, str(ours.start.path)) == ("sft", str(settings.BASE)) and ours.grpo.lora.rank > 0
+    assert ours.grpo.sampling.max_tokens == 128
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "expected"),
+    [
+        pytest.param("3b", None, (2, 2), id="a few"),
+        pytest.param("3b", 12, (12, 32), id="some, with the whole encoder"),
+        pytest.param("7b", 28, (28, 32), id="all of them"),
+    ],
+)
+def test_layers_of_a_size(name, layers, expected):
+    shape = size_of(name, layers).shape
+    assert (shape.layers, shape.vision_layers) == expected and shape.hidden == SHAPES[name].hidden
+    with pytest.raises(StageError, match="--layers 99: the 7b model has 28"):
+        size_of("7b", 99)
+
+
 def test_the_log_is_a_table_with_its_sums():
-    done = [rehearsal.Ran("ingest", 60.0, 50.0, 1.25, "a | b"), rehearsal.Ran("sft", 120.0, 90.0, 13.0, "loss 12")]
-    text = rehearsal.table(done, "3b")
-    assert "| ingest | 60 | 50 | 1.2 | a / b |\n| sft | 120 | 90 | 13.0 | loss 12 |\n" in text
+    done = [
+        rehearsal.Ran("ingest", 60.0, 50.0, 1.25, 0.0, "a | b"),
+        rehearsal.Ran("sft", 120.0, 90.0, 13.0, 20.34, "loss 12"),
+    ]
+    text = rehearsal.table(done, Rehearsal(layers=12))
+    assert text.startswith("# Rehearsal of video_r1_7b, widths of 3b, 12 layers\n")
+    assert "| ingest | 60 | 50 | 1.2 | 0.0 | a / b |\n| sft | 120 | 90 | 13.0 | 20.3 | loss 12 |\n" in text
     assert text.endswith("3 minutes in all, 13.0 GiB at most.\n")
 
 

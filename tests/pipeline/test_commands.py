@@ -96,6 +96,7 @@ def test_a_wrong_argument_is_one_line(module):
     ("command", "arguments", "wanted"),
     [
         pytest.param(verify.main, ["--folder", "FILE"], r"--folder FILE: no folder", id="verify in a file"),
+        pytest.param(rehearsal.main, ["--gpu"], r"--gpu: PyTorch sees no GPU here; [^\n]*", id="rehearsal, no GPU"),
         pytest.param(rehearsal.main, ["--folder", "FILE"], r"--folder FILE exists; [^\n]*", id="rehearsal in a file"),
         pytest.param(partial(make, [], []), None, r"--out FILE: FILE is no folder", id="pairs into a file"),
         pytest.param(

@@ -167,8 +167,8 @@ def host_parts(model: Model, how: Training, *, caches_gib: float) -> list[Part]:
     # A process builds its models, a reference model too, before it puts them where they are trained.
     built = loaded + (how.reference_bytes if how.has_reference else 0)
     loading = loaders * built * model.parameters
-    # The first process gathers weights, then both moments, to write them.
-    writing = 2 * WHOLE * how.trained if how.is_sharded else WHOLE * model.parameters
+    # Sharded, the first process gathers weights, then both moments, to write them; else they are written as loaded.
+    writing = 2 * WHOLE * how.trained if how.is_sharded else loaded * model.parameters
     return [
         Part("loading, or gathering to write a checkpoint", max(loading, writing)),
         Part("frames and features kept", how.processes * caches_gib * GIB),

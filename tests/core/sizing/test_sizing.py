@@ -15,6 +15,7 @@ from tasks.core.sizing.memory import (
     checkpoint_bytes,
     host_parts,
     state_parts,
+    total,
 )
 from tasks.core.sizing.shapes import PUBLISHED, SHAPES, counted, model_in, shape_of
 from tests.support.graph import ROOT
@@ -143,6 +144,20 @@ def test_a_reference_model_takes_what_it_is_kept_in(is_sharded, is_half, expecte
     )
     built = (4 + expected_bytes) * model.parameters
     assert loading == max(built, without) >= 4 * model.parameters
+
+
+@pytest.mark.parametrize(
+    ("parameters", "adapter", "taken_gib"),
+    [
+        pytest.param(8.292e9, 2e8, 18.5, id="GRPO of an adapter"),
+        pytest.param(1.905e9, 0, 12.8, id="SFT of all weights"),
+    ],
+)
+def test_main_memory_comes_within_a_sixth_of_what_a_stage_took_beside_a_gpu(parameters, adapter, taken_gib):
+    """Figures: reports/perf/rehearsal-gpu.md; neither stage kept frames or features to speak of."""
+    model = PUBLISHED["qwen2.5-vl-7b-instruct"]._replace(text=int(parameters), embedding=0, head=0, vision=0)
+    how = Training(1, False, 0 if adapter else int(parameters), adapter=int(adapter))
+    assert total(host_parts(model, how, caches_gib=0), gpu=False) / 2**30 == pytest.approx(taken_gib, rel=1 / 6)
 
 
 def test_an_adapter_s_checkpoint_is_its_own_alone():
