@@ -179,7 +179,7 @@ def _job(values: dict[str, Any]) -> Job:
     return Job(**{**values, "levers": tuple(values["levers"])})
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> OneLineParser:
     parser = OneLineParser(prog="python -m measure.speed.grpo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two micro-batch sizes, no single levers, one pass")
     parser.add_argument(
@@ -225,6 +225,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=whole_number(), default=os.cpu_count() or 1)
     parser.add_argument("--out", default=None, help="path of the table, without suffix")
     parser.add_argument("--job", help=argparse.SUPPRESS)
+    return parser
+
+
+def _options() -> argparse.Namespace:
+    """What is asked, with what depends on another choice or on the machine filled in."""
+    parser = _parser()
     options = parser.parse_args()
     if missing := {"plain", "all levers"} - set(options.paths):
         parser.error(f"--paths: ratios need {' and '.join(sorted(missing))} too")
