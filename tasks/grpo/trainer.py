@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 from trl.models import unwrap_model_for_generation
 
 from tasks.core.models.protocols import Model, Processor
@@ -51,6 +51,7 @@ from tasks.grpo.options import Options
 from tasks.grpo.rollout import Completion
 from tasks.grpo.scoring import advantages
 from tasks.grpo.tokens import token_metrics, token_sums
+from tasks.grpo.trl_trainer import GRPOTrainer
 
 
 class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer):
