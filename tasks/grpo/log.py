@@ -228,8 +228,9 @@ def steps_jsonl(log: Iterable[Mapping[str, Any]]) -> str:
     def kept(name: str, value: Any) -> bool:
         return name != STEP_TIME and value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
-    lines = [json.dumps({k: v for k, v in entry.items() if kept(k, v)}) for entry in log if "loss" in entry]
-    return "".join(f"{line}\n" for line in lines)
+    steps = [{name: value for name, value in entry.items() if kept(name, value)} for entry in log if "loss" in entry]
+    # Sorted: a log that went through a checkpoint is, and a resumed run leaves the bytes of one that was not stopped.
+    return "".join(f"{json.dumps(step, sort_keys=True)}\n" for step in steps)
 
 
 class StepsWriter(TrainerCallback):

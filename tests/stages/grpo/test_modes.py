@@ -206,7 +206,8 @@ def test_literal_losses_and_exact_resume(tiny_model, make_clip, tmp_path, scored
     assert resumed.asked < straight.asked
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, straight.model.state_dict()[name]), name
-    assert (tmp_path / "parts/steps.jsonl").read_text().count("\n") == 3
+    steps = [(tmp_path / run / "steps.jsonl").read_text() for run in ("whole", "parts")]
+    assert steps[0] == steps[1] and steps[0].count("\n") == 3
 
 
 # Losses.
