@@ -17,6 +17,7 @@ from tasks.core.io.atomic import naming_full_disk
 from tasks.core.io.errors import StageError
 from tasks.core.io.work import Work, begin_work, listed
 from tasks.core.models.load import load_model, load_processor, save_model
+from tasks.core.train.repeatable import sum_in_order
 
 FINAL = "final"
 ARGUMENTS = "training_args.bin"
@@ -27,6 +28,8 @@ ROWS_PER_STEP = "rows_per_step"
 
 def begin_training(work: Work) -> Path:
     """Begin or resume a training stage's work: `begin_work`, in the first process of a run only.
+
+    Gradients are from then on added in one order (`repeatable`).
 
     Raises:
         StageError: with another number of processes a step has other rows: rows would be left out or repeated.
@@ -43,6 +46,7 @@ def begin_training(work: Work) -> Path:
         begin_work(work)
         if work.before and (asked := work.before.get("length")) != work.facts["length"]:
             print(f"{work.stage}: {asked} -> {work.facts['length']}: goes on, by the schedule of the latter from here")
+    sum_in_order()
     return work.folder
 
 
