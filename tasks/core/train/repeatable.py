@@ -2,7 +2,7 @@
 
 Where several rows read one row of a tensor (`x[index]`), PyTorch's backward adds their gradients from all threads at
 once, in the order in which they come (`aten/src/ATen/native/cpu/IndexKernel.cpp`, `cpu_atomic_add_float`). A sum rounds
-by its order: how busy the machine is would show in the weights. Asked for deterministic algorithms it adds in one order.
+by its order: how busy the machine is would show in the weights. Asked for deterministic algorithms it adds in one.
 """
 
 from __future__ import annotations
