@@ -10,7 +10,7 @@ JOBS    ?= 2
 PYTEST   = CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# Without bytecode every process compiles its packages anew: half of the processor time of a start.
+# Without bytecode every process compiles its packages anew: nearly a third of the processor time of GRPO's start.
 unexport PYTHONDONTWRITEBYTECODE
 # No run calls home or reaches for a model hub; tasks/__init__.py sets the same for a stage run by hand.
 export HF_HUB_OFFLINE       ?= 1

@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="the table as Markdown, once all is through")
     options = parser.parse_args(arguments)
-    if options.gpu and not has_gpu():
-        raise StageError("--gpu: PyTorch sees no GPU here; leave it out, or set up with FLAVOUR=cuda")
+    if options.gpu:
+        check_gpus(gpus(), options.processes)
     asked = Rehearsal(**{name: getattr(options, name) for name in Rehearsal._fields})
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -96,11 +96,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def has_gpu() -> bool:
-    """Whether PyTorch sees one."""
+def gpus() -> int:
+    """How many PyTorch sees."""
     import torch
 
-    return torch.cuda.is_available()
+    return torch.cuda.device_count()
+
+
+def check_gpus(seen: int, processes: int) -> None:
+    """Refuse what the machine's GPUs cannot do.
+
+    Raises:
+        StageError: there is none, or fewer than processes that want one each.
+    """
+    if not seen:
+        raise StageError("--gpu: PyTorch sees no GPU here; leave it out, or set up with FLAVOUR=cuda")
+    if processes > seen:
+        raise StageError(f"--processes {processes}: PyTorch sees {seen} GPU(s), and each process wants one")
 
 
 def rehearse(folder: Path, asked: Rehearsal, processes: int) -> list[Ran]:
@@ -114,7 +126,8 @@ def rehearse(folder: Path, asked: Rehearsal, processes: int) -> list[Ran]:
         write_params(folder, start, asked)
         stages = [stage for stage in ROADS[start] if stage.split()[0] not in asked.without]
         done += [told(run(folder, stage, gpu=asked.gpu)) for stage in stages]
-    done += [told(run(folder, stage, processes, asked.gpu)) for stage in (TRAINED if processes > 1 else ())]
+    shared = [stage for stage in TRAINED if processes > 1 and stage not in asked.without]
+    done += [told(run(folder, stage, processes, asked.gpu)) for stage in shared]
     return done
 
 
@@ -211,7 +224,7 @@ def table(done: Sequence[Ran], asked: Rehearsal) -> str:
         "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for each in done:
-        figures = f"{each.seconds:.0f} | {each.processor_seconds:.0f} | {each.peak_gib:.1f} | {each.gpu_gib or 0:.1f}"
+        figures = f"{each.seconds:.0f} | {each.processor_seconds:.0f} | {each.peak_gib:.1f} | {each.gpu_gib:.1f}"
         lines.append(f"| {each.name} | {figures} | {each.outcome.replace('|', '/')} |")
     seconds, peak = sum(each.seconds for each in done), max(each.peak_gib for each in done)
     return "\n".join([*lines, "", f"{seconds / 60:.0f} minutes in all, {peak:.1f} GiB at most.", ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ class Rehearsal(NamedTuple):
     """Of a frame; None: the profile's."""
     tokens: int = 12
     """Of a completion, at most."""
-    without: tuple[str, ...] | list[str] = ()
+    without: Sequence[str] = ()
     """Stages left out."""
 
 

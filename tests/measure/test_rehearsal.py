@@ -118,6 +118,32 @@ def test_layers_of_a_size(name, layers, expected):
         size_of("7b", 99)
 
 
+@pytest.mark.parametrize(
+    ("seen", "processes", "says"),
+    [
+        pytest.param(0, 1, "PyTorch sees no GPU here", id="none"),
+        pytest.param(1, 2, r"--processes 2: PyTorch sees 1 GPU\(s\), and each process wants one", id="too few"),
+    ],
+)
+def test_more_than_the_gpus_can_do_is_refused(seen, processes, says):
+    with pytest.raises(StageError, match=says):
+        rehearsal.check_gpus(seen, processes)
+
+
+def test_a_stage_that_is_left_out_is_left_out_of_the_shared_runs_too(tmp_path, monkeypatch):
+    asked = Rehearsal(size="tiny", without=["validate", "sft"])
+    ran = []
+
+    def run(folder, stage, processes=1, gpu=False):
+        ran.append((stage, processes))
+        return rehearsal.Ran(stage, 0.0, 0.0, 0.0, 0.0, "")
+
+    monkeypatch.setattr(rehearsal, "run", run)
+    rehearsal.rehearse(tmp_path, asked, 2)
+    assert {stage.split()[0] for stage, _ in ran} == {"ingest", "annotate", "filter", "grpo", "benchmark", "report"}
+    assert ran[-1] == ("grpo", 2)
+
+
 def test_the_log_is_a_table_with_its_sums():
     done = [
         rehearsal.Ran("ingest", 60.0, 50.0, 1.25, 0.0, "a | b"),

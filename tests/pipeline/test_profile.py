@@ -8,11 +8,6 @@ from tasks import params, profile
 from tests.support.graph import ROOT
 
 
-def text_of(path: Path) -> str:
-    """A params file; of a profile the whole, its base's values included."""
-    return profile.text_of(path.stem, path.parent) if path.parent.name == "profiles" else path.read_text()
-
-
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     """A folder with the profiles and an old params.yaml."""

@@ -34,10 +34,13 @@ def test_rows_that_are_read_often_get_one_gradient_by_two_threads():
 
 def test_training_begins_with_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    before = torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before, filled = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     try:
         torch.use_deterministic_algorithms(False)
         begin_training(find_work(tmp_path / "work", "sft", {}, {"processes": 1, "length": "1 step"}))
-        assert torch.are_deterministic_algorithms_enabled() or torch.cuda.is_available()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
     finally:
         torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
