@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from measure.contest.quadruples import STATIC, Asked
-from tasks.core.engine.sampler import end_tokens, generation_settings
+from tasks.core.engine.sampler import RowSampler, end_tokens, generation_settings
 from tasks.core.rewards import accuracy
 from tasks.core.schemas.records import Record
 from tasks.core.text import answer_of, is_well_formed
@@ -87,8 +87,13 @@ def evaluate(policy: Policy, asked: Sequence[Asked], mixed: Sequence[Record]) ->
 
 
 @torch.no_grad()
-def answers(policy: Policy, records: Sequence[Record], view: Perturbation | None = None) -> list[Result]:
-    """The likeliest answer to each question, its clip shown under a view.
+def answers(
+    policy: Policy,
+    records: Sequence[Record],
+    view: Perturbation | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[Result]:
+    """The likeliest answer to each question, its clip shown under a view; with a seed for each, one that is sampled.
 
     Raises:
         RuntimeError: a clip does not decode; rendered ones do.
@@ -99,7 +104,10 @@ def answers(policy: Policy, records: Sequence[Record], view: Perturbation | None
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
         shown = [_view(policy, prompt, view).encoded for prompt in batch]
-        sampled = sample(policy.model, shown, encode_media(policy.model, shown), [1] * len(shown), config)
+        own = None if seeds is None else seeds[start : start + BATCH]
+        sampler = None if own is None else RowSampler(own, policy.max_tokens, 1.0, 1.0, policy.model.device)
+        media = encode_media(policy.model, shown)
+        sampled = sample(policy.model, shown, media, [1] * len(shown), config, sampler=sampler)
         for prompt, [ids] in zip(batch, sampled, strict=True):
             text = policy.processor.tokenizer.decode(ids, skip_special_tokens=True)
             score = accuracy(prompt.record.problem_type, text, prompt.record.solution, policy.variant).value

@@ -39,6 +39,8 @@ class Method(NamedTuple):
     """Further fields of the `grpo` section."""
     remedy: Remedy = kept
     """What becomes of the RL rows."""
+    own_answers: bool = False
+    """SFT is on what the start itself answers right, not on a teacher's answers."""
 
 
 CLIP_HIGHER = {"refill": 1, "epsilon_high": 0.28}
@@ -63,13 +65,21 @@ METHODS: dict[str, Method] = {
     "sft": Method(None),
     "sft_pairs": Method(None, remedy=pairs),
     "sft_twice": Method(None, remedy=twice),
+    "rft_pairs": Method(None, remedy=pairs, own_answers=True),
+    "rft_twice": Method(None, remedy=twice, own_answers=True),
 }
 """`grpo_hot` is exploration at the same operations: plain GRPO sampled at a higher temperature; `grpo_pairs`,
-`grpo_twice` and `grpo_audited` are plain GRPO on other rows (`remedies.py`), and so is SFT on them."""
-PLACEBOS = {"exchange": "permuted", "grpo_pairs": "grpo_twice", "sft_pairs": "sft_twice"}
+`grpo_twice` and `grpo_audited` are plain GRPO on other rows (`remedies.py`), and so is SFT on them, on a teacher's
+answers (`sft_`) or on the start's own right ones (`rft_`)."""
+PLACEBOS = {"exchange": "permuted", "grpo_pairs": "grpo_twice", "sft_pairs": "sft_twice", "rft_pairs": "rft_twice"}
 """Method -> what has all of it but its idea, and takes the values that were chosen for it."""
 METHOD_OF = {placebo: method for method, placebo in PLACEBOS.items()}
-LEADING = ("grpo", "grpo_pairs", "grpo_twice", "sft", "sft_pairs", "sft_twice", "arrow", "exchange")
+VALUES_OF = METHOD_OF | {"rft_pairs": "sft_pairs", "rft_twice": "sft_pairs"}
+"""Method -> the method whose chosen values it takes, which is tuned in its place."""
+LEADING = (
+    *("grpo", "grpo_pairs", "grpo_twice", "sft", "sft_pairs", "sft_twice", "rft_pairs", "rft_twice"),
+    *("arrow", "exchange"),
+)
 """Plain GRPO and SFT, both with reversed pairs and their placebo, the reversed branch and ours have a run for every
 start and seed; the others take half of the seeds."""
 STRENGTH_FIELD = {"tgrpo": "alpha", "taro": "alpha", "arrow": "alpha", "logprob": "alpha", "exchange": "alpha"} | {
@@ -201,7 +211,7 @@ def read_chosen(path: Path, methods: Sequence[str], tune: str) -> dict[str, Tria
         StageError: none for some method; names the command that chooses.
     """
     chosen = json.loads(path.read_text()) if path.exists() else {}
-    values_of = {method: METHOD_OF.get(method, method) for method in methods}
+    values_of = {method: VALUES_OF.get(method, method) for method in methods}
     if missing := list(dict.fromkeys(tuned for tuned in values_of.values() if tuned not in chosen)):
         raise StageError(f"{path}: no values for {', '.join(missing)}; {tune} chooses them")
     return {method: Trial(**chosen[tuned]["values"]) for method, tuned in values_of.items()}

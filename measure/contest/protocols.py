@@ -6,8 +6,10 @@ confirm: the method that gained most there, with its placebo and plain GRPO, fro
 wide one saw; values must spare static questions. In reports/contest/confirm/.
 
 consolidated: from starts that answer hardly a pair right, so that RL has few right completions to pay; the wide one's
-values.
-In reports/contest/consolidated/.
+values. In reports/contest/consolidated/.
+
+own_answers: reversed pairs learned without a teacher, from the start's own right answers, from the starts of the
+confirming one; its values. In reports/contest/own_answers/.
 """
 
 from __future__ import annotations
@@ -106,11 +108,23 @@ PROTOCOLS = {
         OUT / "consolidated",
         (),
         WIDE_STARTS[5:9],
-        ("grpo", "grpo_pairs", "sft_pairs", "sft_twice"),
+        ("grpo", "grpo_pairs", "sft_pairs", "sft_twice", "rft_pairs", "rft_twice"),
         room=Room(0.0, 0.1, 2),
         seeds=2,
         counts=Counts(leading=4, others=4, starts=2),
         chosen=OUT / "chosen.json",
+    ),
+    "own_answers": Protocol(
+        "own_answers",
+        OUT / "own_answers",
+        (),
+        CONFIRM_STARTS,
+        ("grpo", "sft_pairs", "rft_pairs", "rft_twice"),
+        first_seed=12,
+        room=Room(0.1, 0.9, 4),
+        seeds=2,
+        counts=Counts(leading=8, others=8, starts=4),
+        chosen=OUT / "confirm" / "chosen.json",
     ),
 }
 

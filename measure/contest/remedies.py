@@ -57,6 +57,11 @@ def pairs(_: Policy, rows: Sequence[Record], folder: Path) -> list[Record]:
     return [*made, *others]
 
 
+def is_turned(record: Record) -> bool:
+    """Whether a row of `pairs` has the reversed clip; its forward row stands right before it."""
+    return record.path.endswith("-reversed.mp4")
+
+
 def twice(_: Policy, rows: Sequence[Record], __: Path) -> list[Record]:
     """As many rows: the rows that `pairs` takes, each as it is two times, and all others."""
     half, others = halved(rows)

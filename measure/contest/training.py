@@ -113,7 +113,8 @@ def run(
             watch = Watch(size, policy, [question for question in quick if question.variant != STATIC], spent)
             if METHODS[method].objective is None:
                 watch.size = size._replace(every=3 * size.every)
-                trainer = by_sft(params, policy, rows, settings_of(params.sft, trial), seed, work, [watch])
+                own = METHODS[method].own_answers
+                trainer = by_sft(params, policy, rows, settings_of(params.sft, trial), seed, work, [watch], own)
             else:
                 grpo = settings(method, params.grpo, trial, size.most_steps)
                 trainer = by_grpo(grpo, policy, rows, seed, work, [watch])

@@ -20,7 +20,7 @@ from measure.contest.quadruples import STATIC, quadruples
 from measure.contest.remedies import pairs, twice
 from measure.contest.start_scores import group_shares
 from measure.contest.starts import TAUGHT, Start, folder_of, make, scenes_of
-from measure.contest.teaching import lessons
+from measure.contest.teaching import OWN_SAMPLES, lessons, own_lessons
 from measure.contest.training import VALIDATION_SEED, WHOLE, on_quadruples, run
 from measure.runs import lock, read_runs
 from tasks.core.io.errors import StageError
@@ -351,7 +351,7 @@ def test_lessons_are_what_the_teacher_answers_right_in_the_true_form(tmp_path, m
     }
     asked = []
 
-    def answered(policy, records):
+    def answered(policy, records, seeds):
         asked.extend(row.path for row in records)
         return [Result(row.path != "wrong", "A", row.path != "loose", 1.0, texts[row.path]) for row in records]
 
@@ -359,6 +359,30 @@ def test_lessons_are_what_the_teacher_answers_right_in_the_true_form(tmp_path, m
     kept = lessons("teacher", rows)
     assert [(row.path, row.process) for row in kept] == [("right", "<think>It moves on. So A.</think>")] * 2
     assert asked == ["right", "wrong", "loose"], "a row that stands twice is asked once"
+
+
+def test_without_a_teacher_a_reversed_row_has_the_forward_reasoning_retold(tmp_path, monkeypatch, capsys):
+    rows = pairs(None, rl_rows(tmp_path, number=8), tmp_path / "pairs")
+    ways = [record.options[ord(truth_of(record.solution)) - ord("A")][3:] for record in rows]
+    said = [f"It moves {way}. {way} is {truth_of(record.solution)}." for way, record in zip(ways, rows, strict=True)]
+    by_path = {record.path: text for record, text in zip(rows, said, strict=True)}
+    by_path[rows[2].path] = "I see it."  # nothing to retell
+    asked = []
+
+    def answered(policy, records, seeds):
+        asked.append([row.path for row in records])
+        assert (seeds is None) is (len(asked) == 1), "the likeliest first, then samples"
+        right = [row.path not in (rows[0].path, *(() if seeds else [rows[6].path])) for row in records]
+        texts = [f"<think>{by_path[row.path]}</think><answer>x</answer>" for row in records]
+        return [Result(yes, "A", True, 1.0, text) for yes, text in zip(right, texts, strict=True)]
+
+    monkeypatch.setattr(teaching, "answers", answered)
+    kept = own_lessons("start", rows, 0)
+    assert asked[0] == [row.path for row in rows[0::2]], "a reversed clip is not asked about"
+    assert asked[1] == [rows[0].path, rows[6].path] and asked[2:] == [[rows[0].path]] * (OWN_SAMPLES - 2)
+    assert [(row.path, row.solution) for row in kept] == [(row.path, row.solution) for row in (rows[2], *rows[4:])]
+    assert [row.process for row in kept[1:]] == [f"<think>{text}</think>" for text in said[4:]]
+    assert "contest: 1 reasonings not retold: the reasoning has no word of direction" in capsys.readouterr().err
 
 
 # How it is tested.

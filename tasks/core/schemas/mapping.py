@@ -43,12 +43,12 @@ def _both_ways(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 COUNTERPARTS: Mapping[str, Mapping[str, str]] = {"reversed": _both_ways(_TURNS), "mirrored": _both_ways(_SIDES)}
 ORDER_WORDS = _both_ways(_ORDER)
-_FROM_BEGINNING = re.compile(
+FROM_BEGINNING = re.compile(
     r"\b(?:seconds?|minutes?|timestamps?|how long|(?:what|which) time"
     r"|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\d+(?:st|nd|rd|th)|\d+:\d\d|\d+(?:\.\d+)?\s?s)\b",
     re.IGNORECASE,
 )
-_SEQUENCE = re.compile(r"\b(?:then|next|followed by|finally|later|afterwards?)\b|->|→|;", re.IGNORECASE)
+SEQUENCE = re.compile(r"\b(?:then|next|followed by|finally|later|afterwards?)\b|->|→|;", re.IGNORECASE)
 
 
 class Mapped(NamedTuple):
@@ -87,7 +87,7 @@ def mapped(record: Record, kind: str) -> Mapped | str:
         return "an image has no order" if kind == "reversed" else "images are not mirrored"
     if record.problem_type == "OCR":
         return "what is read on a mirrored clip is mirror writing" if kind == "mirrored" else "no rule for writing"
-    if kind == "reversed" and _FROM_BEGINNING.search(record.problem):
+    if kind == "reversed" and FROM_BEGINNING.search(record.problem):
         return "a time or a number in a row counts from the clip's beginning"
     words = COUNTERPARTS[kind]
     truth = truth_of(record.solution)
@@ -104,7 +104,7 @@ def _choice(record: Record, truth: str, words: Mapping[str, str], kind: str) -> 
     other = counterpart(said, words)
     if other is None:
         return _unchanged(record, kind)
-    places = [place for place, text in enumerate(texts) if _bare(text) == _bare(other)]
+    places = [place for place, text in enumerate(texts) if bare(text) == bare(other)]
     if len(places) != 1:
         return f"the answer's counterpart {other!r} is none of the options"
     return _changed(record, said, other, LETTERS[places[0]], kind)
@@ -124,7 +124,7 @@ def _changed(record: Record, said: str, other: str, truth: str, kind: str) -> Ma
     if kind == "reversed":
         if one_sided:
             return "the question takes for granted what turns round"
-        if _SEQUENCE.search(said) or counterpart(said, ORDER_WORDS) is not None:
+        if SEQUENCE.search(said) or counterpart(said, ORDER_WORDS) is not None:
             return "the answer tells a sequence"
         problem = counterpart(problem, ORDER_WORDS) or problem
     elif one_sided:
@@ -154,5 +154,6 @@ def _unchanged(record: Record, kind: str) -> Mapped | str:
     return Mapped(dataclasses.replace(record, problem=asked), "question")
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
+    """Words of a text, lower case, a space between them."""
     return " ".join(re.findall(r"\w+", text.lower()))

@@ -1,0 +1,81 @@
+"""Reasoning retold of the clip played backwards: what a rule tells, and what is refused."""
+
+import pytest
+
+from tasks.core.schemas.mapping import Mapped, mapped
+from tasks.core.schemas.records import Record
+from tasks.core.schemas.retelling import Retold, retold
+
+WAYS = ["A. left", "B. right", "C. up", "D. down"]
+
+
+def told(reasoning, options=WAYS, truth="B", problem="Which way does the ball move?"):
+    kind = "multiple choice" if options else "free-form"
+    record = Record(0, problem, "video", kind, options, "", f"<answer>{truth}</answer>", "x")
+    backwards = mapped(record, "reversed")
+    assert isinstance(backwards, Mapped)
+    return retold(record, backwards, reasoning)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "expected"),
+    [
+        pytest.param(
+            "The ball starts at the left and ends at the right, so it moves right. right is B.",
+            "The ball starts at the right and ends at the left, so it moves left. left is A.",
+            id="places-ways-and-letter",
+        ),
+        pytest.param("From the BOTTOM to the top: up.", "From the Top to the bottom: down.", id="places-up-and-down"),
+        pytest.param("A ball goes right, so (B).", "A ball goes left, so (A).", id="a-sentence-s-a-is-no-option"),
+        pytest.param("It is A or B; it goes right.", "It is B or A; it goes left.", id="both-letters-change-places"),
+        pytest.param("Not C, it goes right: B", "Not D, it goes left: A", id="letters-of-all-options"),
+        pytest.param("Rightwards, and not leftwards.", "Leftwards, and not rightwards.", id="words-of-the-table"),
+        pytest.param("X-axis: right, vitamin-B", "X-axis: left, vitamin-B", id="a-letter-within-a-word-stays"),
+    ],
+)
+def test_a_motion_is_told_backwards(reasoning, expected):
+    assert told(reasoning) == Retold(expected)
+
+
+def test_letters_stay_where_an_option_has_no_counterpart():
+    options = ["A. right", "B. left", "C. It stays"]
+    assert told("Not C: it goes right, A", options, "A") == Retold("Not C: it goes left, B")
+
+
+def test_free_form_answers_have_no_letters():
+    said = told("The ball moves right. A ball, B.", [], "the ball moves right", "Describe the motion.")
+    assert said == Retold("The ball moves left. A ball, B.")
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "reason"),
+    [
+        pytest.param("The ball is red.", "no word of direction", id="nothing-to-turn"),
+        pytest.param("It goes left, then right.", "tells a sequence", id="then"),
+        pytest.param("First it goes right.", "tells a sequence", id="first"),
+        pytest.param("It goes right after the turn.", "tells a sequence", id="after"),
+        pytest.param("At 3 seconds it goes right.", "counts from the clip's beginning", id="seconds"),
+        pytest.param("In the third frame it is right.", "counts from the clip's beginning", id="third"),
+        pytest.param("That is right, it goes left.", "another sense", id="right-as-correct"),
+        pytest.param("The man has left, to the right.", "another sense", id="left-as-gone"),
+        pytest.param("He left the room on the right.", "another sense", id="left-a-place"),
+        pytest.param("They end up on the right.", "another sense", id="up-without-a-way"),
+    ],
+)
+def test_what_a_rule_cannot_retell_is_refused(reasoning, reason):
+    refused = told(reasoning)
+    assert isinstance(refused, str) and reason in refused
+
+
+def test_an_answer_that_stays_is_not_retold():
+    record = Record(0, "Which colour comes before the last?", "video", "free-form", [], "", "<answer>red</answer>", "x")
+    backwards = mapped(record, "reversed")
+    assert isinstance(backwards, Mapped) and backwards.relation == "question"
+    assert retold(record, backwards, "It goes right.") == "the answer does not turn round with the clip"
+
+
+def test_twice_retold_is_as_it_was():
+    text = "The ball starts at the left and ends at the right, so it moves right. right is B."
+    once = told(text)
+    again = told(once.text, truth="A")
+    assert again == Retold(text)
