@@ -11,6 +11,7 @@ from tasks import params, paths
 from tasks.annotate.annotate import answer_all, cot_rows, metrics
 from tasks.annotate.given import given_metrics, given_rows
 from tasks.annotate.plan import Kept, Question, kept_rows, missing, question_key
+from tasks.annotate.retell import retold_completions, retold_counts, told_backwards
 from tasks.core.engine.endpoint import read_endpoint
 from tasks.core.engine.open import open_engine
 from tasks.core.engine.types import EngineError
@@ -45,13 +46,21 @@ def main() -> int:
     keys = question_keys(records, **config.prompt.model_dump())
     log = begin_work(work_of(config, teacher)) / ROWS
     kept = kept_rows(read_jsonl(log))
-    questions = missing(records, keys, kept, samples)
-    print(counts_line(keys, kept, questions, samples, log))
+    told = told_backwards(records, keys) if config.annotate.retell else []
+    asked = dict.fromkeys(key for key in keys if key not in {row.key for row in told})
+    questions = [question for question in missing(records, keys, kept, samples) if question.key in asked]
+    print(counts_line(list(asked), kept, questions, samples, log))
     fresh = generate(config, teacher, questions, log) if questions else {}
     completions = {**kept, **fresh}
+    retold = retold_completions(told, completions, samples)
+    if config.annotate.retell:
+        pairs |= retold_counts(list(retold.values()))
+        print(f"annotate: {pairs['retold']} completions about these are others retold")
+    completions |= retold
     rows = cot_rows(records, keys, completions, samples, config.annotate.keep)
     by_id = {record.problem_id: key for record, key in zip(records, keys, strict=True)}
-    summary = metrics(rows, by_id, completions, samples) | price(teacher, completions, keys, samples) | pairs
+    summary = metrics(rows, by_id, completions, samples, {row.key for row in told})
+    summary |= price(teacher, completions, list(asked), samples) | pairs
     if rows and summary["errors"] == len(rows):
         raise EngineError(f"none of {len(rows)} rows could be answered; first: {rows[0]['error']}")
     write_table(paths.COT, rows, COT_SCHEMA)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
@@ -110,7 +110,11 @@ def _cot_row(record: Record, sample: int, logged: Mapping[str, Any]) -> CotRow:
 
 
 def metrics(
-    rows: Sequence[Mapping[str, Any]], keys: Mapping[int, str], completions: Kept, samples: int
+    rows: Sequence[Mapping[str, Any]],
+    keys: Mapping[int, str],
+    completions: Kept,
+    samples: int,
+    not_asked: Container[str] = (),
 ) -> dict[str, Any]:
     """Counts and means of an annotated table; means are over the answered rows, None where there are none.
 
@@ -122,12 +126,14 @@ def metrics(
         keys: of the questions, by problem_id.
         completions: all that the table was made of.
         samples: asked for of each question.
+        not_asked: keys of questions whose completions are others' retold.
     """
     answered = [row for row in rows if row["finish_reason"] != "error"]
     by_type: dict[str, list[float]] = defaultdict(list)
     for row in answered:
         by_type[row["problem_type"]].append(row["reward"])
-    asked = [completions[key, sample] for key in dict.fromkeys(keys.values()) for sample in range(samples)]
+    questions = [key for key in dict.fromkeys(keys.values()) if key not in not_asked]
+    asked = [completions[key, sample] for key in questions for sample in range(samples)]
     tokens = {id(row): completions[keys[row["problem_id"]], row["sample"]]["tokens"] for row in answered}
     return {
         "rows": len(rows),

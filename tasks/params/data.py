@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.params.common import Sampling, Section
 
@@ -111,6 +111,17 @@ class Annotate(Section):
     """Half of the rows about order (those whose answer on the reversed clip a rule tells) are the other half's clips
     played backwards, with the answer that they then have; SFT learns from both. Counted in
     reports/annotate/metrics.json."""
+    retell: bool = False
+    """With `pairs`: the teacher is not asked about a clip played backwards; its completion about the clip as it is has
+    every word of direction exchanged (tasks/core/schemas/retelling.py). For a teacher that may read the same shortcut,
+    the base model itself for one. Reasoning that tells a sequence or a time is not retold: long reasoning seldom
+    is."""
+
+    @model_validator(mode="after")
+    def _retells_pairs(self) -> Annotate:
+        if self.retell and not self.pairs:
+            raise ValueError("retell: there are no clips played backwards to retell; pairs: true makes them")
+        return self
 
 
 class Filter(Section):

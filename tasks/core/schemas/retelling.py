@@ -57,11 +57,16 @@ def retold(record: Record, backwards: Mapped, reasoning: str) -> Retold | str:
         return "the reasoning tells a sequence"
     if _OTHER_SENSE.search(reasoning):
         return "a word of direction stands in another sense"
-    turned = counterpart(reasoning, WORDS)
-    if turned is None:
+    if counterpart(reasoning, WORDS) is None:
         return "the reasoning has no word of direction"
+    return Retold(turned(record, reasoning))
+
+
+def turned(record: Record, text: str) -> str:
+    """A text, an answer for one, with its words of direction and the letters of such options exchanged."""
     letters = _exchanged_letters(record)
-    return Retold(_LETTER.sub(lambda found: letters.get(found.group(), found.group()), turned))
+    said = counterpart(text, WORDS) or text
+    return _LETTER.sub(lambda found: letters.get(found.group(), found.group()), said)
 
 
 _SEQUENCED = {word: other for word, other in ORDER_WORDS.items() if word in ("before", "after", "first", "last")}
