@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measure.contest.methods import METHODS, TRIALS, VALUES_OF, Trial, best_of, read_chosen, runs_asked
+from measure.contest.methods import METHOD_OF, METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
 from measure.contest.protocols import PROTOCOLS, Protocol, command, named, ready, wanted
 from measure.contest.start_scores import START_MEASURES, score_start
 from measure.contest.starts import Start, make
@@ -131,7 +131,7 @@ def tune(params: Params, size: Size, protocol: Protocol, methods: Sequence[str],
     rows = out / "tuning.csv"
     size = size._replace(budget=TUNED_SHARE * size.budget, every=size.most_steps)
     for number, trial in enumerate(TRIALS):
-        for method in (method for method in methods if method not in VALUES_OF):
+        for method in (method for method in methods if method not in METHOD_OF):
             for start in protocol.tuning:
                 if time.monotonic() > until:
                     break

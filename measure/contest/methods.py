@@ -74,8 +74,6 @@ answers (`sft_`) or on the start's own right ones (`rft_`)."""
 PLACEBOS = {"exchange": "permuted", "grpo_pairs": "grpo_twice", "sft_pairs": "sft_twice", "rft_pairs": "rft_twice"}
 """Method -> what has all of it but its idea, and takes the values that were chosen for it."""
 METHOD_OF = {placebo: method for method, placebo in PLACEBOS.items()}
-VALUES_OF = METHOD_OF | {"rft_pairs": "sft_pairs", "rft_twice": "sft_pairs"}
-"""Method -> the method whose chosen values it takes, which is tuned in its place."""
 LEADING = (
     *("grpo", "grpo_pairs", "grpo_twice", "sft", "sft_pairs", "sft_twice", "rft_pairs", "rft_twice"),
     *("arrow", "exchange"),
@@ -211,7 +209,7 @@ def read_chosen(path: Path, methods: Sequence[str], tune: str) -> dict[str, Tria
         StageError: none for some method; names the command that chooses.
     """
     chosen = json.loads(path.read_text()) if path.exists() else {}
-    values_of = {method: VALUES_OF.get(method, method) for method in methods}
+    values_of = {method: METHOD_OF.get(method, method) for method in methods}
     if missing := list(dict.fromkeys(tuned for tuned in values_of.values() if tuned not in chosen)):
         raise StageError(f"{path}: no values for {', '.join(missing)}; {tune} chooses them")
     return {method: Trial(**chosen[tuned]["values"]) for method, tuned in values_of.items()}

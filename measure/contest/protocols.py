@@ -5,11 +5,11 @@ wide: every method, from five starts; values by pair accuracy alone. In reports/
 confirm: the method that gained most there, with its placebo and plain GRPO, from starts and seeds that no run of the
 wide one saw; values must spare static questions. In reports/contest/confirm/.
 
-consolidated: from starts that answer hardly a pair right, so that RL has few right completions to pay; the wide one's
+consolidated: from starts that answer hardly a pair right, so that RL has few right completions to pay; the others'
 values. In reports/contest/consolidated/.
 
 own_answers: reversed pairs learned without a teacher, from the start's own right answers, from the starts of the
-confirming one; its values. In reports/contest/own_answers/.
+confirming one; the others' values, and one of its own. In reports/contest/own_answers/.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ PROTOCOLS = {
         room=Room(0.0, 0.1, 2),
         seeds=2,
         counts=Counts(leading=4, others=4, starts=2),
-        chosen=OUT / "chosen.json",
+        chosen=OUT / "own_answers" / "chosen.json",
     ),
     "own_answers": Protocol(
         "own_answers",
@@ -124,7 +124,7 @@ PROTOCOLS = {
         room=Room(0.1, 0.9, 4),
         seeds=2,
         counts=Counts(leading=8, others=8, starts=4),
-        chosen=OUT / "confirm" / "chosen.json",
+        chosen=OUT / "own_answers" / "chosen.json",
     ),
 }
 
