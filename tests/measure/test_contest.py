@@ -183,11 +183,17 @@ def test_a_start_that_serves_tuning_is_not_judged():
 
 
 def test_a_protocol_that_takes_another_ones_values_chooses_none(tmp_path):
-    borrowing = PROTOCOLS["consolidated"]
-    assert borrowing.chosen == WIDE.folder / "chosen.json"
-    with pytest.raises(StageError, match="consolidated takes the values in .*contest/chosen.json"):
+    borrowing, lender = PROTOCOLS["consolidated"], WIDE.folder / "own_answers" / "chosen.json"
+    assert borrowing.chosen == PROTOCOLS["own_answers"].chosen == lender
+    with pytest.raises(StageError, match="consolidated takes the values in .*own_answers/chosen.json"):
         tune(load(), WHOLE, borrowing, ["grpo"], tmp_path, 0.0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("protocol", ["wide", "confirm"])
+def test_borrowed_values_are_those_that_the_other_contests_chose(protocol):
+    borrowed = read_chosen(WIDE.folder / "own_answers" / "chosen.json", ["grpo", "sft_pairs"], "")
+    assert borrowed == read_chosen(PROTOCOLS[protocol].folder / "chosen.json", ["grpo", "sft_pairs"], "")
 
 
 SCORES = [
