@@ -25,14 +25,16 @@ from tasks.core.text.options import LETTERS, unlettered
 
 KINDS = ("reversed", "mirrored")
 _SIDES = (("left", "right"), ("leftward", "rightward"), ("leftwards", "rightwards"), ("clockwise", "counterclockwise"))
-_TURNS = (
-    *_SIDES,
+_WAYS = (
     *(("up", "down"), ("upward", "downward"), ("upwards", "downwards"), ("toward", "away from"), ("closer", "farther")),
-    *(("opens", "closes"), ("opening", "closing"), ("enters", "leaves"), ("entering", "leaving"), ("into", "out of")),
     *(("rises", "falls"), ("rising", "falling"), ("ascends", "descends"), ("climbs up", "climbs down")),
+    *(("forward", "backward"), ("forwards", "backwards")),
+)
+_EVENTS = (
+    *(("opens", "closes"), ("opening", "closing"), ("enters", "leaves"), ("entering", "leaving"), ("into", "out of")),
     *(("pushes", "pulls"), ("pushing", "pulling"), ("appears", "disappears"), ("increases", "decreases")),
-    *(("speeds up", "slows down"), ("zooms in", "zooms out"), ("forward", "backward"), ("forwards", "backwards")),
-    *(("picks up", "puts down"), ("fills", "empties"), ("grows", "shrinks"), ("folds", "unfolds")),
+    *(("speeds up", "slows down"), ("zooms in", "zooms out"), ("picks up", "puts down"), ("fills", "empties")),
+    *(("grows", "shrinks"), ("folds", "unfolds")),
 )
 _ORDER = (("before", "after"), ("first", "last"), ("at the start", "at the end"), ("begins", "ends"))
 
@@ -41,7 +43,9 @@ def _both_ways(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
     return {**dict(pairs), **{second: first for first, second in pairs}}
 
 
-COUNTERPARTS: Mapping[str, Mapping[str, str]] = {"reversed": _both_ways(_TURNS), "mirrored": _both_ways(_SIDES)}
+WAYS = _both_ways((*_SIDES, *_WAYS))
+EVENTS = _both_ways(_EVENTS)
+COUNTERPARTS: Mapping[str, Mapping[str, str]] = {"reversed": {**WAYS, **EVENTS}, "mirrored": _both_ways(_SIDES)}
 ORDER_WORDS = _both_ways(_ORDER)
 FROM_BEGINNING = re.compile(
     r"\b(?:seconds?|minutes?|timestamps?|how long|(?:what|which) time"

@@ -8,7 +8,8 @@ a teacher, whose own habits would answer it, nor a policy that has no right comp
 from a policy's own right completions: STaR, arXiv 2203.14465, and RFT, arXiv 2308.01825. Neither has the reverse.)
 
 What a rule cannot retell is refused with the reason, as in `mapping.py`. What stands still and has a place ("the door
-on the left") is moved with the rest: the reasoning then says of it what is not so, while its answer stays right.
+on the left") is moved with the rest: the reasoning then says of it what is not so, while its answer stays right. Made
+for reasoning of a few sentences; long reasoning has a refused word nearly always.
 """
 
 from __future__ import annotations
@@ -17,19 +18,31 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tasks.core.schemas.mapping import COUNTERPARTS, FROM_BEGINNING, ORDER_WORDS, SEQUENCE, Mapped, bare, counterpart
+from tasks.core.schemas.mapping import EVENTS, FROM_BEGINNING, ORDER_WORDS, SEQUENCE, WAYS, Mapped, bare, counterpart
 from tasks.core.schemas.records import Record
 from tasks.core.text.options import LETTERS, unlettered
 
 PLACES = {"top": "bottom", "bottom": "top", "above": "below", "below": "above"}
-WORDS: Mapping[str, str] = {**COUNTERPARTS["reversed"], **PLACES}
+WORDS: Mapping[str, str] = {**WAYS, **EVENTS, **PLACES}
+_SEQUENCED = {word: other for word, other in ORDER_WORDS.items() if word in ("before", "after", "first", "last")}
+"""Words of order, without those that give a place its time ("begins at the left"): these stay where they are."""
 _OTHER_SENSE = re.compile(
     r"\b(?:all right|right (?:answer|option|choice|now|away|before|after|here|there)|(?:that|this|which) is right"
     r"|(?:has|have|had|is|are|was|were) left\b(?! (?:of|side|hand))|left (?:the|a|an|his|her|its|their|for|with)"
     r"|(?:sit|sits|sitting|stand|stands|standing|break|breaks|end|ends|show|shows|wake|wakes) (?:up|down)"
-    r"|what's up|up to|make up|makes up)\b",
+    r"|what's up|up to|up close|makes? up|comes? up with|sums? up|look(?:s|ing)? into|into account|the leaves"
+    r"|appears (?:to|that|as)|closer (?:look|inspection))\b",
     re.IGNORECASE,
 )
+"""Words of the table in another sense than that of direction."""
+_NOT_TURNED = re.compile(
+    r"\b(?:open(?:ed)?|closed?|enter(?:ed)?|exit(?:s|ed|ing)?|r[io]se|fall|fell|fallen|lift\w*|lower(?:s|ed|ing)"
+    r"|rais(?:e|es|ed|ing)|drop\w*|push(?:ed)?|pull(?:ed)?|pick(?:ed|ing)? up|put(?:ting)? down|arriv\w+|depart\w*"
+    r"|approach\w*|reced\w+|retreat\w*|(?:a|de)scend(?:ed|ing)?|(?:in|de)creas(?:e|ed|ing)|gr[eo]w|growing|shr[iau]nk"
+    r"|shrinking|(?:un)?fold(?:ed|ing)?|fill(?:ed|ing)?|empt(?:y|ied|ying)|zoom(?:ed|ing)?|(?:dis)?appear(?:ed|ing)?)\b",
+    re.IGNORECASE,
+)
+"""Words of a change that goes the other way backwards, in forms that the table does not have."""
 _LETTER = re.compile(r"(?<![\w'-])(?:[B-H]|A(?!\s+(?!(?:or|and|but|is)\b)[a-z]))(?![\w'-])")
 """A letter that stands alone; an A before a lower-case word is the article, but for "A or B"."""
 
@@ -57,7 +70,12 @@ def retold(record: Record, backwards: Mapped, reasoning: str) -> Retold | str:
         return "the reasoning tells a sequence"
     if _OTHER_SENSE.search(reasoning):
         return "a word of direction stands in another sense"
-    if counterpart(reasoning, WORDS) is None:
+    if found := _NOT_TURNED.search(reasoning):
+        return f"no rule turns the word {found.group().lower()!r} round"
+    ways, events = (counterpart(reasoning, words) is not None for words in ({**WAYS, **PLACES}, EVENTS))
+    if ways and events:  # what enters at the left leaves there backwards, but what moves left then moves right
+        return "what happens is told with a way or a place"
+    if not ways and not events:
         return "the reasoning has no word of direction"
     return Retold(turned(record, reasoning))
 
@@ -67,10 +85,6 @@ def turned(record: Record, text: str) -> str:
     letters = _exchanged_letters(record)
     said = counterpart(text, WORDS) or text
     return _LETTER.sub(lambda found: letters.get(found.group(), found.group()), said)
-
-
-_SEQUENCED = {word: other for word, other in ORDER_WORDS.items() if word in ("before", "after", "first", "last")}
-"""Words of order, without those that give a place its time ("begins at the left"): these stay where they are."""
 
 
 def _exchanged_letters(record: Record) -> dict[str, str]:

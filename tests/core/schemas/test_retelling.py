@@ -4,7 +4,7 @@ import pytest
 
 from tasks.core.schemas.mapping import Mapped, mapped
 from tasks.core.schemas.records import Record
-from tasks.core.schemas.retelling import Retold, retold
+from tasks.core.schemas.retelling import _NOT_TURNED, WORDS, Retold, retold
 
 WAYS = ["A. left", "B. right", "C. up", "D. down"]
 
@@ -30,6 +30,8 @@ def told(reasoning, options=WAYS, truth="B", problem="Which way does the ball mo
         pytest.param("It is A or B; it goes right.", "It is B or A; it goes left.", id="both-letters-change-places"),
         pytest.param("Not C, it goes right: B", "Not D, it goes left: A", id="letters-of-all-options"),
         pytest.param("Rightwards, and not leftwards.", "Leftwards, and not rightwards.", id="words-of-the-table"),
+        pytest.param("It enters, so B.", "It leaves, so A.", id="what-happens-without-a-place"),
+        pytest.param("It rises from the bottom.", "It falls from the top.", id="a-way-and-its-place"),
         pytest.param("X-axis: right, vitamin-B", "X-axis: left, vitamin-B", id="a-letter-within-a-word-stays"),
     ],
 )
@@ -59,6 +61,14 @@ def test_free_form_answers_have_no_letters():
         pytest.param("That is right, it goes left.", "another sense", id="right-as-correct"),
         pytest.param("The man has left, to the right.", "another sense", id="left-as-gone"),
         pytest.param("He left the room on the right.", "another sense", id="left-a-place"),
+        pytest.param("It appears that it goes right.", "another sense", id="appears-as-seems"),
+        pytest.param("The door opened on the right.", "turns the word 'opened' round", id="a-form-not-in-the-table"),
+        pytest.param("It enters from the left.", "told with a way or a place", id="it-would-leave-there"),
+        pytest.param(
+            "The car appears on the left and goes right.", "with a way or a place", id="it-would-vanish-there"
+        ),
+        pytest.param("They pick up the right one.", "turns the word 'pick up' round", id="two-words-not-in-the-table"),
+        pytest.param("He drops it on the right.", "turns the word 'drops' round", id="a-change-not-in-the-table"),
         pytest.param("They end up on the right.", "another sense", id="up-without-a-way"),
     ],
 )
@@ -79,3 +89,7 @@ def test_twice_retold_is_as_it_was():
     once = told(text)
     again = told(once.text, truth="A")
     assert again == Retold(text)
+
+
+def test_no_word_of_the_table_is_taken_for_one_that_it_lacks():
+    assert not [word for word in WORDS if _NOT_TURNED.fullmatch(word)]
