@@ -47,20 +47,21 @@ def main() -> int:
     log = begin_work(work_of(config, teacher)) / ROWS
     kept = kept_rows(read_jsonl(log))
     told = told_backwards(records, keys) if config.annotate.retell else []
-    asked = dict.fromkeys(key for key in keys if key not in {row.key for row in told})
-    questions = [question for question in missing(records, keys, kept, samples) if question.key in asked]
-    print(counts_line(list(asked), kept, questions, samples, log))
+    not_asked = {row.key for row in told}
+    asked = [key for key in keys if key not in not_asked]
+    questions = [question for question in missing(records, keys, kept, samples) if question.key not in not_asked]
+    print(counts_line(asked, kept, questions, samples, log))
     fresh = generate(config, teacher, questions, log) if questions else {}
     completions = {**kept, **fresh}
     retold = retold_completions(told, completions, samples)
     if config.annotate.retell:
         pairs |= retold_counts(list(retold.values()))
-        print(f"annotate: {pairs['retold']} completions about these are others retold")
+        print(f"annotate: {pairs['retold']} completions about them are retold of the clips as they are")
     completions |= retold
     rows = cot_rows(records, keys, completions, samples, config.annotate.keep)
     by_id = {record.problem_id: key for record, key in zip(records, keys, strict=True)}
-    summary = metrics(rows, by_id, completions, samples, {row.key for row in told})
-    summary |= price(teacher, completions, list(asked), samples) | pairs
+    summary = metrics(rows, by_id, completions, samples, not_asked)
+    summary |= price(teacher, completions, asked, samples) | pairs
     if rows and summary["errors"] == len(rows):
         raise EngineError(f"none of {len(rows)} rows could be answered; first: {rows[0]['error']}")
     write_table(paths.COT, rows, COT_SCHEMA)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 from tasks.core.schemas.records import Record, truth_of
@@ -68,8 +69,7 @@ def counterpart(text: str, words: Mapping[str, str]) -> str | None:
 
     Longer entries first ("away from" before "away"); the first letter keeps its case.
     """
-    longest_first = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    pattern = re.compile(rf"(?<![\w-])(?:{longest_first})(?![\w-])", re.IGNORECASE)
+    pattern = _any_of(tuple(words))
     if pattern.search(text) is None:
         return None
 
@@ -78,6 +78,13 @@ def counterpart(text: str, words: Mapping[str, str]) -> str | None:
         return other.capitalize() if match.group()[0].isupper() else other
 
     return pattern.sub(exchanged, text)
+
+
+@cache
+def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds whole words of these; of two that begin alike the longer."""
+    longest_first = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.compile(rf"(?<![\w-])(?:{longest_first})(?![\w-])", re.IGNORECASE)
 
 
 def mapped(record: Record, kind: str) -> Mapped | str:
@@ -139,7 +146,9 @@ def _changed(record: Record, said: str, other: str, truth: str, kind: str) -> Ma
 
 def _one_sided(text: str, words: Mapping[str, str]) -> bool:
     """Whether the text has a word without its counterpart: "opens", and not "opens or closes"."""
-    spoken = {word for word in words if counterpart(text, {word: ""}) is not None}
+    if _any_of(tuple(words)).search(text) is None:
+        return False
+    spoken = {word for word in words if _any_of((word,)).search(text)}
     return any(words[word] not in spoken for word in spoken)
 
 

@@ -48,7 +48,7 @@ def test_a_reversed_clip_has_the_forward_completion_retold(engine, capsys):
     assert len(engine.seen) == summary["asked"] == 5, "all but the reversed one"
     assert (summary["rows"], summary["pairs"], summary["retold"], summary["not_retold"]) == (6, 1, 1, {})
     output = capsys.readouterr().out
-    assert "5 completions wanted, 0 kept" in output and "1 completions about these are others retold" in output
+    assert "5 completions wanted, 0 kept" in output and "1 completions about them are retold" in output
 
 
 @pytest.mark.parametrize(
