@@ -1,6 +1,6 @@
 """What a contest asks: of which methods, from which starts, and by what its values are chosen.
 
-wide: every method, from five starts; values by pair accuracy alone. In reports/contest/.
+wide: every method but own answers, from five starts; values by pair accuracy alone. In reports/contest/.
 
 confirm: the method that gained most there, with its placebo and plain GRPO, from starts and seeds that no run of the
 wide one saw; values must spare static questions. In reports/contest/confirm/.
@@ -91,8 +91,10 @@ CONFIRM_STARTS = (
     Start(0.85, "colour", "caption", 59),
     Start(0.97, "side", "caption", 60),
 )
+WIDE_METHODS = tuple(name for name, method in METHODS.items() if not method.own_answers)
+"""Own answers came up after its runs, with a protocol of their own."""
 PROTOCOLS = {
-    "wide": Protocol("wide", OUT, (Start(0.85, "colour", "caption", 3),), (*WIDE_STARTS, UNBIASED), tuple(METHODS)),
+    "wide": Protocol("wide", OUT, (Start(0.85, "colour", "caption", 3),), (*WIDE_STARTS, UNBIASED), WIDE_METHODS),
     "confirm": Protocol(
         "confirm",
         OUT / "confirm",
