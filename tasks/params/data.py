@@ -114,8 +114,7 @@ class Annotate(Section):
     retell: bool = False
     """With `pairs`: the teacher is not asked about a clip played backwards; its completion about the clip as it is has
     every word of direction exchanged (tasks/core/schemas/retelling.py). For a teacher that may read the same shortcut,
-    the base model itself for one. Reasoning that tells a sequence or a time is not retold: long reasoning seldom
-    is."""
+    the model to be trained for one. Reasoning that tells a sequence or a time is not retold and costs its row."""
 
     @model_validator(mode="after")
     def _retells_pairs(self) -> Annotate:

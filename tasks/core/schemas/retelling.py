@@ -9,7 +9,7 @@ from a policy's own right completions: STaR, arXiv 2203.14465, and RFT, arXiv 23
 
 What a rule cannot retell is refused with the reason, as in `mapping.py`. What stands still and has a place ("the door
 on the left") is moved with the rest: the reasoning then says of it what is not so, while its answer stays right. Made
-for reasoning of a few sentences; long reasoning has a refused word nearly always.
+for reasoning of a few sentences: the longer one is, the likelier it has a refused word.
 """
 
 from __future__ import annotations
