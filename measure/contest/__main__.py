@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measure.contest.methods import METHOD_OF, METHODS, TRIALS, Trial, best_of, read_chosen, runs_asked
+from measure.contest.methods import METHOD_OF, METHODS, TRIALS, Counts, Trial, best_of, read_chosen
 from measure.contest.protocols import PROTOCOLS, Protocol, command, named, ready, wanted
 from measure.contest.start_scores import START_MEASURES, score_start
 from measure.contest.starts import Start, make
@@ -147,7 +147,7 @@ def contest(params: Params, size: Size, protocol: Protocol, chosen: argparse.Nam
     """Every run that is missing and that no other command has in hand."""
     trials = read_chosen(protocol.chosen or chosen.out / "chosen.json", chosen.methods, command(protocol, "tune"))
     starts = ready(protocol, chosen.starts, read_runs(chosen.out / "starts.csv"))
-    for seed, start, method in order(starts, chosen.methods, chosen.seeds):
+    for seed, start, method in order(starts, chosen.methods, chosen.seeds, protocol.counts):
         if time.monotonic() > until:
             return
         _once(params, size, chosen.out, start, method, protocol.first_seed + seed, trials[method], protocol)
@@ -158,14 +158,16 @@ def write_table(out: Path, protocol: Protocol) -> None:
     write_text(out / "table.md", markdown(read_runs(out / "runs.csv"), list(protocol.methods), protocol.counts))
 
 
-def order(made: Sequence[Start], methods: Sequence[str], seeds: int) -> list[tuple[int, Start, str]]:
+def order(
+    made: Sequence[Start], methods: Sequence[str], seeds: int, counts: Counts
+) -> list[tuple[int, Start, str]]:
     """Runs as they are taken: all methods on a start and seed, the next start, and then the next seed."""
     return [
         (seed, start, method)
         for seed in range(seeds)
         for start in made
         for method in methods
-        if seed < runs_asked(method, seeds)
+        if seed < counts.seeds(method, seeds)
     ]
 
 

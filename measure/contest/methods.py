@@ -95,10 +95,15 @@ class Counts(NamedTuple):
     leading: int = 16
     others: int = 8
     starts: int = 5
+    leaders: tuple[str, ...] = LEADING
 
     def of(self, method: str) -> int:
         """Runs of one method."""
-        return self.leading if method in LEADING else self.others
+        return self.leading if method in self.leaders else self.others
+
+    def seeds(self, method: str, seeds: int) -> int:
+        """Seeds of a start that a method takes, of `seeds`."""
+        return seeds if method in self.leaders else (seeds + 1) // 2
 
 
 class Trial(NamedTuple):
@@ -110,11 +115,6 @@ class Trial(NamedTuple):
 
 
 TRIALS = (Trial(0.0003, 1.0), Trial(0.0001, 1.0))
-
-
-def runs_asked(method: str, seeds: int) -> int:
-    """Seeds of a start that a method takes, of `seeds`."""
-    return seeds if method in LEADING else (seeds + 1) // 2
 
 
 def settings(method: str, base: Grpo, trial: Trial, steps: int) -> Grpo:

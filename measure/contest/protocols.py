@@ -10,6 +10,11 @@ values. In reports/contest/consolidated/.
 
 own_answers: reversed pairs learned without a teacher, from the start's own right answers, from the starts of the
 confirming one; the others' values, and one of its own. In reports/contest/own_answers/.
+
+rules: rules of RL that pay for time beside plain GRPO and ours' placebo, from the same starts and on the same seeds.
+In reports/contest/rules/.
+
+born: from a start without a shortcut, by RL on rows that have one. In reports/contest/born/.
 """
 
 from __future__ import annotations
@@ -93,6 +98,8 @@ CONFIRM_STARTS = (
 )
 WIDE_METHODS = tuple(name for name, method in METHODS.items() if not method.own_answers)
 """Own answers came up after its runs, with a protocol of their own."""
+RULES = ("grpo", "exchange", "permuted", "arrow")
+BORN = ("grpo", "grpo_pairs", "exchange")
 PROTOCOLS = {
     "wide": Protocol("wide", OUT, (Start(0.85, "colour", "caption", 3),), (*WIDE_STARTS, UNBIASED), WIDE_METHODS),
     "confirm": Protocol(
@@ -127,6 +134,28 @@ PROTOCOLS = {
         seeds=2,
         counts=Counts(leading=8, others=8, starts=4),
         chosen=OUT / "own_answers" / "chosen.json",
+    ),
+    "rules": Protocol(
+        "rules",
+        OUT / "rules",
+        (),
+        CONFIRM_STARTS,
+        RULES,
+        first_seed=12,
+        room=Room(0.1, 0.9, 4),
+        seeds=2,
+        counts=Counts(leading=8, starts=4, leaders=RULES),
+        chosen=OUT / "chosen.json",
+    ),
+    "born": Protocol(
+        "born",
+        OUT / "born",
+        (),
+        (UNBIASED,),
+        BORN,
+        seeds=2,
+        counts=Counts(leading=2, starts=1, leaders=BORN),
+        chosen=OUT / "chosen.json",
     ),
 }
 

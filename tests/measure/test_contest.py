@@ -14,7 +14,7 @@ from measure.contest.__main__ import main as contest
 from measure.contest.__main__ import order, tune
 from measure.contest.evaluate import Result, answers
 from measure.contest.flops import counted, dispatcher_count
-from measure.contest.methods import LEADING, METHODS, TRIALS, Trial, best_of, read_chosen, settings
+from measure.contest.methods import LEADING, METHODS, TRIALS, Counts, Trial, best_of, read_chosen, settings
 from measure.contest.protocols import PROTOCOLS, WIDE_STARTS, Room, command, named, qualified, ready, wanted
 from measure.contest.quadruples import STATIC, quadruples
 from measure.contest.remedies import pairs, twice
@@ -145,10 +145,11 @@ def test_a_method_that_was_not_tried_in_full_has_no_values(trials, starts):
 
 
 def test_whatever_has_ended_compares_methods_on_the_same_starts_and_seeds():
-    runs = order(WIDE_STARTS[:2], ["grpo", "ktr"], 3)
+    runs = order(WIDE_STARTS[:2], ["grpo", "ktr"], 3, Counts())
     told = [(seed, start.name.split("-")[0], method) for seed, start, method in runs]
     first = [(0, "colour", "grpo"), (0, "colour", "ktr"), (0, "side", "grpo"), (0, "side", "ktr")]
     assert told[:4] == first and len(told) == 6 + 4, "ktr does not lead: two seeds of three"
+    assert len(order(WIDE_STARTS[:2], ["grpo", "ktr"], 3, Counts(leaders=("grpo", "ktr")))) == 6 + 6, "here it does"
     assert set(LEADING) <= set(METHODS)
 
 
