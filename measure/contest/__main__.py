@@ -158,9 +158,7 @@ def write_table(out: Path, protocol: Protocol) -> None:
     write_text(out / "table.md", markdown(read_runs(out / "runs.csv"), list(protocol.methods), protocol.counts))
 
 
-def order(
-    made: Sequence[Start], methods: Sequence[str], seeds: int, counts: Counts
-) -> list[tuple[int, Start, str]]:
+def order(made: Sequence[Start], methods: Sequence[str], seeds: int, counts: Counts) -> list[tuple[int, Start, str]]:
     """Runs as they are taken: all methods on a start and seed, the next start, and then the next seed."""
     return [
         (seed, start, method)
