@@ -98,7 +98,7 @@ CONFIRM_STARTS = (
 )
 WIDE_METHODS = tuple(name for name, method in METHODS.items() if not method.own_answers)
 """Own answers came up after its runs, with a protocol of their own."""
-RULES = ("grpo", "exchange", "permuted", "arrow")
+RULES = ("grpo", "exchange", "permuted", "tgrpo", "arrow")
 BORN = ("grpo", "grpo_pairs", "exchange")
 PROTOCOLS = {
     "wide": Protocol("wide", OUT, (Start(0.85, "colour", "caption", 3),), (*WIDE_STARTS, UNBIASED), WIDE_METHODS),
@@ -145,7 +145,7 @@ PROTOCOLS = {
         room=Room(0.1, 0.9, 4),
         seeds=2,
         counts=Counts(leading=8, starts=4, leaders=RULES),
-        chosen=OUT / "chosen.json",
+        chosen=OUT / "rules" / "chosen.json",
     ),
     "born": Protocol(
         "born",
