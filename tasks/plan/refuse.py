@@ -12,7 +12,7 @@ from tasks.core.models.load import backbone_in, is_endpoint
 from tasks.core.sizing.memory import GIB, HALF
 from tasks.core.sizing.shapes import PUBLISHED, Model
 from tasks.grpo.checks import check_settings, refuse_when_sharded
-from tasks.params import Params
+from tasks.params import Engine, Params
 from tasks.plan.levers import fits, gib, remedy, with_values
 from tasks.plan.machine import Launched, Machine
 from tasks.plan.needs import Need, engine_need, rollout_bytes, text_tokens, visual_tokens
@@ -64,8 +64,16 @@ def refusals_of_settings(params: Params, start: Launched, machine: Machine) -> I
     if is_here and machine.gpus and engine.backend == "vllm" and wanted > machine.gpus:
         yield (
             f"engine: tensor_parallel {engine.tensor_parallel} x data_parallel {engine.data_parallel} wants {wanted} "
-            f"GPUs of {machine.gpus}; set engine.tensor_parallel to {machine.gpus}"
+            f"GPUs of {machine.gpus}; {_fewer(engine, machine.gpus)}"
         )
+
+
+def _fewer(engine: Engine, gpus: int) -> str:
+    """What brings the engines down to so many GPUs: fewer of them, else one over fewer."""
+    if engine.tensor_parallel <= gpus:
+        return f"set engine.data_parallel to {gpus // engine.tensor_parallel}"
+    alone = "" if engine.data_parallel == 1 else " and engine.data_parallel to 1"
+    return f"set engine.tensor_parallel to {max(count for count in SPREADS if count <= gpus)}{alone}"
 
 
 def model_type(params: Params) -> str:
@@ -95,11 +103,20 @@ def refusals_of_host(need: Need, machine: Machine) -> Iterator[str]:
 
 
 def refusals_of_engine(need: Need, model: Model, params: Params, machine: Machine) -> Iterator[str]:
-    """Of an engine whose share of a GPU does not hold its weights and one completion."""
+    """Of an engine that its model's attention heads cannot be spread over, or whose share of a GPU is too small.
+
+    The share must hold its weights and one completion.
+    """
+    heads, spread = model.shape.heads, params.engine.tensor_parallel
+    if machine.gpus and params.engine.backend == "vllm" and heads % spread:
+        yield f"{need.stage}: engine.tensor_parallel {spread} does not divide the {heads} heads of its model"
     if need.size_bytes <= usable(params, machine):
         return
-    fitting = [count for count in SPREADS if _on(count, need, model, params, machine) <= usable(params, machine)]
-    way = f"engine.tensor_parallel: {fitting[0]}" if fitting and machine.gpus else "a smaller model, or more memory"
+    spreads = [count for count in SPREADS if heads % count == 0] if machine.gpus else []
+    fitting = [count for count in spreads if _on(count, need, model, params, machine) <= usable(params, machine)]
+    way = f"engine.tensor_parallel: {fitting[0]}" if fitting else "a smaller model, or more memory"
+    if fitting and fitting[0] > machine.gpus:
+        way += ", on as many GPUs"
     yield (
         f"{need.stage}: {gib(need.size_bytes)} of {'each GPU' if machine.gpus else 'memory'}, an engine may take "
         f"{gib(usable(params, machine))}; {way}"

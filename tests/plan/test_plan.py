@@ -24,6 +24,7 @@ from tests.support.graph import ROOT
 from tests.support.graph import stages as real_stages
 
 FSDP_4 = "accelerate:profiles/accelerate/fsdp_4gpu.yaml"
+FSDP_8 = "accelerate:profiles/accelerate/fsdp_8gpu.yaml"
 SEVEN = yaml.safe_load((ROOT / "profiles/video_r1_7b.yaml").read_text())
 MINI = yaml.safe_load((ROOT / "profiles/mini.yaml").read_text())
 LORA = {
@@ -66,7 +67,10 @@ def at_root(monkeypatch):
             "4xl40s",
             FSDP_4,
             {},
-            ["grpo: 59.8 GiB of memory, there are 45.0 GiB of L40S 48GB; FSDP2 over 7 GPUs", "annotate: 38.9"],
+            [
+                "grpo: 59.8 GiB of memory, there are 45.0 GiB of L40S 48GB; FSDP2 over 7 GPUs",
+                "an engine may take 36.0 GiB; engine.tensor_parallel: 8, on as many GPUs",
+            ],
             id="48 GB: SFT fits, GRPO with its reference and the teacher do not",
         ),
         pytest.param(
@@ -95,6 +99,20 @@ def at_root(monkeypatch):
             {"engine.tensor_parallel": 8},
             ["tensor_parallel 8 x data_parallel 1 wants 8 GPUs of 4; set engine.tensor_parallel to 4"],
             id="an engine over more GPUs than there are",
+        ),
+        pytest.param(
+            "4xh100",
+            FSDP_4,
+            {"engine.data_parallel": 2},
+            ["tensor_parallel 4 x data_parallel 2 wants 8 GPUs of 4; set engine.data_parallel to 1"],
+            id="more engines than there are GPUs for",
+        ),
+        pytest.param(
+            "8xh100",
+            FSDP_8,
+            {"engine.tensor_parallel": 8},
+            ["benchmark@base: engine.tensor_parallel 8 does not divide the 28 heads of its model"],
+            id="an engine over GPUs that do not divide the heads of a model",
         ),
         pytest.param(
             "4xh100",
