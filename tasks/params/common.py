@@ -62,10 +62,13 @@ class Engine(Section):
     """Where completions are generated (annotate, benchmark, ask)."""
 
     backend: Literal["vllm", "transformers"] = "vllm"
+    """What generates; of families whose videos vLLM does not serve transformers does, and the run says so."""
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of weights and arithmetic; `auto`: the checkpoint's own."""
     max_model_len: int = Field(1024, ge=128)
     """Prompt plus completion, tokens."""
     gpu_memory_utilization: float = Field(0.8, gt=0, le=1)
+    """vLLM on a GPU: share of its memory that an engine takes for weights and cache."""
     kv_cache_gb: int = Field(1, ge=1)
     """Key-value cache on a CPU build, GiB."""
     tensor_parallel: int = Field(1, ge=1)
@@ -101,9 +104,13 @@ class Guards(Section):
     empty_steps: int | None = Field(20, ge=1)
     """`reward` (grpo): this many steps in a row without any reward, or without a prompt whose completions differ."""
     stop: tuple[Literal["gradient", "loss", "kl", "entropy", "reward"], ...] = ()
+    """Guards that end the run; the others only print."""
 
 
 class Sampling(Section):
     temperature: float = Field(1.0, ge=0)
+    """Below 0.00001 the likeliest token is taken."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus: tokens are drawn from the fewest that have this probability together; 1 draws from all."""
     max_tokens: int = Field(512, ge=1)
+    """Longest completion, tokens."""

@@ -127,7 +127,9 @@ class Filter(Section):
     min_reward: float = Field(0.6, ge=0, le=1)
     """A row is kept when its answer reward is greater than this."""
     min_think_chars: int = Field(10, ge=0)
+    """Shortest reasoning, characters."""
     max_think_chars: int = Field(4000, ge=1)
+    """Longest, characters."""
     max_repeat_share: float = Field(0.6, gt=0, le=1)
     """Largest share of a reasoning's 4-grams that may be repeats of earlier ones."""
     min_ascii_share: float = Field(0.9, ge=0, le=1)

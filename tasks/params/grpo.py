@@ -98,11 +98,14 @@ class Grpo(Section):
     learning_rate: float = Field(1e-6, gt=0)
     scheduler: Literal["linear", "cosine", "constant"] = "constant"
     warmup_steps: int = Field(0, ge=0)
+    """Steps in which the learning rate rises from 0."""
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(5.0, gt=0)
+    """Gradients with a larger norm are scaled down to it."""
     beta: float = Field(0.04, ge=0)
     """Weight of the KL penalty against the SFT model."""
     epsilon: float = Field(0.2, gt=0)
+    """Clipping distance: how far a token's probability may move within a step and still be trained."""
     epsilon_high: float | None = Field(None, gt=0)
     """Upper clipping distance (`cispo`: upper bound of the ratio); null is `epsilon`."""
     importance_level: Literal["token", "sequence"] = "token"
@@ -110,11 +113,14 @@ class Grpo(Section):
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = "grpo"
     """TRL's losses; they differ in clipping and in what the sum over tokens is divided by."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
+    """What a reward less its group's mean is divided by: the group's deviation, the batch's, or nothing."""
     sampling: Sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=768)
     length: Length | None = Length()
     """null: no length reward."""
     reward_variant: Literal["strict", "robust"] = "robust"
+    """`strict`: the published scorer, its holes included. `robust`: reads other forms of the same answer too."""
     format_weight: float = Field(1.0, ge=0)
+    """Of the reward for reasoning and answer in their tags; a right answer's is 1."""
     train_vision: bool = True
     """Whether the vision encoder's weights train."""
     micro_batch: int | None = Field(None, ge=1)
@@ -164,10 +170,12 @@ class Grpo(Section):
     frame_cache_gb: float = Field(1.0, gt=0)
     """Decoded frames kept in memory, GiB; what falls out is decoded again."""
     save_steps: int = Field(100, ge=1)
+    """Steps between two checkpoints."""
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
     """Trackers that get every metric, besides the files. TensorBoard's event files are in reports/tensorboard/grpo, one
     folder per run; wandb and trackio need their own packages."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the passes, the weights beside an adapter and the model written; weights that train are float32."""
     guards: Guards = Guards()
 
     def deciding(self) -> dict[str, Any]:

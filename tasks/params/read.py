@@ -32,6 +32,7 @@ class Params(Section):
     """The whole of params.yaml."""
 
     seed: int = 0
+    """Of all that stages draw: order of rows, completions, shuffles. Sources have their own."""
     data_root: str = Field("data/raw", min_length=1)
     """Folder of the record files of `video_r1` sources; a change in it reruns ingest. Media may lie elsewhere."""
     models: dict[str, str]

@@ -11,13 +11,17 @@ from tasks.params.common import Guards, Section
 
 class Sft(Section):
     epochs: float = Field(1.0, gt=0)
+    """Passes over the rows that the filter kept."""
     learning_rate: float = Field(1e-6, gt=0)
     batch_size: int = Field(1, ge=1)
     """Rows per device and step."""
     gradient_accumulation: int = Field(1, ge=1)
+    """Batches of each device in one step."""
     warmup_ratio: float = Field(0.0, ge=0, le=1)
+    """Share of the steps in which the learning rate rises from 0."""
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(5.0, gt=0)
+    """Gradients with a larger norm are scaled down to it."""
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
@@ -33,7 +37,9 @@ class Sft(Section):
     """Vision features kept in memory where `train_vision` is false, GiB, so that a medium is encoded once in a run; 0
     encodes it for every row, which FSDP and ZeRO need."""
     save_steps: int = Field(1000, ge=1)
+    """Steps between two checkpoints."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the passes and the model written; weights train in float32."""
     guards: Guards = Guards()
 
     def deciding(self) -> dict[str, Any]:
