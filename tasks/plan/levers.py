@@ -54,7 +54,8 @@ def levers(stage: str, params: Params, start: Launched, machine: Machine) -> Ite
     elif settings.batch_size > 1:
         yield _lever(stage, params, start, batch_size=1, gradient_checkpointing=True)
     if machine.gpus and not (stage == "grpo" and params.grpo.lora.rank):
-        for count in range(max(start.processes + 1, 2), MOST_GPUS + 1):
+        fewest = start.processes + 1 if start.is_sharded else max(start.processes, 2)
+        for count in range(fewest, MOST_GPUS + 1):
             text = f"FSDP2 over {count} GPUs (VIDEO_R1_LAUNCH=accelerate:..., num_processes: {count})"
             yield Lever(text, params, Launched(count, True, ""))
     if stage == "grpo" and params.grpo.lora.rank == 0:

@@ -108,6 +108,13 @@ def at_root(monkeypatch):
             id="more engines than there are GPUs for",
         ),
         pytest.param(
+            "4xa100",
+            "torchrun:4",
+            {},
+            ["sft: 190.6 GiB of memory, there are 79.3 GiB of A100 80GB; FSDP2 over 4 GPUs"],
+            id="whole weights on every GPU, which the same GPUs would hold sharded",
+        ),
+        pytest.param(
             "8xh100",
             FSDP_8,
             {"engine.tensor_parallel": 8},
