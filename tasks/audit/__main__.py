@@ -6,7 +6,8 @@ Each question is asked on the clip as it is, reversed, shuffled, frozen, as one 
     reports/audit/<name>.json       shares with intervals clustered by clip; agreement where the truth is known,
                                     and a question of every tag, which the report page shows
 
-The first is a table to choose RL rows by, say all but those tagged `text`. A stopped run goes on where it was.
+The first is a table to choose RL rows by, say all but those tagged `text`. A stopped run goes on where it was, and what
+failed is asked again.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from pathlib import Path
 import pandas as pd
 
 from tasks import params, paths
-from tasks.audit.ask import Sampling, ask_all, key_of
+from tasks.audit.ask import Sampling, ask_all, latest
 from tasks.audit.summary import lines, summary, tagged
 from tasks.core.engine.open import open_engine
 from tasks.core.io.atomic import write_json
 from tasks.core.io.cli import OneLineParser, run_stage
-from tasks.core.io.digests import file_digest, folder_digest, work_key
+from tasks.core.io.digests import file_digest, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.io.given import real_number, whole_number
 from tasks.core.io.jsonl import append_jsonl, read_jsonl
 from tasks.core.io.rows import read_rows
 from tasks.core.models.errors import ModelError
-from tasks.core.models.load import check_folder, frame_shape_in
+from tasks.core.models.load import checkpoint_digest, frame_shape_in, is_endpoint
 from tasks.core.schemas.parsing import RecordError, parse_record
-from tasks.core.schemas.records import Record, record_from_row
+from tasks.core.schemas.records import RECORD_SCHEMA, Record, is_reversed, record_from_row
 from tasks.core.video import open_clip
 
 
@@ -46,15 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sampling = Sampling(chosen.samples, chosen.temperature, 1.0, chosen.max_tokens)
     prompt = config.prompt.model_dump()
     key = work_key(
-        model=folder_digest(check_folder(chosen.model)),
+        model=model_digest(chosen.model),
         records=file_digest(chosen.records),
+        media_root=str(chosen.media_root),
         sampling=sampling._asdict(),
         prompt=prompt,
         video=config.video.sampling(),
         seed=config.seed,
     )
     log = paths.WORK_DATA / "audit" / key / "completions.jsonl"
-    done = {key_of(row) for row in read_jsonl(log)}
+    # What failed is asked again: a clip that was missing may be there by now.
+    done = {key for key, row in latest(read_jsonl(log)).items() if not row["error"]}
     if done:
         print(f"audit: {len(done)} completions of an earlier run are kept")
     settings = config.engine.model_dump() | {"backend": chosen.engine}
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for rows in batches:
             append_jsonl(log, rows)
-    table = tagged(records, read_jsonl(log), chosen.samples)
+    table = tagged(records, latest(read_jsonl(log)).values(), chosen.samples)
     tags, report = paths.AUDIT / f"{name}.parquet", paths.REPORTS / "audit" / f"{name}.json"
     tags.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(table).to_parquet(tags)
@@ -106,10 +109,16 @@ def read(path: Path, media_root: Path | None, limit: int | None) -> tuple[list[R
         StageError: no such file, or no record in it.
     """
     records: list[Record] = []
+    taken: set[int] = set()
     refused: dict[str, int] = {}
     for row in read_rows(path):
+        where = f"{path} row {row.row}"
         try:
-            records.append(_record(row.value, row.fault, f"{path} row {row.row}", media_root))
+            record = _record(row.value, row.fault, where, media_root)
+            if record.problem_id in taken:
+                raise RecordError(where, "problem_id", "taken by an earlier row")
+            taken.add(record.problem_id)
+            records.append(record)
         except RecordError as error:
             refused[f"{error.field}: {error.reason}"] = refused.get(f"{error.field}: {error.reason}", 0) + 1
             print(f"audit: {error}")
@@ -120,12 +129,28 @@ def read(path: Path, media_root: Path | None, limit: int | None) -> tuple[list[R
     return records, refused
 
 
+def model_digest(model: Path) -> str:
+    """Digest of a checkpoint folder, or of an endpoint file.
+
+    Raises:
+        StageError: neither is there, or the folder is no usable checkpoint.
+    """
+    if not is_endpoint(model):
+        return checkpoint_digest(model)
+    if not model.is_file():
+        raise StageError(f"{model}: no such endpoint file")
+    return file_digest(model)
+
+
 def _record(value: object, fault: str, where: str, media_root: Path | None) -> Record:
     if fault:
         raise RecordError(where, "row", fault)
-    if isinstance(value, dict) and value.get("source"):  # a table of ingest, whose rows were checked there
+    # A table of ingest, whose rows were checked there; a file of one's own may have a `source` too.
+    if isinstance(value, dict) and value.get("source") and value.keys() >= set(RECORD_SCHEMA.names):
         return record_from_row(value)
     record = parse_record(value, where)
+    if is_reversed(record):
+        raise RecordError(where, "problem_id", "below 0, which stands for a clip played backwards")
     return dataclasses.replace(record, path=str((media_root or Path()) / record.path))
 
 

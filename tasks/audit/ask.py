@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,6 +47,11 @@ class Asked(NamedTuple):
 def key_of(row: Mapping[str, Any]) -> tuple[int, str, int]:
     """Key of a row of the log."""
     return row["problem_id"], row["view"], row["sample"]
+
+
+def latest(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str, int], Mapping[str, Any]]:
+    """The last row of every key: what failed may stand in the log again, answered."""
+    return {key_of(row): row for row in rows}
 
 
 def views_of(record: Record) -> tuple[str, ...]:

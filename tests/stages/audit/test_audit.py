@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tasks.audit import __main__ as audit
-from tasks.audit.ask import Sampling, ask_all, key_of
+from tasks.audit.ask import Sampling, ask_all, key_of, latest
 from tasks.audit.summary import lines, summary, tagged
 from tasks.core.engine.types import Completion
+from tasks.core.io.errors import StageError
 from tasks.core.schemas.records import Record
 from tasks.core.video import Clip, VideoError
 
@@ -88,15 +89,55 @@ def test_what_is_done_is_not_asked_again():
     assert whole[:15] + rest == whole
 
 
+def test_what_failed_and_was_asked_again_counts_once():
+    broken = record(3)
+    failed = run(Watcher(), [broken])
+    mended = run(Watcher(), [dataclasses.replace(broken, path="4.mp4")])
+    assert tagged([broken], latest(failed).values(), 2)[0]["evidence"] == "error"
+    assert tagged([broken], latest(failed + mended).values(), 2)[0] == tagged([broken], mended, 2)[0]
+
+
+GOOD = {"problem_id": 1, "problem": "?", "data_type": "image", "problem_type": "numerical", "options": []}
+GOOD |= {"process": "", "solution": "<answer>1</answer>", "path": "a.png"}
+
+
+def write_rows(path, *rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
 def test_records_of_a_file_are_read_and_bad_ones_counted(tmp_path, capsys):
-    good = {"problem_id": 1, "problem": "?", "data_type": "image", "problem_type": "numerical", "options": []}
-    good |= {"process": "", "solution": "<answer>1</answer>", "path": "a.png"}
-    path = tmp_path / "records.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in (good, good | {"solution": "1"}, good | {"problem_id": 2})))
+    path = write_rows(tmp_path / "records.jsonl", GOOD, GOOD | {"solution": "1"}, GOOD | {"problem_id": 2})
     records, refused = audit.read(path, tmp_path, 1)
     assert [each.path for each in records] == [str(tmp_path / "a.png")]
     assert list(refused.values()) == [1]
     assert "solution" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        pytest.param(GOOD, "problem_id: taken by an earlier row", id="completions of both would be pooled"),
+        pytest.param(GOOD | {"problem_id": -2}, "problem_id: below 0", id="its clip would be played backwards"),
+    ],
+)
+def test_an_id_that_stands_for_something_else_is_refused(tmp_path, row, reason):
+    records, refused = audit.read(write_rows(tmp_path / "records.jsonl", GOOD, row), None, None)
+    assert [each.problem_id for each in records] == [1]
+    assert [(told.startswith(reason), count) for told, count in refused.items()] == [(True, 1)]
+
+
+def test_a_record_with_a_field_named_source_is_no_table_of_ingest(tmp_path):
+    records, _ = audit.read(write_rows(tmp_path / "records.jsonl", GOOD | {"source": "mine"}), tmp_path, None)
+    assert records[0].path == str(tmp_path / "a.png"), "it starts from the media root"
+
+
+def test_an_endpoint_stands_where_a_checkpoint_would(tmp_path):
+    endpoint = tmp_path / "served.yaml"
+    with pytest.raises(StageError, match="no such endpoint file"):
+        audit.model_digest(endpoint)
+    endpoint.write_text("base_url: http://localhost/v1\nmodel: m\n")
+    assert len(audit.model_digest(endpoint)) == 64
 
 
 def test_a_file_without_records_is_refused(tmp_path):
