@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make pairs, or score predictions on them."""
     chosen = parse(arguments)
     if chosen.command == "score":
+        if not chosen.file.is_file():
+            raise StageError(f"{chosen.file}: no such file of predictions")
         scores = score(read_jsonl(chosen.file), chosen.out)
         for relation, numbers in scores.items():
             value, low, high = (f"{100 * number:.1f}" for number in (numbers.value, numbers.low, numbers.high))
@@ -71,11 +73,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--media-root", type=Path, default=Path(), help="folder that record paths start from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the pairs")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--frames", type=whole_number(), default=64, help="most frames of a written clip; even")
+    parser.add_argument("--frames", type=whole_number(2), default=64, help="most frames of a written clip; even")
     parser.add_argument("--fps", type=real_number(above=0), default=8.0, help="rate aimed at")
     chosen = parser.parse_args(arguments)
     *command, file = chosen.words
-    if command not in ([], ["make"], ["score"]):
+    if command not in ([], ["make"], ["score"]) or file in ("make", "score"):
         parser.error(f"{' '.join(chosen.words)}: say `make FILE` or `score FILE`")
     chosen.command, chosen.file = (command or ["make"])[0], Path(file)
     return chosen
@@ -121,19 +123,24 @@ def score(predictions: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any]
     """Pair accuracy by relation and over all, with intervals clustered by the question that a pair was made of.
 
     Raises:
-        StageError: no pairs there, or a prediction is missing.
+        StageError: no pairs there, or a prediction is missing or none.
     """
     if not (folder / PAIRS).exists():
         raise StageError(f"{folder}: no {PAIRS}; make pairs first")
+    if not (pairs := json.loads((folder / PAIRS).read_text())):
+        raise StageError(f"{folder / PAIRS}: no pair to score")
     records = {row["problem_id"]: row for row in json.loads((folder / RECORDS).read_text())}
-    completions = {row["problem_id"]: row["completion"] for row in predictions}
+    completions = {}
+    for number, row in enumerate(predictions, start=1):
+        if not isinstance(row.get("problem_id"), int) or not isinstance(row.get("completion"), str):
+            raise StageError(f"prediction {number}: problem_id as a number and completion as text are wanted")
+        completions[row["problem_id"]] = row["completion"]
     if missing := sorted(records.keys() - completions.keys()):
         raise StageError(f"{len(missing)} predictions are missing, the first is of problem_id {missing[0]}")
     right = {
         number: accuracy(row["problem_type"], completions[number], row["solution"]).value > RIGHT_ABOVE
         for number, row in records.items()
     }
-    pairs = json.loads((folder / PAIRS).read_text())
     scores = {}
     for relation in ("all", *sorted({pair["relation"] for pair in pairs})):
         some = [pair for pair in pairs if relation in ("all", pair["relation"])]

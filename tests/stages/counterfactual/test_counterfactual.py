@@ -168,7 +168,42 @@ def test_pairs_are_written_alike_and_scored_together(tmp_path):
 def test_commands(tmp_path):
     assert parse(["a.json", "--out", "x"]).command == "make"
     assert parse(["score", "a.jsonl", "--out", "x"]).command == "score"
-    with pytest.raises(StageError, match="say `make FILE` or `score FILE`"):
-        parse(["paint", "a.json", "--out", "x"])
+    said = tmp_path / "said.jsonl"
+    with pytest.raises(StageError, match="no such file of predictions"):
+        main(["score", str(said), "--out", str(tmp_path)])
+    said.touch()
     with pytest.raises(StageError, match="make pairs first"):
-        main(["score", str(tmp_path / "none.jsonl"), "--out", str(tmp_path)])
+        main(["score", str(said), "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        pytest.param(["paint", "a.json"], "say `make FILE` or `score FILE`", id="another command"),
+        pytest.param(["score"], "say `make FILE` or `score FILE`", id="a command without its file"),
+        pytest.param(["a.json", "--frames", "1"], "at least 2", id="one frame has no order to change"),
+    ],
+)
+def test_wrong_command_lines(words, reason):
+    with pytest.raises(StageError, match=reason):
+        parse([*words, "--out", "x"])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        pytest.param({"problem_id": 0}, "prediction 1", id="no completion"),
+        pytest.param({"problem_id": 0, "completion": None}, "prediction 1", id="a failed completion"),
+        pytest.param({"problem_id": "0", "completion": ""}, "problem_id as a number", id="an id as text"),
+    ],
+)
+def test_a_row_that_is_no_prediction_is_named(tmp_path, row, reason):
+    make([question()], ["reversed"], ramp, tmp_path)
+    with pytest.raises(StageError, match=reason):
+        score([row], tmp_path)
+
+
+def test_without_pairs_nothing_is_scored(tmp_path):
+    make([question("Why?", ["A. x", "B. y"])], ["reversed"], ramp, tmp_path)
+    with pytest.raises(StageError, match=r"pairs\.json: no pair to score"):
+        score([], tmp_path)
