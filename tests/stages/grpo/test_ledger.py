@@ -1,9 +1,15 @@
 """The payment ledger: every alarm fires on a run made to have its pattern, and on no other."""
 
+import random
+
 import pandas as pd
 import pytest
+import torch
 
-from tasks.grpo.ledger import ledger, lines, pay_by_term
+from tasks import paths
+from tasks.core.io.errors import StageError
+from tasks.grpo.ledger import concluded, ledger, lines, main, pay_by_term
+from tasks.grpo.scoring import advantages
 
 STEPS, GROUP = 10, 4
 
@@ -66,6 +72,10 @@ def lose_format(step, copy, row):
         row |= {"format": 0.5, "reward": row["reward"] + 0.5}
 
 
+def collapse_unspoken(step, copy, row):
+    row["completion"] = f"<think>it moves</think><answer>({'C' if step > 7 else row['completion'][-10]})</answer>"
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -74,12 +84,93 @@ def lose_format(step, copy, row):
         (pay_a_noun, "pay is explained by one word"),
         (grow, "completions drift in length"),
         (collapse, "answers collapse to a letter"),
+        (collapse_unspoken, "answers collapse to a letter"),
         (lose_format, "reward rises while the format falls"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
 def test_an_alarm_fires_on_its_pattern_alone(change, name):
     assert firing(run(change)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "letter"),
+    [
+        pytest.param("it moves up. up is C.", "C", id="as the mini world says it"),
+        pytest.param("So the correct answer is **B**.", "B", id="bold"),
+        pytest.param("Answer: D", "D", id="a colon"),
+        pytest.param("the answer is (A)", "A", id="in brackets"),
+        pytest.param(r"\boxed{B}", "B", id="boxed"),
+        pytest.param("It must be option C because it rises", "C", id="a modal verb and a reason"),
+        pytest.param("Option B is correct, not C.", "B", id="the letter comes first"),
+        pytest.param("Red is A. No: red is B.", "B", id="the last one counts"),
+        pytest.param("If it is B, it would rise. It falls, so A.", "A", id="a case that is dropped"),
+        pytest.param("left => C", "C", id="an arrow"),
+        pytest.param("It rises, so I think of none.", None, id="a pronoun"),
+        pytest.param("The answer is A. This rules out option B.", "A", id="another is ruled out behind it"),
+        pytest.param("The answer is A; it is not option C.", "A", id="another is denied behind it"),
+        pytest.param("What I see is A ball, and what it is I know.", None, id="words of one letter"),
+        pytest.param("The ball goes left.", None, id="none"),
+    ],
+)
+def test_letter_that_reasoning_settles_on(reasoning, letter):
+    assert concluded(reasoning) == letter
+
+
+def round_off(step, copy, row):
+    """All of a group right, with the length reward of the published run: nothing to tell them apart."""
+    row |= {"accuracy": 1.0, "length_reward": 0.2, "reward": 2.2, "completion": said("A")}
+    row["advantage"] = advantages(torch.tensor([[2.2] * 12]), "group")[0, 0].item()
+    assert row["advantage"] < 0
+
+
+def other_questions(step, copy, row):
+    if step > 4:
+        row |= {"problem_type": "free-form", "tokens": 80}
+
+
+def by_chance(step, copy, row):
+    row["completion"] = said("B" if step in (2, 10) or (step == 9 and row["problem_id"]) else "A")
+
+
+def few_and_wordy(step, copy, row):
+    """Three right completions in each of five prompts, of two hundred words each: some word is with the bonus."""
+    draw = random.Random(f"{step} {row['problem_id']} {copy}")
+    words = "".join(f" {a}{b}" for a in "abcdefghijklmnopqrst" for b in "abcdefghijklmnopqrst" if draw.random() < 0.5)
+    row |= {"accuracy": float(copy < 3 and row["problem_id"] == 0 and step < 6), "temporal_bonus": draw.gauss(0, 0.3)}
+    row |= {"completion": said("A", words=words), "advantage": 1.0}
+
+
+@pytest.mark.parametrize(
+    "change", [round_off, other_questions, by_chance, few_and_wordy], ids=lambda change: change.__name__
+)
+def test_what_only_looks_like_a_pattern_is_quiet(change):
+    assert firing(run(change)) == []
+
+
+def test_a_type_that_the_run_began_without_does_not_hide_a_drift():
+    def change(step, copy, row):
+        if step > 7:
+            row |= {"tokens": 60} if row["problem_id"] else {"problem_type": "free-form", "tokens": 20}
+
+    assert firing(run(change)) == ["completions drift in length"]
+
+
+def test_of_words_that_explain_as_much_the_same_is_named_always():
+    (told,) = [alarm for alarm in ledger(run(pay_a_noun))["alarms"] if alarm["fires"]]
+    assert told["value"] == pytest.approx(1.0) and told["example"] == "cross", "`square` says as much"
+
+
+def test_the_command_prints_the_last_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "ROLLOUTS", tmp_path / "rollouts.parquet")
+    with pytest.raises(StageError, match="no such table"):
+        main()
+    paths.ROLLOUTS.write_text("torn")
+    with pytest.raises(StageError, match="rollouts.parquet"):
+        main()
+    run(collapse).to_parquet(paths.ROLLOUTS)
+    assert main() == 0
+    assert "ALARM  answers collapse to a letter: 1.000" in capsys.readouterr().out
 
 
 def test_pay_is_what_moves_within_groups():
