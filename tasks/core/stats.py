@@ -118,8 +118,8 @@ def sign_flip(differences: Sequence[float]) -> float:
     """Exact two-sided sign-flip test of paired differences: no assumption on their distribution, at best 2 / 2**n.
 
     Returns:
-        Share of the assignments of signs (all of them up to 16 differences, beyond that 2**16 drawn ones) whose
-        absolute sum is at least the observed one.
+        Share of the assignments of signs (all of them up to 16 differences, beyond that 2**16 drawn ones and the
+        observed one, so that it is never 0) whose absolute sum is at least the observed one.
     """
     sizes = np.abs(np.asarray(differences, dtype=float))
     observed = abs(float(np.sum(differences)))
@@ -127,6 +127,7 @@ def sign_flip(differences: Sequence[float]) -> float:
         signs = np.array(list(itertools.product((-1, 1), repeat=len(sizes))))
     else:
         signs = np.random.default_rng(0).choice((-1, 1), size=(2**EXACT_UP_TO, len(sizes)))
+        signs = np.vstack([signs, np.where(np.asarray(differences, dtype=float) < 0, -1, 1)])
     return float(np.mean(np.abs(signs @ sizes) >= observed - 1e-12))
 
 

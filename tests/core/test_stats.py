@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from tasks.core.stats import estimate, holm, mcnemar, paired
+from tasks.core.stats import estimate, holm, mcnemar, paired, sign_flip
 
 
 def world(seed, clusters=60, size=5, groups=("a", "b", "c")):
@@ -92,6 +92,23 @@ def test_interval_without_spread_stays_open(values, clusters):
 
 def test_nothing_is_nothing():
     assert estimate([], []).value is None
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [
+        pytest.param(np.random.default_rng(0).normal(0.3, 1, 12), None, id="all assignments: scipy's permutation test"),
+        pytest.param([0.1] * 18, 1 / (2**16 + 1), id="drawn ones and the observed one: never 0"),
+        pytest.param([-0.1] * 18, 1 / (2**16 + 1), id="two-sided"),
+    ],
+)
+def test_sign_flip(differences, p):
+    if p is None:
+        zeros = np.zeros(len(differences))
+        p = reference.permutation_test(
+            (differences, zeros), lambda a, b: np.sum(a - b), permutation_type="samples", n_resamples=np.inf
+        ).pvalue
+    assert sign_flip(differences) == pytest.approx(p)
 
 
 def test_holm():
