@@ -5,7 +5,7 @@ Over the n >= 2 fully right completions i of a prompt and the views k:
 Formula:     d_ki = mean over tokens of log pi(o_i | forward) - log pi(o_i | view k)
              z_ki = (d_ki - mean_i) / std_i,   z_i = mean over k of z_ki
              r    = agreement of the views: mean correlation of z_k and z_l over pairs k < l, at least 0
-             A_i += alpha * r * clip(z_i - mean z, -1.5, 1.5)     summing to 0
+             A_i += alpha * r * (c_i - mean c),  c_i = clip(z_i, -1.5, 1.5)     summing to 0
 Source:      ours. Comparing one completion under two orders of the frames, against its group, is TaRO's (arXiv
              2606.09248); that reversal changes exactly what time decides is ArrowRL's and CRPO's (arXiv 2506.03340,
              2605.21988)
@@ -16,9 +16,11 @@ Departures:  none; it is ours
 What each part is for. Reversed frames show the same figures, so that naming one or another loses nothing, and every
 trend turns round, where a shuffle may keep it. Means over tokens and units of the group's own deviation leave no
 parameter whose right value depends on the length of a completion. Deviations of noise are as large as deviations of
-meaning in these units, but two views do not agree on noise: r lets through only what both see. A completion that is
-half right is paid by its reward alone. Rewards of two values lie at least 1.73 apart after normalisation (two right,
-one wrong) and the bonus spans at most 3 alpha: no right completion falls below a wrong one while alpha <= 0.57.
+meaning in these units, but two views do not agree on noise: r lets through only what both see. (Of two right
+completions two views agree wholly or not at all, by noise every second time.) A completion that is half right is paid
+by its reward alone. Rewards of two values lie at least 1.73 apart after normalisation by the group's deviation (two
+right, one wrong) and the bonus spans at most 3 alpha: no right completion falls below a wrong one while alpha <= 0.57
+(0.33 with `scale_rewards: none`, where they lie 1 apart).
 """
 
 from __future__ import annotations

@@ -4,10 +4,13 @@ Formula:     v_t = |log pi(o_t | ordered) - log pi(o_t | blind)|      blind: the
              w_t = |log pi(o_t | ordered) - log pi(o_t | shuffled)|
              h_t = -log pi(o_t | ordered)
              A_i,t = A_i  if t is among the top `ratio` of its completion by v, w or h, else 0
-Source:      Video-KTR (arXiv 2601.19686): the union of three top-ratio masks
+Source:      Video-KTR (arXiv 2601.19686): the union of three top-ratio masks; its released code
 Cost:        forwards of the G completions without gradient, one ordered, one frozen, one shuffled; two vision passes
 Departures:  frames are frozen where Video-KTR masks them; h is the token's surprisal, not the entropy of its
-             distribution, of which it is one draw
+             distribution, of which it is one draw. From the released code: v and w are sizes, where it ranks signed
+             differences; the top is that of each completion, not of all tokens of the group; other tokens keep their KL
+             term and count in the loss's divisor, so that a mask also makes the step smaller; completions on images
+             keep all their tokens, where it masks them by v and h
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ Source:      PAPO (arXiv 2507.06448): its implicit perception loss, an estimate 
 Cost:        every row stands twice in the update, under each view, and none is left out for want of an advantage; a
              vision pass with gradient; nothing is scored and nothing further is completed
 Departures:  frames are shuffled, where PAPO masks patches of an image, and questions on images have no such term; no
-             entropy losses: PAPO adds them against runs in which the estimate explodes, which `most` bounds here
+             entropy losses: PAPO adds them against runs in which the estimate explodes, which `most` bounds here; both
+             sides have gradient, as in the paper's equation, where the released code holds the masked one fixed unless
+             told otherwise
 """
 
 from __future__ import annotations

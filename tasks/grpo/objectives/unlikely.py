@@ -3,11 +3,12 @@
 With the G completions ranked by likelihood, rank 0 the likeliest:
 
 Formula:     R_i += -beta * (G - rank_i) / G  if a_i > correct_above      before normalisation
-Source:      the unlikeliness reward of arXiv 2506.02355, as a term added to the reward; a control, not a method
+Source:      the unlikeliness reward of arXiv 2506.02355, as a term added to the reward, and likelihood as the mean over
+             tokens, as in its released code; a control, not a method
 Cost:        forwards of the G completions without gradient, one ordered and one reversed, and a vision pass: the
              reversed one is read by nothing, so that the control costs what a contrast with one view does
-Departures:  likelihood is the mean over tokens, not the sum, so that length does not rank; added where the source
-             multiplies, which is the same for a reward of 1
+Departures:  added where the source multiplies, which is the same for a reward of 1; the released code fines every
+             correct completion beta / G less, the least likely one nothing
 
 It breaks ties in groups that are all right, as any bonus does, and frees a minority strategy without asking whether
 that strategy reads time.
