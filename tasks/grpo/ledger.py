@@ -27,9 +27,6 @@ RIGHT_ABOVE = 0.99
 PART = 0.2
 """The first and the last fifth of the steps are compared."""
 TERMS = ("accuracy", "format", "length_reward", "temporal_bonus")
-ROUNDING = 0.01
-"""Advantages no larger pay nobody: equal rewards may lie 2e-7 from their mean in single precision, and are divided by
-the floor of 1e-4 under their deviation."""
 _OPEN, _CLOSE = r"[\s*_(\[{\"'`]*", r"[*_)\]}\"'`]*"
 _BEHIND = r"\s*[.,;:!(\n]|\s*$|\s+(?:because|since|as|due|for|and|so|which|but)\b|\s+[-–—]\s"
 _LETTER = rf"{_OPEN}([A-Z])(?![\w'-])(?={_CLOSE}(?:{_BEHIND}))"
@@ -94,7 +91,7 @@ def pay_by_term(paid: pd.DataFrame) -> dict[str, float]:
 def contradicted(paid: pd.DataFrame) -> Alarm:
     """Right letters whose reasoning names another, paid all the same."""
     right = paid[(paid.accuracy > RIGHT_ABOVE) & paid.reasoned.notna() & paid.answered.notna()]
-    wrong = right[(right.reasoned != right.answered) & (right.advantage > ROUNDING)]
+    wrong = right[(right.reasoned != right.answered) & (right.advantage > 0)]
     share = len(wrong) / len(right) if len(right) else None
     what = "share of right letters that are paid although their reasoning names another letter"
     return Alarm("reasoning contradicts a paid letter", what, share, 0.02, _example(wrong))
@@ -104,7 +101,7 @@ def pushed_down(paid: pd.DataFrame) -> Alarm:
     """Fully right completions, reasoning and answer at one, with a negative advantage."""
     agree = paid.reasoned.isna() | paid.answered.isna() | (paid.reasoned == paid.answered)
     sound = paid[(paid.accuracy > RIGHT_ABOVE) & (paid["format"] >= 1) & agree]
-    down = sound[sound.advantage < -ROUNDING]
+    down = sound[sound.advantage < 0]
     share = len(down) / len(sound) if len(sound) else None
     what = "share of sound, fully right completions with a negative advantage"
     return Alarm("a sound completion is pushed down", what, share, 0.05, _example(down))

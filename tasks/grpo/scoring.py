@@ -129,9 +129,11 @@ def advantages(rewards: torch.Tensor, scale: str) -> torch.Tensor:
         scale: "group": the group's own deviation; "batch": that of all rewards; "none": no division.
 
     Returns:
-        (P, G); 0 for lost prompts.
+        (P, G); 0 for lost prompts, and where a group's rewards are equal.
     """
     centred = rewards - rewards.mean(dim=1, keepdim=True)
+    # A mean of equal numbers may be rounded off them, which the floor of 1e-4 below would make an advantage of 0.002.
+    centred[rewards.amax(dim=1) - rewards.amin(dim=1) <= EQUAL] = 0.0
     if scale == "group":
         centred = centred / (rewards.std(dim=1, keepdim=True) + STD_FLOOR)
     elif scale == "batch":

@@ -117,11 +117,10 @@ def test_letter_that_reasoning_settles_on(reasoning, letter):
     assert concluded(reasoning) == letter
 
 
-def round_off(step, copy, row):
+def all_alike(step, copy, row):
     """All of a group right, with the length reward of the published run: nothing to tell them apart."""
     row |= {"accuracy": 1.0, "length_reward": 0.2, "reward": 2.2, "completion": said("A")}
     row["advantage"] = advantages(torch.tensor([[2.2] * 12]), "group")[0, 0].item()
-    assert row["advantage"] < 0
 
 
 def other_questions(step, copy, row):
@@ -142,7 +141,7 @@ def few_and_wordy(step, copy, row):
 
 
 @pytest.mark.parametrize(
-    "change", [round_off, other_questions, by_chance, few_and_wordy], ids=lambda change: change.__name__
+    "change", [all_alike, other_questions, by_chance, few_and_wordy], ids=lambda change: change.__name__
 )
 def test_what_only_looks_like_a_pattern_is_quiet(change):
     assert firing(run(change)) == []

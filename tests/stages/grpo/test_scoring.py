@@ -53,3 +53,14 @@ def test_advantages(scale, expected):
     rewards = torch.tensor([[2.0, -2.0], [0.0, 0.0], [torch.nan, torch.nan]])
     found = advantages(rewards, scale)
     torch.testing.assert_close(found, torch.tensor([*expected, 0.0, 0.0]).view(3, 2), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+@pytest.mark.parametrize(
+    ("reward", "completions"), [(2.2, 12), (1.3, 6)], ids=["mean rounded up", "mean rounded up, few completions"]
+)
+def test_equal_rewards_leave_no_advantage(reward, completions, scale):
+    """An optimizer would scale what rounding left to a full step, where no group tells anything apart."""
+    rewards = torch.tensor([[reward] * completions, [reward] + [0.0] * (completions - 1)])
+    assert (rewards[0] - rewards[0].mean()).any(), "the mean is rounded: the case is one"
+    assert not advantages(rewards, scale)[0].any()
