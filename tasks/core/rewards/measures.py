@@ -8,9 +8,17 @@ from functools import cache, lru_cache
 from statistics import fmean
 from typing import Any
 
-_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-_WORDS = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
-_CHARACTER = re.compile(f"[{_CJK}]")
+from tasks.core.text.visible import visible
+
+_MARKS = "".join(chr(code) for code in range(0x300, 0x12000) if unicodedata.category(chr(code)).startswith("M"))
+"""Vowel signs and accents behind their letter, which `re` takes for no part of a word."""
+_ALONE = (
+    "\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1780-\u17d3\u3005\u3007\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+    "\U00020000-\U0003ffff"
+)
+"""Letters that count as words: Thai, Lao, Burmese, Khmer, Chinese, Japanese, Korean."""
+_CHARACTER = re.compile(f"[{_ALONE}][{_MARKS}]*")
+_WORDS = re.compile(rf"{_CHARACTER.pattern}|[^\W_{_ALONE}](?:[^\W_{_ALONE}]|[{_MARKS}])*")
 _STEM_ABOVE_CHARS = 3
 _STEMS_KEPT = 1 << 16
 
@@ -32,7 +40,7 @@ def rouge_mean(truth: str, answer: str) -> float:
 
 
 def rouge_mean_any_script(truth: str, answer: str) -> float:
-    """`rouge_mean` over words of any script (one per Chinese, Japanese or Korean character); equal to it on ASCII text.
+    """`rouge_mean` over words of any script (`words`); equal to it on ASCII text.
 
     ROUGE-2 is left out when truth and answer are single words, which have no pairs.
     """
@@ -43,12 +51,15 @@ def rouge_mean_any_script(truth: str, answer: str) -> float:
 
 
 def words(text: str) -> list[str]:
-    """Words of any script, in lower case, unstemmed; spelling variants of a character (Unicode NFKC) are the same."""
-    return _WORDS.findall(unicodedata.normalize("NFKC", text).lower())
+    """Words of any script, in lower case, unstemmed; one a character where none are spaced (`_ALONE`).
+
+    Spelling variants of a character (Unicode NFKC) are the same, and characters that nobody sees are left out.
+    """
+    return _WORDS.findall(unicodedata.normalize("NFKC", visible(text)).lower())
 
 
 def apart(text: str) -> str:
-    """Text with spaces around every Chinese, Japanese or Korean character."""
+    """Text with spaces around every character of a script that puts none between words (`_ALONE`)."""
     return _CHARACTER.sub(r" \g<0> ", text)
 
 

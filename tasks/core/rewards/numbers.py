@@ -9,7 +9,7 @@ import unicodedata
 from tasks.core.text.visible import visible
 
 _SIGNS = str.maketrans(
-    "−–‑‐﹣＋－．，：％＝０１２３４５６７８９⁄’\u00a0\u202f\u2009\u2007", "-----+-.,:%=0123456789/'    "
+    "−–‑‐﹣＋－．，：％＝￥￡＄０１２３４５６７８９⁄÷’\u00a0\u202f\u2009\u2007", "-----+-.,:%=¥£$0123456789//'    "
 )
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _POWER = re.compile(r"(?<=[\d)}])[⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
@@ -31,26 +31,36 @@ _REWRITTEN = tuple(
         (rf"\\(?:times|cdot){_NAME_ENDS}|[✕⋅]", "×"),
         (rf"\\(?:approx|sim|simeq){_NAME_ENDS}", "≈"),
         (rf"\\(?:pm|mp){_NAME_ENDS}", "±"),
-        (rf"\\pi{_NAME_ENDS}", "π"),
+        (rf"\\pi{_NAME_ENDS}|(?<![A-Za-z\\])pi{_NAME_ENDS}", "π"),
         (rf"\\sqrt{_NAME_ENDS}|\bsqrt(?=\()", "√"),
         (r"\\[dtc]frac", r"\\frac"),
     )
 )
 GROUNDS = (
-    r"(?:based\s+on|according\s+to|looking\s+at|in|from)\s+(?:the|this|these)\s[^.,:;\d\n]{1,60},\s+"
-    r"|根据[^。,:;\d\n]{1,30},\s*"
+    r"(?:based\s+on|according\s+to|looking\s+at|after\s+watching|as\s+(?:shown|seen)\s+in|among|in|from)"
+    r"\s+(?:the|this|these)\s[^.,:;\d\n]{1,60},\s+|根据[^。,:;\d\n]{1,30},\s*"
 )
 """What an answer may be said to rest on before it is given: "Based on the video, "."""
+DECLARED = (
+    r"[.,;:!?\n。；]\s*(?:(?:so|thus|therefore|hence|and)[,:]?\s+|(?:所以|因此|故),?)?"
+    r"(?=(?:(?:the|my)\s+)?(?:(?:correct|right|final|best)\s+)?answer\s*(?:is\b|:)|(?:正确|最终)?答案)"
+)
+"""End of the reasoning before an answer that is called one: "It moves left. The answer is "."""
 _LEAD = re.compile(
-    rf"{GROUNDS}|"
-    r"[\s~≈=$€£¥₹({\[*_`\"'“‘#]+|(?:approximately|approx\.?|about|around|roughly|nearly|almost|circa)\b\s*|ca\.\s*"
+    rf"{GROUNDS}|\D{{1,300}}?{DECLARED}|"
+    r"[\s~≈=$€£¥₹({\[*_`\"'“‘#]+|(?:approximately|about|around|roughly|nearly|almost|circa|exactly|precisely|only|just)\b\s*"
+    r"|(?:approx|ca)(?:\.|\b)\s*|(?:a\s+|in\s+)?total(?:\s+of\b|,)?\s*(?=\d)"
     r"|(?:USD?|EUR|GBP|CAD?|AUD?|HKD?|RMB|CNY|JPY|INR|Rs\.?)\s*(?=[\d.])"
-    r"|(?:so|thus|therefore|hence),?\s+|(?:the\s+)?(?:(?:correct|final|total)\s+)?(?:answer|value|number|total)\s*(?:is\b|[:=])\s*"
-    r"|(?:there|it|this|that|the\s[A-Za-z][A-Za-z' -]{0,60}?)\s(?:is|are|was|were|equals)\s+"
-    r"|i\s+(?:can\s+)?(?:see|count|counted)\s+"
-    r"|(?:最终|正确)?答案(?:是|为)?[:：]?\s*|大?约(?:是|为)?|(?:一|总)?共(?:有|是)?|有|[A-Za-z\\][A-Za-z0-9_\\{}]{0,20}\s*[=≈]\s*",
+    r"|(?:so|thus|therefore|hence),?\s+|(?:the\s+)?(?:(?:correct|final|total)\s+)?(?:answer|value|number|total)\s*(?:is\b\s*:?|[:=])\s*"
+    r"|(?:there|it|this|that|they|[a-z]|(?:the|its|his|her|their)\s[A-Za-z][A-Za-z' -]{0,60}?)"
+    r"\s(?:is|are|was|were|equals)\s+"
+    r"|(?:it|that|there)'s\s+|(?:i|we|you)\s+(?:can\s+)?(?:see|count|counted)\s+"
+    r"|[A-Za-z][A-Za-z' -]{0,60}?\s?[:=]\s*(?=[-+$€£¥\d.\\√π])"
+    r"|(?:最终|正确)?答案(?:是|为)?[:：]?\s*|大?约(?:是|为)?|(?:一|总|合)?共?[共计](?:有|是)?|(?:等于|是|为)"
+    r"|(?:视频|图片|图像|画面|图)[中里内]?(?=[有共总一合])|有|[A-Za-z\\][A-Za-z0-9_\\{}]{0,20}\s*[=≈]\s*",
     re.IGNORECASE,
 )
+_SIGN = re.compile(r"-|(?:minus|negative)\b|负", re.IGNORECASE)
 _DIGITS = re.compile(
     r"\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?"
     r"|\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])(?:\.\d+)?"
@@ -68,10 +78,11 @@ _MIXED = re.compile(r"(\d+)(?:\s+(?:and\s+)?(?=\d+\s*/\s*\d)|\s*(?=\\frac))")
 _MAGNITUDES = {
     **{"dozen": 12.0, "hundred": 1e2, "thousand": 1e3, "lakh": 1e5, "million": 1e6, "crore": 1e7, "billion": 1e9},
     **{"mln": 1e6, "bn": 1e9, "trillion": 1e12, "tenth": 1e-1, "hundredth": 1e-2, "thousandth": 1e-3},
-    **{"millionth": 1e-6, "百": 1e2, "千": 1e3, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8},
+    **{"millionth": 1e-6, "k": 1e3, "百": 1e2, "千": 1e3, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8},
 }
 _MAGNITUDE = re.compile(
-    r"\s*-?(?:(dozen|tenth|(?:hundred|thousand|million)(?:th)?|lakh|crore|billion|mln|bn|trillion)s?\b|([百千万萬亿億]))",
+    r"\s*-?(?:(dozen|tenth|(?:hundred|thousand|million)(?:th)?|lakh|crore|billion|mln|bn|trillion)s?\b"
+    r"|([百千万萬亿億]|(?<=\d)(?-i:k)(?![A-Za-z])))",
     re.IGNORECASE,
 )
 # What may follow: a unit or words, whose letters may carry an exponent of one digit; a further digit would be a second
@@ -99,8 +110,9 @@ def parse_number(text: str) -> float | None:
 
     Read: "1,000", "12 000", "1'000", "1.000.000" and "1,00,000" (groups), "1.234,56", "42.0", ".5", "-3", "1e3", "3/4",
     "1 1/2", "1½", "3 × 10^5"; LaTeX of these, with fractions, roots and pi (`\frac12`, `2\sqrt{3}`); "x = 5",
-    "about 5", "the answer is 5", "there are 5 balls", "5 because 3 + 2 = 5"; "$5", "5 %", "5 cm", "3 m/s^2", "12个"
-    (percent signs and units are dropped, never converted); "5 million", "5万" (multiplied out).
+    "Count: 5", "about 5", "the answer is 5", "there are 5 balls", "minus 5", "5 because 3 + 2 = 5"; "$5", "5 %",
+    "5 cm", "3 m/s^2", "12个" (percent signs and units are dropped, never converted); "5 million", "12k", "5万"
+    (multiplied out).
     Not read: NaN, infinity, "3 or 4", "5-6", "5 ± 1", "at least 5", "1:30", "1,5" (a decimal comma or two numbers),
     number words, sums.
     """
@@ -112,8 +124,8 @@ def parse_number(text: str) -> float | None:
     at = 0
     while (lead := _LEAD.match(plain, at)) is not None:
         at = lead.end()
-    sign = -1.0 if plain[at : at + 1] == "-" else 1.0
-    at += plain[at : at + 1] in ("-", "+")
+    signed = _SIGN.match(plain, at)
+    sign, at = (-1.0, signed.end()) if signed else (1.0, at + (plain[at : at + 1] == "+"))
     read = _quotient(plain, _skip(plain, at), 0)
     if read is None:
         return None
@@ -186,7 +198,8 @@ def _root(text: str, at: int, depth: int) -> tuple[float, int] | None:
     if (index := _DEGREE.match(text, at)) is not None:
         degree, at = int(index.group(1)), index.end()
     inside = _argument(text, at, depth)
-    return (inside[0] ** (1 / degree), inside[1]) if inside and degree else None
+    # Python would make a complex number of the root of a negative one.
+    return (inside[0] ** (1 / degree), inside[1]) if inside and degree and inside[0] >= 0 else None
 
 
 def _argument(text: str, at: int, depth: int) -> tuple[float, int] | None:

@@ -6,7 +6,7 @@
   0.004 equal);
 - transcription: word error rate after Unicode NFKC, single spaces and without surrounding quotes; case counts, the
   shape of quotes does not;
-  a Chinese, Japanese or Korean character is a word, since those scripts put no space between words;
+  a Chinese, Japanese, Korean, Thai, Lao, Burmese or Khmer character is a word, since words are not spaced there;
 - free text: ROUGE over words of any script, so that one-word truths reach 1 and Chinese scores at all;
 - regression: relative error; for a truth of 0, where that does not exist, the absolute error.
 NaN and infinity never score. An empty answer or truth never scores.
@@ -18,7 +18,7 @@ import re
 import unicodedata
 
 from tasks.core.rewards.measures import apart, rouge_mean_any_script, word_error_rate, words
-from tasks.core.rewards.numbers import GROUNDS, parse_number
+from tasks.core.rewards.numbers import DECLARED, GROUNDS, parse_number
 from tasks.core.rewards.score import Verdict
 from tasks.core.text.visible import visible
 
@@ -28,31 +28,37 @@ _SMALL_TOLERANCE = 0.05
 _SLACK = 1e-9
 
 _CJK = r"\u3400-\u9fff"
+_LETTER_ALONE = r"(?-i:(?<![A-Za-z'])(?:[B-HJ-Z]|A(?!\s+(?!(?:is|or|and|but|because|since|as)\b)[a-z]))(?![A-Za-z']))"
+"""A letter but for the words "A" and "I"."""
 _LEAD = re.compile(
-    rf"{GROUNDS}|(?:so|thus|therefore|hence)[,:]?\s+|(?:sure|okay|ok)[!,.:]\s+|#+\s*"
-    r"|i(?:d|ll|\s+(?:would|will))?\s+(?:think|believe|choose|pick|select|say|go\s+(?:with|for))\s+(?:that\s+)?"
-    r"|(?:choose|pick|select)\s+|it(?:s|\s+is|\s+(?:should|must|would)\s+be)\s+"
-    r"|(?:(?:the|my|it)\s+)?(?:(?:correct|right|final|best|most\s+\w+)\s+)?(?:answer|option|choice|letter|ans)\b\.?"
+    rf"{GROUNDS}|(?:(?!{_LETTER_ALONE}).){{1,300}}?{DECLARED}|(?:so|thus|therefore|hence)[,:]?\s+|(?:sure|okay|ok)[!,.:]\s+|(?:#+|>+|[-•])\s*(?=[A-Z(])"
+    r"|(?:definitely|certainly|clearly|obviously|probably|likely|most\s+likely)[,:]?\s+"
+    r"|(?:i(?:d|ll|\s+(?:would|will))?|we(?:\s+(?:would|will|can))?)\s+"
+    r"(?:think|believe|choose|pick|select|say|conclude|go\s+(?:with|for))\s+(?:that\s+)?"
+    r"|(?:choose|pick|select|go\s+with)\s+|it(?:s|\s+is|\s+(?:should|must|would)\s+be)\s+"
+    r"|(?:correct|response|solution|conclusion|result|verdict|prediction|selection)\s*:\s*"
+    r"|(?:(?:the|my|it)\s+)?(?:(?:correct|right|final|best|most\s+\w+)\s+)?(?:answer|option|choice|letter|one|ans)\b\.?"
     r"(?:\s+(?:to|for|of|in|here)\b[^.:;,\n]{0,60}?(?=\s(?:is|would|should|must)\b))?"
-    r"\s*(?:is\b|(?:would|should|must|could|may)\s+be\b)?\s*(?:[:=→]|->?)?\s*"
+    r"\s*(?:is\b|(?:would|should|must|could|may)\s+be\b|(?:seems|appears)\s+to\s+be\b)?\s*(?:[:=→]|->?)?\s*"
     r"|(?:所以|因此|故|综上)?[,:]?(?:我认为|我觉得|本题|此题)?(?:应该|应|我)?(?:(?:正确|最终|最佳|最后)的?)?"
     r"(?:答案|选项|选择|选|答|是)(?:应该|应)?(?:是|为|选)?\s*[:：]?\s*",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 _DECORATION = re.compile(
     r"\\(?:boxed|fbox|(?:text|math)(?:rm|bf|it|sf|tt)?|rm|bf|underline)(?![a-z])"
     r"|\\[()\[\]]|\\+(?=[\s.]|$)|[*_$`{}\"'“”‘’]"
 )
-_BRACKETS = str.maketrans("【】「」『』", "()()()")
+_BRACKETS = str.maketrans("【】「」『』《》〈〉〔〕", "()()()()()()")
 _CHOICE = re.compile(
     r"[(\[<]+\s*(?P<bracketed>[A-Za-z])\s*[)\]>]+(?P<after>.*)"
     r"|(?P<bare>[A-Za-z])(?:"
     rf"\s*(?P<label>\)|\.(?=\s|$|[{_CJK}]|[a-z]{{2}})|:(?!\d)|[、。]|[,;](?=\s|$|[{_CJK}]))(?P<text>.*)"
     r"|\s*\n(?P<lines>.*)"
-    r"|(?:\s*(?:[-=]>|[→⇒])|\s+[-–—=]\s|\s+(?=[(\[]))(?P<note>.*)"
-    r"|\s+(?:because|since|as|due|for|i\.e\.|is\s+(?:the\s+)?(?:correct|right|best|answer))(?!\w)(?P<reason>.*)"
+    r"|(?:\s*(?:[-=]>|[→⇒]|—|--)|\s+[-–=]\s|\s+(?=[(\[])|\s*\t)(?P<note>.*)"
+    r"|\s+(?:because|since|as|due|for|rather|instead|i\.e\."
+    r"|(?:is|(?:would|should|must)\s+be)\s+(?:the\s+)?(?:correct|right|best|answer))(?!\w)(?P<reason>.*)"
     rf"|\s*(?:选项|项|是?正确|是对)(?P<item>.*)|\s+(?=[{_CJK}])(?P<chinese>.*)"
-    r"|\s*!?\s*)",
+    r"|\s*(?:!|\.{3}|…)?\s*)",
     re.DOTALL | re.IGNORECASE,
 )
 _RESTS = ("after", "text", "lines", "note", "reason", "item", "chinese")
@@ -68,7 +74,7 @@ _SECOND_CHOICE = re.compile(
 )
 _CAPITAL = re.compile("[A-Z]")
 _LEADS = 5
-_QUOTES = str.maketrans("“”‘’", "\"\"''")
+_QUOTES = str.maketrans(dict.fromkeys("“”„‟«»", '"') | dict.fromkeys("‘’‚‛‹›", "'"))
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
 
 
