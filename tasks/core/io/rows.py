@@ -104,16 +104,19 @@ def _lines(path: Path) -> Iterator[RawRow]:
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str | bytes]]:
-    """(line, content), lines from 1; UTF-8 undecoded, so that a bad byte costs its line."""
+    """(line, content), lines from 1; UTF-8 undecoded, so that a bad byte costs its line.
+
+    Where files with byte order marks were joined, one stands before a later line too.
+    """
     encoding = encoding_of(path)
     if encoding.startswith("utf-8"):
         with path.open("rb") as binary:
             for number, line in enumerate(binary, start=1):
-                yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                yield number, line.removeprefix(codecs.BOM_UTF8)
         return
     # Spelled out, a bad byte is no JSON.
     with path.open(encoding=encoding, errors="backslashreplace", newline="\n") as file:
-        yield from enumerate(file, start=1)
+        yield from enumerate((line.removeprefix("\ufeff") for line in file), start=1)
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:

@@ -13,6 +13,7 @@ from tasks.core.io.errors import StageError
 from tasks.core.schemas.records import DATA_TYPES, PROBLEM_TYPES, SOLUTION, Record, texts_in
 from tasks.core.text import spelled
 from tasks.core.text.options import is_letter_of, lettered, misfit, repeats
+from tasks.core.text.visible import visible
 
 _TAG = re.compile(r"</?(?:answer|think)>")
 
@@ -72,7 +73,7 @@ def _text(raw: Mapping[str, Any], field: str, where: str) -> str:
     value = _value(raw, field, where)
     if not isinstance(value, str):
         raise RecordError(where, field, f"not text but {type(value).__name__}")
-    if not value.strip():
+    if not visible(value).strip():
         raise RecordError(where, field, "empty")
     return _encodable(value, field, where)
 

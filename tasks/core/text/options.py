@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from tasks.core.text.visible import visible
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_LABEL = re.compile(r"\(?([A-Z])[.):：、．]\s+\S")
+_LABEL = re.compile(r"\(?([A-Z])(?:[.):：、．]\s+\S|[)：、．]\S|\.(?=[a-z]{2}|[\u3400-\u9fff]))")
+"""With a space behind, or without where no abbreviation (U.S.) and no ratio (A:B) looks alike."""
 _SMALL_LABEL = re.compile(r"\s*\(?[a-z](?=[.):：、．])")
 _SHORT_CHARS = 16
 """No label alone is longer, whatever space is around it."""
@@ -71,8 +73,8 @@ def misfit(options: Sequence[str]) -> str | None:
     """Why the letters of options are ambiguous; None when they are not.
 
     An option is empty (behind its label too), there are more options than letters, or an option has the label of
-    another one, as a small letter too. The beginning of a text that only looks like a label ("J. Smith") passes, unless
-    all options have labels and it is another one's.
+    another one, as a small letter too, or all do by a place (B, C for A, B). The beginning of a text that only looks
+    like a label ("J. Smith") passes, unless all options have labels and it is another one's.
     """
     if len(options) > len(LETTERS):
         return f"{len(options)} options, more than there are letters"
@@ -88,7 +90,8 @@ def misfit(options: Sequence[str]) -> str | None:
     letters = LETTERS[: len(options)]
     labels = [label.group(1) if (label := _LABEL.match(option.strip())) else "" for option in options]
     either = [label.group(1) if (label := _LABEL.match(option.strip())) else "" for option in capitals]
-    if all(label and label in letters for label in either):
+    is_shifted = all(either) and either[0] in letters and "".join(either) in LETTERS
+    if is_shifted or all(label and label in letters for label in either):
         return f"labels {', '.join(either)} where {', '.join(letters)} belong"
     own = [label == letter for label, letter in zip(labels, letters, strict=True)]
     if any(own):
@@ -102,7 +105,12 @@ def _is_bare(option: str, letter: str) -> bool:
 
 def repeats(options: Sequence[str], truth: str) -> str | None:
     """The letter of another option with the same text as the true one; None when there is none."""
-    texts = [" ".join(unlettered(option, letter).split()) for option, letter in zip(options, LETTERS, strict=False)]
+    texts = [_as_read(unlettered(option, letter)) for option, letter in zip(options, LETTERS, strict=False)]
     right = LETTERS.index(truth)
     twins = [letter for letter, text in zip(LETTERS, texts, strict=False) if text == texts[right] and letter != truth]
     return twins[0] if twins else None
+
+
+def _as_read(text: str) -> str:
+    """Text with single spaces, without characters that nobody sees, an accent and its letter as one character."""
+    return " ".join(unicodedata.normalize("NFC", visible(text)).split())

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 _CONTROL_TOKEN = re.compile(
     r"<[|｜][^\s<>|｜]{1,64}[|｜]>|<end_of_utterance>|<IMG_CONTEXT>|<fake_token_around_image>|<global-img>"
-    r"|<row_\d+_col_\d+>"
+    r"|<row_\d+_col_\d+>|<(?:start|end)_of_turn>"
 )
-"""As in Qwen, Llama, Phi, GLM and DeepSeek: <|im_end|>, <|eot_id|>, <|end|>, <|user|>, <｜User｜>; and of InternVL and
-SmolVLM those that no text would spell by chance."""
+"""As in Qwen, Llama, Phi, GLM and DeepSeek: <|im_end|>, <|eot_id|>, <|end|>, <|user|>, <｜User｜>; and of InternVL,
+SmolVLM and Gemma those that no text would spell by chance."""
 _PIXELS = re.compile(r"image|img|video|vision|_col_", re.IGNORECASE)
 
 

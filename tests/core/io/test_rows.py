@@ -32,6 +32,10 @@ def write(path, content):
         pytest.param("a.jsonl", "\n".join(map(json.dumps, ITEMS)).encode("utf-16-le"), id="utf-16-without-a-mark"),
         pytest.param("a.jsonl", "\n".join(map(json.dumps, ITEMS)).encode("utf-32"), id="utf-32-lines"),
         pytest.param("a.jsonl", "\ufeff" + "\n".join(map(json.dumps, ITEMS)), id="lines-with-a-bom"),
+        pytest.param("a.jsonl", "\n".join("\ufeff" + json.dumps(item) for item in ITEMS), id="joined-files-with-boms"),
+        pytest.param(
+            "a.jsonl", "\n".join("\ufeff" + json.dumps(i) for i in ITEMS).encode("utf-16-le"), id="joined-utf-16-files"
+        ),
     ],
 )
 @pytest.mark.parametrize("piece", [64, 1 << 20])

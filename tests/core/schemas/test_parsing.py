@@ -49,6 +49,7 @@ def test_parse_record(change, field, expected):
         pytest.param({"problem_id": math.inf}, "problem_id", "not an integer", id="infinite-id"),
         pytest.param({"problem_id": 2**63}, "problem_id", "64 bits", id="id-beyond-parquet"),
         pytest.param({"problem": "  "}, "problem", "empty", id="blank-problem"),
+        pytest.param({"problem": "\u200b"}, "problem", "empty", id="problem-that-nobody-sees"),
         pytest.param({"problem": ["q"]}, "problem", "not text but list", id="problem-is-a-list"),
         pytest.param({"problem": "\ud800"}, "problem", "not valid Unicode", id="half-surrogate-cannot-be-written"),
         pytest.param({"options": ["A. \udc00", "B. x"]}, "options", "not valid Unicode", id="half-surrogate-in-option"),

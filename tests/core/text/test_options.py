@@ -53,10 +53,17 @@ def test_unlettered(option, text):
         pytest.param(["B. left", "A. right"], "labels B, A where A, B belong", id="letters-out-of-order"),
         pytest.param(["b. left", "a. right"], "labels B, A where A, B belong", id="small-letters-out-of-order"),
         pytest.param(["a. left", "b."], "option 2 is empty behind its label", id="small-label-without-a-text"),
+        pytest.param(["B. left", "C. right"], "labels B, C where A, B belong", id="labels-moved-by-one"),
+        pytest.param(["B、左", "A、右"], "labels B, A where A, B belong", id="chinese-labels-out-of-order"),
+        pytest.param(["B.left", "A.right"], "labels B, A where A, B belong", id="labels-out-of-order-without-spaces"),
+        pytest.param(["B.C.", "A.D."], None, id="abbreviations-of-two-letters"),
         pytest.param(["e. coli", "b. subtilis"], None, id="small-letters-that-are-text"),
         pytest.param(["A. left", "right"], "option 2 has not the label B", id="one-without-a-label"),
         pytest.param(["A. left", " "], "option 2 is empty", id="empty"),
         pytest.param(["A. left", "\u200b"], "option 2 is empty", id="zero-width-space"),
+        pytest.param(["left", "\u200d"], "option 2 is empty", id="zero-width-joiner"),
+        pytest.param(["left", "\u202a\u202c"], "option 2 is empty", id="direction-marks"),
+        pytest.param(["left", "\u3164"], "option 2 is empty", id="blank-filler"),
         pytest.param(["A. left", "B."], "option 2 is empty behind its label", id="label-without-a-text"),
         pytest.param(
             ["(A) left", "(B) \u200b"], "option 2 is empty behind its label", id="label-and-a-zero-width-space"
@@ -77,6 +84,8 @@ def test_misfit(options, reason):
         pytest.param(["A. turn  left", "B) turn left"], "B", "A", id="white-space-and-brackets"),
         pytest.param(["A. left", "B. left", "C. up"], "C", None, id="wrong-options-may-repeat"),
         pytest.param(["A. x", "B. X"], "A", None, id="case-tells-apart"),
+        pytest.param(["A. left", "B. left\u200b"], "A", "B", id="zero-width-space"),
+        pytest.param(["A. caf\u00e9", "B. cafe\u0301"], "A", "B", id="accent-as-a-character-of-its-own"),
     ],
 )
 def test_repeats(options, truth, twin):

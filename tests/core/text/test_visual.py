@@ -34,6 +34,7 @@ def test_visual_tokens(texts, found):
         pytest.param("the <|box_start|>(3,4)<|box_end|>", "<|box_start|>", id="boxes"),
         pytest.param("left<end_of_utterance>", "<end_of_utterance>", id="smolvlm"),
         pytest.param("<|eot_id|>", "<|eot_id|>", id="llama"),
+        pytest.param("left<end_of_turn>\n<start_of_turn>model", "<end_of_turn>", id="gemma"),
         pytest.param("<｜User｜>hi", "<｜User｜>", id="deepseek"),
         pytest.param("<|reserved_special_token_0|>", "<|reserved_special_token_0|>", id="reserved"),
     ],
