@@ -1,12 +1,13 @@
 """Annotation files as users download them: JSON, JSON lines or parquet, the first that is there.
 
 Whatever is wrong with a record costs that record: a line that is not JSON, a byte that is not UTF-8, a missing field.
-Lines end at a newline alone (U+2028 inside a text is text), and a byte order mark is no part of the first one.
+Lines end at a newline alone (U+2028 inside a text is text), and a byte order mark is no part of a line.
 """
 
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 from tasks.benchmark.base import Annotations, Sample, SuiteError
 from tasks.core.io.rows import python_rows
+from tasks.core.text.visible import visible
 
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")')
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -100,8 +102,8 @@ def _text(path: Path) -> str:
 
 
 def _lines(path: Path) -> Iterator[Located]:
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        where = f"{path}: line {number}"
+    for number, marked in enumerate(_text(path).split("\n"), start=1):
+        where, line = f"{path}: line {number}", marked.removeprefix("\ufeff")
         if line.strip():
             try:
                 yield where, json.loads(line)
@@ -156,7 +158,7 @@ def text(row: Any, field: str, where: str) -> str:
     """
     value = _object(row, where).get(field)
     if isinstance(value, str):
-        if not value.strip():
+        if not visible(value).strip():
             raise SuiteError(f"{where}: {field}: empty")
         return _encodable(value, field, where)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -222,6 +224,7 @@ def collect(rows: Iterable[Located], make: Callable[[Any, str], Sample], files: 
             continue
         try:
             sample = make(row, where)
+            _check_text(sample, where)
         except SuiteError as error:
             reason = str(error)
             faults.append(reason if reason.startswith(where) else f"{where}: {reason}")
@@ -241,6 +244,18 @@ def _object(row: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(row, Mapping):
         raise SuiteError(f"{where}: not an object but {type(row).__name__}")
     return row
+
+
+def _check_text(sample: Sample, where: str) -> None:
+    """Refuse a sample of which some text, a grouping's too, could not be written to the log of answers."""
+    for field in dataclasses.fields(sample):
+        value = getattr(sample, field.name)
+        held = (
+            (*value, *value.values()) if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
+        )
+        for text in held:
+            if isinstance(text, str):
+                _encodable(text, field.name, where)
 
 
 def _encodable(value: str, field: str, where: str) -> str:

@@ -26,6 +26,7 @@ from tasks.benchmark.base import (
 )
 from tasks.benchmark.reading import files
 from tasks.benchmark.reading.tempcompass_rules import Rating, caption_matching, clean, multi_choice, yes_no
+from tasks.core.text.options import is_labelled
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
 ASPECTS = ("action", "direction", "speed", "order", "attribute_change")
@@ -133,10 +134,19 @@ def read(folder: Path, subset: str | None = None) -> Annotations:
     if not paths:
         raise SuiteError(f"{folder}: no annotation file; looked for questions/multi-choice.json and its like")
     about = folder / "meta_info.json"
-    kinds = files.tree_of(about) if about.is_file() else {}
+    kinds, faults = _kinds(about)
     choices = _first_choices(paths)
     rows = (pair for path in paths for pair in _rows(path))
-    return files.collect(rows, lambda item, where: _sample(item, kinds, choices, where), paths)
+    made = files.collect(rows, lambda item, where: _sample(item, kinds, choices, where), paths)
+    return made._replace(faults=[*faults, *made.faults])
+
+
+def _kinds(path: Path) -> tuple[Mapping[str, Any], list[str]]:
+    """meta_info.json, and what is wrong with it: without it the finer grouping lacks and nothing else."""
+    try:
+        return (files.tree_of(path) if path.is_file() else {}), []
+    except SuiteError as error:
+        return {}, [f"{error}; no fine-grained aspects"]
 
 
 def _task(path: Path) -> str:
@@ -189,6 +199,8 @@ def _sample(
     lines = question.split("\n")[1:]
     if task in ("multi-choice", "caption_matching") and answer not in lines:
         raise SuiteError(f"{where}: answer: {answer!r} is none of the option lines")
+    if task == "multi-choice" and not any(is_labelled(answer, letter) for letter in "ABCD"):
+        raise SuiteError(f"{where}: answer: {answer!r} does not begin with a letter")
     if task == "yes_no" and answer not in ("yes", "no"):
         raise SuiteError(f"{where}: answer: {answer!r} is neither yes nor no")
     problem, options, solution = _video_r1(task, question, answer, lines)
@@ -223,7 +235,7 @@ def _fine(kinds: Mapping[str, Any], video: str, aspect: str) -> str:
     about: Any = kinds
     for name in (video, "eval_dim", aspect, "type"):
         about = about.get(name) if isinstance(about, Mapping) else None
-    return about if isinstance(about, str) else aspect
+    return about if isinstance(about, str) and about.isprintable() else aspect
 
 
 def _video_r1(task: str, question: str, answer: str, lines: Sequence[str]) -> tuple[str, tuple[str, ...], str]:

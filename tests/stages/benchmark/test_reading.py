@@ -1,6 +1,7 @@
 """Annotation files with faults: a bad line, byte or field costs one record, told with file and line."""
 
 import codecs
+import dataclasses
 import json
 import shutil
 
@@ -62,6 +63,7 @@ def test_a_bad_line_costs_one_record(tmp_path, spoil, fault):
     "data",
     [
         pytest.param(codecs.BOM_UTF8 + "\n".join(LINES).encode(), id="byte order mark"),
+        pytest.param("\n".join("\ufeff" + line for line in LINES).encode(), id="byte order marks of joined files"),
         pytest.param("\r\n".join(LINES).encode(), id="line ends of Windows"),
         pytest.param("\n".join(LINES).encode("utf-16"), id="UTF-16"),
         pytest.param(("\n\n".join(LINES) + "\n \n").encode(), id="empty lines"),
@@ -189,8 +191,11 @@ def test_an_answer_of_mvbench_that_differs_by_a_space_is_its_candidate(tmp_path)
 
 @pytest.mark.parametrize(
     "about",
-    [{"eval_dim": None}, None, {"eval_dim": {"action": None}}, {"eval_dim": {"action": {"type": None}}}, "text"],
-    ids=["null dimensions", "null", "null aspect", "null type", "no object"],
+    [
+        *({"eval_dim": None}, None, {"eval_dim": {"action": None}}, {"eval_dim": {"action": {"type": None}}}, "text"),
+        {"eval_dim": {"action": {"type": "\ud800"}}},
+    ],
+    ids=["null dimensions", "null", "null aspect", "null type", "no object", "half a surrogate"],
 )
 def test_tempcompass_takes_metadata_that_are_null(tmp_path, about):
     annotate(tmp_path)
@@ -199,6 +204,52 @@ def test_tempcompass_takes_metadata_that_are_null(tmp_path, about):
     read = tempcompass.read(tmp_path / "tempcompass")
     assert read.faults == []
     assert all(one.categories["fine_aspect"] == one.categories["aspect"] for one in read.samples)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff{}"], ids=["empty", "torn", "a list", "a byte before it"])
+def test_damaged_tempcompass_metadata_cost_the_finer_grouping_alone(tmp_path, data):
+    annotate(tmp_path)
+    whole = tempcompass.read(tmp_path / "tempcompass").samples
+    (tmp_path / "tempcompass/meta_info.json").write_bytes(data)
+    read = tempcompass.read(tmp_path / "tempcompass")
+    assert len(read.samples) == len(whole) and len(read.faults) == 1
+    assert "meta_info.json: " in read.faults[0] and read.faults[0].endswith("no fine-grained aspects")
+    assert all(one.categories["fine_aspect"] == one.categories["aspect"] for one in read.samples)
+
+
+def test_a_truth_of_tempcompass_without_its_letter_is_refused(tmp_path):
+    annotate(tmp_path)
+    path = tmp_path / "tempcompass/questions/multi-choice.json"
+    tree = json.loads(path.read_text())
+    [question, *_] = next(iter(next(iter(tree.values())).values()))
+    question |= {"question": "Which?\nup\ndown", "answer": "down"}
+    path.write_text(json.dumps(tree))
+    [fault] = tempcompass.read(tmp_path / "tempcompass").faults
+    assert "answer: 'down' does not begin with a letter" in fault
+
+
+@pytest.mark.parametrize(
+    ("suite", "file", "spoil"),
+    [
+        pytest.param("mmvu", "mmvu/validation.json", ('"subject": "', '"subject": "\\ud800'), id="mmvu subject"),
+        pytest.param(
+            "tempcompass",
+            "tempcompass/questions/multi-choice.json",
+            ('"question": "', '"question": "\\ud800'),
+            id="tempcompass: the question that a caption is judged by",
+        ),
+    ],
+)
+def test_no_sample_holds_what_the_log_cannot(tmp_path, suite, file, spoil):
+    annotate(tmp_path)
+    whole = REGISTRY[suite].read(tmp_path / suite, None)
+    path = tmp_path / file
+    path.write_text(path.read_text().replace(*spoil, 1))
+    read = REGISTRY[suite].read(tmp_path / suite, None)
+    assert len(read.samples) < len(whole.samples)
+    assert read.faults and all("not valid Unicode" in fault for fault in read.faults)
+    for sample in read.samples:
+        json.dumps(dataclasses.asdict(sample), ensure_ascii=False).encode()
 
 
 def mmmu(tmp_path, *rows, track="Adaptation", subset=None):
