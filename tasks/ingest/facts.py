@@ -17,9 +17,10 @@ import PIL
 from tasks.core.io.atomic import write_text
 from tasks.core.io.jsonl import JsonlError, append_jsonl, read_jsonl
 from tasks.core.video import VERSION
+from tasks.core.video.probe import CHECKS
 
 FOLDER = Path(".cache/media")
-READER = f"{VERSION}, av {av.__version__}, pillow {PIL.__version__}"
+READER = f"{VERSION}, checks {CHECKS}, av {av.__version__}, pillow {PIL.__version__}"
 """Facts of another reader do not count: it may refuse, or read, other files."""
 PENDING = 200
 """Facts kept back before they are written: what a killed run loses."""

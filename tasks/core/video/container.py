@@ -52,6 +52,8 @@ def open_video(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]
             yield container, stream
     except (av.FFmpegError, OSError, EOFError) as error:
         raise VideoError(path, f"does not decode: {plain(error)}") from error
+    except IndexError as error:  # PyAV, of a packet whose stream was not there when the file was opened.
+        raise VideoError(path, "does not decode: streams change within the file") from error
 
 
 def read_index(path: Path | str) -> Index:
@@ -73,10 +75,14 @@ def read_index(path: Path | str) -> Index:
         if container.format.name.startswith("mov") and stream.duration:
             # Durations of packets are of the order stored there, which B-frames make another.
             end = (stream.start_time or 0) + stream.duration
+        # Only AVI's index has an entry for every frame, and only AVI counts time by frames.
+        promised = len(stream.index_entries) if container.format.name == "avi" else 0
         rates = (stream.average_rate, stream.base_rate)
         time_base, name = stream.time_base, container.format.name
     if not packets or time_base is None:
         raise VideoError(path, "no frames")
+    if len(packets) < promised:
+        raise VideoError(path, f"damaged: {len(packets)} of {promised} frames are in the file")
     return Index(packets, time_base, end, rates, name, codec)
 
 

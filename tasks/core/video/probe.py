@@ -13,8 +13,12 @@ from tasks.core.video.picture import open_picture, read_image
 from tasks.core.video.resize import unfit
 from tasks.core.video.timeline import Choice, Timeline
 
+CHECKS = 1
+"""Changes with what a file is refused for: facts of other checks are never read."""
 HEAD_BYTES = 4096
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _BOX_HEADER_BYTES = 8
 _ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
@@ -91,6 +95,8 @@ def _check_size(path: Path) -> None:
         promised = promised_bytes(file.read(HEAD_BYTES))
     if promised > size:
         raise VideoError(path, f"truncated: ends at byte {size} of {promised}")
+    if is_cut_gif(path):
+        raise VideoError(path, "truncated: ends within a picture")
     try:
         with open_video(path) as (container, stream):
             if "mp4" not in container.format.name:
@@ -104,13 +110,15 @@ def _check_size(path: Path) -> None:
 
 
 def promised_bytes(head: bytes) -> int:
-    """Bytes that a Matroska or AVI file says it has; 0 where it does not say, as in a recording that was broken off.
+    """Bytes that a Matroska, AVI or ASF file says it has; 0 where it does not, as in a recording that was broken off.
 
     Args:
         head: the file's first HEAD_BYTES bytes.
     """
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return 8 + int.from_bytes(head[4:8], "little")
+    if head.startswith(_ASF):
+        return _asf_bytes(head)
     start = head.find(_SEGMENT)
     if not head.startswith(_EBML) or not 0 <= start < len(head) - 12:
         return 0
@@ -119,6 +127,41 @@ def promised_bytes(head: bytes) -> int:
     number = int.from_bytes(head[place : place + width], "big") & ~(1 << 7 * width)
     is_unknown = width > 8 or number == (1 << 7 * width) - 1
     return 0 if is_unknown else place + width + number
+
+
+def _asf_bytes(head: bytes) -> int:
+    """File size among the file properties (ASF specification, section 3.2); 0 for a broadcast, which has none."""
+    start = head.find(_ASF_PROPERTIES)
+    if not 0 <= start <= len(head) - 92:
+        return 0
+    size, flags = head[start + 40 : start + 48], head[start + 88 : start + 92]
+    return 0 if flags[0] & 1 else int.from_bytes(size, "little")
+
+
+def is_cut_gif(path: Path) -> bool:
+    """Whether a GIF file ends within a picture (GIF89a specification); one that lacks its last byte alone is whole."""
+    with path.open("rb") as file:
+        if not file.read(4).startswith(b"GIF8"):
+            return False
+        file.seek(0)
+        data = file.read()
+    place = 13 + _colour_bytes(data[10:11])
+    while place < len(data):
+        if data[place] == 0x21:  # an extension: label, then blocks
+            place += 2
+        elif data[place] == 0x2C:  # a picture: place and size, colours, bits of a code, then blocks
+            place += 11 + _colour_bytes(data[place + 9 : place + 10])
+        else:  # the trailer, or what no decoder knows either
+            return False
+        while data[place : place + 1] not in (b"", b"\0"):
+            place += data[place] + 1
+        place += 1
+    return place > len(data)
+
+
+def _colour_bytes(flags: bytes) -> int:
+    """Length of the table of colours that a byte of flags announces."""
+    return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0
 
 
 def _container_fault(path: Path) -> str:

@@ -96,11 +96,12 @@ def test_truncated_video_is_found_out(noisy, tmp_path, name, cut, reason):
     assert reason in caught.value.reason
 
 
-@pytest.mark.parametrize("suffix", ["mkv", "webm", "avi"])
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "avi", "wmv"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_file_shorter_than_it_says_is_found_out(tmp_path, suffix, share):
     path = tmp_path / f"a.{suffix}"
-    media_kinds.write(path, "libvpx-vp9" if suffix == "webm" else "mpeg4", options={"b": "1M"})
+    codec = {"webm": "libvpx-vp9", "wmv": "wmv2"}.get(suffix, "mpeg4")
+    media_kinds.write(path, codec, options={"b": "1M"})
     info = probe(path, "video")
     assert info.frames == media_kinds.FRAMES
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
@@ -116,6 +117,48 @@ def test_a_recording_that_does_not_know_its_size_is_read(tmp_path):
     place = data.index(b"\x18\x53\x80\x67") + 4
     path.write_bytes(data[:place] + b"\x01" + b"\xff" * 7 + data[place + 8 :])
     assert probe(path, "video").frames == media_kinds.FRAMES
+
+
+@pytest.mark.parametrize(
+    ("keep", "is_read"),
+    [
+        pytest.param(1.0, True, id="whole"),
+        pytest.param(-1, True, id="without-its-last-byte"),
+        pytest.param(-2, False, id="without-the-end-of-its-last-picture"),
+        pytest.param(0.5, False, id="half"),
+    ],
+)
+def test_a_gif_that_ends_within_a_picture_is_found_out(tmp_path, keep, is_read):
+    path = tmp_path / "a.gif"
+    media_kinds.animate(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:keep] if keep < 0 else data[: int(len(data) * keep)])
+    if is_read:
+        assert probe(path, "video").frames == 20
+        return
+    with pytest.raises(VideoError, match="truncated: ends within a picture"):
+        probe(path, "video")
+
+
+def test_an_avi_without_some_of_its_frames_is_found_out(tmp_path):
+    """Time is counted by frames there: those behind a hole would move forward."""
+    path = tmp_path / "a.avi"
+    media_kinds.write(path, "ffv1")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=r"damaged: \d\d of 100 frames are in the file"):
+        probe(path, "video")
+
+
+def test_a_recording_whose_codec_changes_is_refused_with_the_reason(tmp_path):
+    media_kinds.write(tmp_path / "a.m2ts", "libx264", options=media_kinds.X264)
+    media_kinds.write(tmp_path / "b.ts", "libx265", options={"x265-params": "log-level=0"})
+    path = tmp_path / "joined.m2ts"
+    path.write_bytes((tmp_path / "a.m2ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    with pytest.raises(VideoError, match="streams change within the file"):
+        probe(path, "video")
 
 
 def test_a_hole_in_the_data_is_found_out(noisy, tmp_path):
