@@ -18,7 +18,18 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tasks.core.schemas.mapping import EVENTS, FROM_BEGINNING, ORDER_WORDS, SEQUENCE, WAYS, Mapped, bare, counterpart
+from tasks.core.schemas.mapping import (
+    EVENTS,
+    FROM_BEGINNING,
+    NOT_TURNED,
+    ORDER_WORDS,
+    OTHER_SENSE,
+    SEQUENCE,
+    WAYS,
+    Mapped,
+    bare,
+    counterpart,
+)
 from tasks.core.schemas.records import Record
 from tasks.core.text.options import LETTERS, unlettered
 
@@ -26,23 +37,12 @@ PLACES = {"top": "bottom", "bottom": "top", "above": "below", "below": "above"}
 WORDS: Mapping[str, str] = {**WAYS, **EVENTS, **PLACES}
 _SEQUENCED = {word: other for word, other in ORDER_WORDS.items() if word in ("before", "after", "first", "last")}
 """Words of order, without those that give a place its time ("begins at the left"): these stay where they are."""
-_OTHER_SENSE = re.compile(
-    r"\b(?:all right|right (?:answer|option|choice|now|away|before|after|here|there)|(?:that|this|which) is right"
-    r"|(?:has|have|had|is|are|was|were) left\b(?! (?:of|side|hand))|left (?:the|a|an|his|her|its|their|for|with)"
-    r"|(?:sit|sits|sitting|stand|stands|standing|break|breaks|end|ends|show|shows|wake|wakes) (?:up|down)"
-    r"|what's up|up to|up close|makes? up|comes? up with|sums? up|look(?:s|ing)? into|into account|the leaves"
-    r"|appears (?:to|that|as)|closer (?:look|inspection))\b",
+_IN_A_COMPOUND = re.compile(
+    r"\b(?:(?:left|right|up|down|top|bottom)(?:most\b|(?=-\w))|(?<=\w-)(?:left|right|up|down|top|bottom)\b"
+    r"|(?:upp|low|high)er\b|(?:anti|counter-)clockwise\b|beneath\b|underneath\b)",
     re.IGNORECASE,
 )
-"""Words of the table in another sense than that of direction."""
-_NOT_TURNED = re.compile(
-    r"\b(?:open(?:ed)?|closed?|enter(?:ed)?|exit(?:s|ed|ing)?|r[io]se|fall|fell|fallen|lift\w*|lower(?:s|ed|ing)"
-    r"|rais(?:e|es|ed|ing)|drop\w*|push(?:ed)?|pull(?:ed)?|pick(?:ed|ing)? up|put(?:ting)? down|arriv\w+|depart\w*"
-    r"|approach\w*|reced\w+|retreat\w*|(?:a|de)scend(?:ed|ing)?|(?:in|de)creas(?:e|ed|ing)|gr[eo]w|growing|shr[iau]nk"
-    r"|shrinking|(?:un)?fold(?:ed|ing)?|fill(?:ed|ing)?|empt(?:y|ied|ying)|zoom(?:ed|ing)?|(?:dis)?appear(?:ed|ing)?)\b",
-    re.IGNORECASE,
-)
-"""Words of a change that goes the other way backwards, in forms that the table does not have."""
+"""Words of a way or a place that no word of the table matches: "left-hand", "leftmost", "upper"."""
 _LETTER = re.compile(r"(?<![\w'-])(?:[B-H]|A(?!\s+(?!(?:or|and|but|is)\b)[a-z]))(?![\w'-])")
 """A letter that stands alone; an A before a lower-case word is the article, but for "A or B"."""
 
@@ -68,9 +68,9 @@ def retold(record: Record, backwards: Mapped, reasoning: str) -> Retold | str:
     prose = reasoning.replace(";", ",")  # a semicolon parts an answer's events, and a reasoning's sentences
     if SEQUENCE.search(prose) or counterpart(prose, _SEQUENCED) is not None:
         return "the reasoning tells a sequence"
-    if _OTHER_SENSE.search(reasoning):
+    if OTHER_SENSE.search(reasoning):
         return "a word of direction stands in another sense"
-    if found := _NOT_TURNED.search(reasoning):
+    if found := NOT_TURNED.search(reasoning) or _IN_A_COMPOUND.search(reasoning):
         return f"no rule turns the word {found.group().lower()!r} round"
     ways, events = (counterpart(reasoning, words) is not None for words in ({**WAYS, **PLACES}, EVENTS))
     if ways and events:  # what enters at the left leaves there backwards, but what moves left then moves right

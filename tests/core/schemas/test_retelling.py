@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks.core.schemas.mapping import Mapped, mapped
+from tasks.core.schemas.mapping import NOT_TURNED, Mapped, mapped
 from tasks.core.schemas.records import Record
-from tasks.core.schemas.retelling import _NOT_TURNED, WORDS, Retold, retold
+from tasks.core.schemas.retelling import WORDS, Retold, retold
 
 WAYS = ["A. left", "B. right", "C. up", "D. down"]
 
@@ -69,6 +69,12 @@ def test_free_form_answers_have_no_letters():
         ),
         pytest.param("They pick up the right one.", "turns the word 'pick up' round", id="two-words-not-in-the-table"),
         pytest.param("He drops it on the right.", "turns the word 'drops' round", id="a-change-not-in-the-table"),
+        pytest.param("From the left-hand side it goes right.", "turns the word 'left' round", id="half-of-a-compound"),
+        pytest.param("It starts top-left and goes right.", "turns the word 'top' round", id="a-corner"),
+        pytest.param("The leftmost ball goes right.", "turns the word 'leftmost' round", id="leftmost"),
+        pytest.param("From the upper edge it goes right.", "turns the word 'upper' round", id="upper"),
+        pytest.param("Slowing down, it goes right.", "turns the word 'slowing down' round", id="down-without-a-way"),
+        pytest.param("It is upside down and goes right.", "another sense", id="upside-down"),
         pytest.param("They end up on the right.", "another sense", id="up-without-a-way"),
     ],
 )
@@ -92,4 +98,4 @@ def test_twice_retold_is_as_it_was():
 
 
 def test_no_word_of_the_table_is_taken_for_one_that_it_lacks():
-    assert not [word for word in WORDS if _NOT_TURNED.fullmatch(word)]
+    assert not [word for word in WORDS if NOT_TURNED.fullmatch(word)]

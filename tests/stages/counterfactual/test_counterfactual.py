@@ -82,6 +82,23 @@ def test_mapped(record, kind, truth, relation):
         pytest.param(
             question("Does it go left or right?"), "mirrored", "Does it go left or right?", "B", id="both in the mirror"
         ),
+        pytest.param(
+            question("How?", ["A. left to right", "B. right to left"]), "reversed", "How?", "B", id="ends of one way"
+        ),
+        pytest.param(
+            question("What is at the end of the video?", MEALS),
+            "reversed",
+            "What is at the start of the video?",
+            "A",
+            id="the end of the video",
+        ),
+        pytest.param(
+            question("What comes first?", ["A. rice", "B. he lifts it"]),
+            "reversed",
+            "What comes last?",
+            "A",
+            id="wrong one",
+        ),
     ],
 )
 def test_the_question_is_put_to_the_changed_clip(record, kind, asked, truth):
@@ -131,6 +148,73 @@ def test_the_question_is_put_to_the_changed_clip(record, kind, asked, truth):
             "tells a sequence",
             id="a sequence that words for one change do not turn",
         ),
+        pytest.param(
+            question("?", [], "the man opens the door and leaves", "free-form"),
+            "reversed",
+            "a sequence",
+            id="two events",
+        ),
+        pytest.param(
+            question("?", [], "it rose up", "free-form"),
+            "reversed",
+            "turns the word 'rose'",
+            id="half of it in the table",
+        ),
+        pytest.param(question("?", [], "it moves up and down", "free-form"), "reversed", "a sequence", id="both ways"),
+        pytest.param(
+            question("Where is the cup?", ["A. on the left", "B. on the right"]),
+            "reversed",
+            "side that stays",
+            id="place",
+        ),
+        pytest.param(
+            question("Which hand does he use?", ["A. left", "B. right"]), "reversed", "side that stays", id="a hand"
+        ),
+        pytest.param(
+            question("?", [], "the man in the left seat moves up", "free-form"),
+            "reversed",
+            "side that stays",
+            id="who moves, by a side",
+        ),
+        pytest.param(
+            question("?", [], "he left the room", "free-form"), "reversed", "another sense", id="left as gone"
+        ),
+        pytest.param(
+            question("What is the first letter on the sign?", MEALS), "reversed", "another sense", id="first on a sign"
+        ),
+        pytest.param(
+            question("What is at the end of the street?", MEALS), "reversed", "another sense", id="the end of a street"
+        ),
+        pytest.param(question("Who looks after the dog?", MEALS), "reversed", "another sense", id="looking after"),
+        pytest.param(
+            question("What does he do first?", ["A. he lifts it", "B. he eats"]),
+            "reversed",
+            "turns the word 'lifts' round",
+            id="an event that the table does not have",
+        ),
+        pytest.param(
+            question("What does he eat after he opened it?", MEALS),
+            "reversed",
+            "turns the word 'opened' round",
+            id="an event of the question in a form that the table does not have",
+        ),
+        pytest.param(
+            question("What does the sign say?", ["A. STOP", "B. GO"]),
+            "mirrored",
+            "mirror writing",
+            id="writing to choose",
+        ),
+        pytest.param(
+            question("What number is on the shirt?", [], "7", "numerical"), "mirrored", "mirror writing", id="digits"
+        ),
+        pytest.param(
+            question("Is he left-handed?", ["A. yes", "B. no"]), "mirrored", "no rule turns", id="a side in a compound"
+        ),
+        pytest.param(
+            question("Which?", ["A. the leftmost", "B. the rightmost"]), "mirrored", "no rule turns", id="leftmost"
+        ),
+        pytest.param(question("Which way?", ["A. east", "B. west"]), "mirrored", "no rule turns", id="the compass"),
+        pytest.param(question("Who left the room?", COLOURS), "mirrored", "another sense", id="left as gone, mirrored"),
     ],
 )
 def test_what_no_rule_tells_is_refused(record, kind, reason):
@@ -163,6 +247,8 @@ def test_pairs_are_written_alike_and_scored_together(tmp_path):
     assert (told["all"].n, told["all"].value) == (2, 0.5), "right on one member alone is not right"
     with pytest.raises(StageError, match="1 predictions are missing, the first is of problem_id 3"):
         score(said[:3], tmp_path)
+    with pytest.raises(StageError, match="prediction 1: problem_id and completion are wanted"):
+        score([said[0], {"problem_id": 1, "completion": None}], tmp_path)
 
 
 def test_commands(tmp_path):
