@@ -172,7 +172,7 @@ def _placebo(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for method, placebo in PLACEBOS.items():
         known = compared(rows, method, placebo, "pair_accuracy")
         if known is not None:
-            said = f"{_points(known)} points of pair accuracy; p: {_chance(known.p)} ({known.runs} runs)"
+            said = f"{_points(known)} points of pair accuracy; p, not corrected: {_chance(known.p)} ({known.runs} runs)"
             lines += ["", f"{method} minus its placebo {placebo}: {said}."]
     return lines
 

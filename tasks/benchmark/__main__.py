@@ -190,7 +190,9 @@ def compare_models(config: params.Params, first: str, second: str) -> None:
     logs = []
     for name in (first, second):
         folder_of(config, name)
-        logs.append([row for path in log.logs_in(paths.answers(name)) for row in log.read(path).values()])
+        if not (kept := log.logs_in(paths.answers(name))):
+            raise StageError(f"{paths.answers(name)}: no answers of {name}; run `dvc repro benchmark@{name}` first")
+        logs.append([row for path in kept for row in log.read(path).values()])
     comparison = compare(logs[0], logs[1], (first, second))
     target = paths.comparison(first, second)
     write_json(target, comparison)

@@ -6,7 +6,6 @@ import ast
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +55,6 @@ def files_below(folder: Path) -> list[Path]:
     inside = {file: file.relative_to(folder).parts for file in folder.rglob("*") if file.is_file()}
     hidden = {file for file, parts in inside.items() if any(part.startswith(".") for part in parts)}
     return sorted(file for file, parts in inside.items() if file not in hidden and "__pycache__" not in parts)
-
-
-def media_digest(paths: Iterable[str]) -> str:
-    """SHA-256 over names, sizes and modification times of media files; cheap enough for hundreds of thousands.
-
-    A file that is touched or missing changes the digest, which costs a resume, never a wrong answer.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(set(paths)):
-        file = Path(path)
-        stat = file.stat() if file.exists() else None
-        digest.update(f"{path}\0{stat.st_size if stat else -1}\0{stat.st_mtime_ns if stat else -1}\n".encode())
-    return digest.hexdigest()
 
 
 def work_key(**inputs: Any) -> str:

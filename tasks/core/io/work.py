@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,6 @@ from tasks.core.io.atomic import naming, write_json
 from tasks.core.io.digests import DIGEST_LENGTH, work_key
 from tasks.core.io.errors import StageError
 from tasks.core.io.given import from_environment, real_number
-from tasks.core.io.jsonl import append_jsonl, read_jsonl
 
 DESCRIPTION = "work.json"
 """What a work belongs to: stage, inputs and facts."""
@@ -218,22 +217,3 @@ def _described(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return described if isinstance(described, dict) else {}
-
-
-class WorkLog:
-    """Rows finished so far, in `rows.jsonl` of a work's folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Rows logged so far; a line torn by a crash is left out."""
-        return read_jsonl(self._folder / ROWS)
-
-    def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Log finished rows, flushed to disk."""
-        append_jsonl(self._folder / ROWS, rows)
-
-    def finish(self) -> None:
-        """Remove the work: its rows are in the stage's output, and a forced run starts afresh."""
-        shutil.rmtree(self._folder, ignore_errors=True)

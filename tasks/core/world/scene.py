@@ -29,7 +29,6 @@ SHAPES = ("circle", "square", "triangle", "cross")
 DIRECTIONS = ("left", "right", "up", "down")
 WORDS = ("STOP", "GO", "EXIT", "OPEN", "HELP", "TAXI", "MENU", "ZOO")
 VIDEO_KINDS = ("move", "order", "turn", "blink", "enter", "still", "sign")
-IMAGE_KINDS = ("still", "sign")
 
 SIDE_OF = {"right": "top", "left": "bottom", "up": "left", "down": "right"}
 COLOUR_OF = {"left": "red", "right": "green", "up": "blue", "down": "yellow"}

@@ -9,6 +9,7 @@ import pytest
 from tasks import paths
 from tasks.benchmark import __main__ as stage
 from tasks.benchmark import log
+from tasks.core.io.errors import StageError
 from tests.support.infer_project import make_project
 
 ROOT = Path(__file__).parents[3]
@@ -73,6 +74,13 @@ def test_rescore_by_command_leaves_all_as_it_is(project, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["benchmark", "rescore", "base"])
     stage.main()
     assert (paths.metrics("benchmark", "base").read_text(), rows(project)) == before
+
+
+def test_compare_by_command_names_the_model_that_was_not_asked(project, monkeypatch):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "compare", "base", "teacher"])
+    with pytest.raises(StageError, match="no answers of teacher; run `dvc repro benchmark@teacher` first"):
+        stage.main()
 
 
 def test_compare_by_command_writes_every_changed_answer(project, monkeypatch, capsys):
