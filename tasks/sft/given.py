@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from tasks.core.io.atomic import replace_folder
 from tasks.core.models.load import check_folder
 
 
@@ -22,8 +23,7 @@ def take_checkpoint(source: Path, out: Path) -> int:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         shutil.copytree(source, temporary, copy_function=_link_or_copy)
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.replace(out)
+        replace_folder(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return sum(path.is_file() for path in out.rglob("*"))

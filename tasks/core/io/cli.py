@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from tasks.core.io.errors import StageError, full_disk
+from tasks.core.io.errors import StageError, full_disk, unusable_path
 from tasks.core.io.lifeline import hold
 from tasks.core.io.seconds import note_seconds
 
@@ -28,7 +28,8 @@ def run_stage(main: Callable[[], int | None], *known: type[Exception], about: st
     """Run a stage's `main` and leave the process with its exit code (None counts as 0).
 
     A `StageError`, or one of the `known` classes, becomes one line on stderr and exit code 2: these tell the user what
-    to mend; so does a full disk. Every other exception is a bug and keeps its traceback.
+    to mend; so do a full disk, and a file or folder that the system refuses. Every other exception is a bug and keeps
+    its traceback.
 
     What the stage starts ends with it, and it ends with the program that started it (`lifeline`).
 
@@ -64,9 +65,12 @@ def _ended(main: Callable[[], int | None], expected: tuple[type[Exception], ...]
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if (reason := full_disk(error)) is None:
+        if (reason := full_disk(error)) is not None:
+            tell(f"error: {program()}: {reason}; make room, then the same command goes on")
+        elif (reason := unusable_path(error)) is not None:
+            tell(f"error: {program()}: {reason}")
+        else:
             raise
-        tell(f"error: {program()}: {reason}; make room, then the same command goes on")
     return USAGE_EXIT
 
 

@@ -8,6 +8,8 @@ import shutil
 import tempfile
 
 FULL_DISK = ("No space left on device", "Disk quota exceeded", "unexpected pos", "file write failed")
+UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
+"""What the system says of a file or folder that is not as it should be: no permission, or another kind of thing."""
 LONGEST = 600
 """Characters of a reason; a longer one keeps its beginning and its end."""
 
@@ -47,6 +49,13 @@ def full_disk(error: BaseException) -> str | None:
             name = link.filename if isinstance(link, OSError) and link.filename else None
             return f"no space left on the disk: {name or _fullest()}"
         link = link.__cause__ or link.__context__
+    return None
+
+
+def unusable_path(error: BaseException) -> str | None:
+    """The reason in one line where the system refused a file or folder that the error names; else None."""
+    if isinstance(error, OSError) and error.errno in UNUSABLE and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     return None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.core.models.protocols import Model, Processor
 from tasks.core.backbones import Backbone, FrameShape, UnknownBackboneError, backbone_of, of_model
+from tasks.core.io.atomic import replace_folder
 from tasks.core.io.digests import folder_digest
 from tasks.core.models.errors import ModelError
 from tasks.core.models.fit import check_processor, check_processor_files
@@ -230,8 +231,7 @@ def save_model(model: Model, processor: Processor, path: Path | str) -> None:
     partial.mkdir(parents=True)
     model.save_pretrained(partial)
     processor.save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    replace_folder(partial, folder)
 
 
 def checkpoint_digest(path: Path | str) -> str:

@@ -5,7 +5,7 @@ import sys
 import pyarrow as pa
 import pytest
 
-from tasks.core.io.atomic import replacing, write_json, write_text
+from tasks.core.io.atomic import replace_folder, replacing, write_json, write_text
 from tasks.core.io.cli import run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.io.jsonl import JsonlError, append_jsonl, read_jsonl
@@ -24,6 +24,26 @@ class TestAtomic:
             raise RuntimeError
         assert target.read_text() == "old"
         assert list(tmp_path.iterdir()) == [target]
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            pytest.param(lambda path: None, id="nothing"),
+            pytest.param(lambda path: write_text(path / "old", "x"), id="a folder"),
+            pytest.param(lambda path: write_text(path, "x"), id="a file"),
+            pytest.param(lambda path: path.symlink_to("elsewhere"), id="a link to a folder"),
+            pytest.param(lambda path: path.symlink_to("nowhere"), id="a link to nothing"),
+        ],
+    )
+    def test_a_folder_takes_the_place_of_what_is_there(self, tmp_path, make):
+        source, target = tmp_path / "work/final", tmp_path / "out"
+        write_text(source / "new", "y")
+        write_text(tmp_path / "elsewhere/kept", "z")
+        make(target)
+        replace_folder(source, target)
+        assert not target.is_symlink() and [file.name for file in target.iterdir()] == ["new"]
+        assert (tmp_path / "elsewhere/kept").exists() and not source.exists()
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["elsewhere", "out", "work"]
 
     def test_folders_are_made(self, tmp_path):
         write_json(tmp_path / "a/b.json", {"ü": 1})
@@ -142,6 +162,23 @@ class TestRunStage:
             run_stage(main, *known)
         assert exit_.value.code == 2
         assert capsys.readouterr().err == f"error: {error}\n"
+
+    @pytest.mark.parametrize(
+        ("write", "says"),
+        [
+            pytest.param(lambda path: write_text(path / "a/b", "x"), "Not a directory", id="a file for a folder"),
+            pytest.param(lambda path: write_text(path.parent, "x"), "Is a directory", id="a folder for a file"),
+            pytest.param(lambda path: path.mkdir(), "File exists", id="a file in the way"),
+        ],
+    )
+    def test_a_place_that_cannot_be_written_is_one_line_that_names_it(self, tmp_path, capsys, write, says):
+        path = tmp_path / "file"
+        path.write_text("x")
+        with pytest.raises(SystemExit) as exit_:
+            run_stage(lambda: write(path))
+        told = capsys.readouterr().err
+        assert exit_.value.code == 2 and told.count("\n") == 1
+        assert told.startswith("error: ") and str(tmp_path) in told and told.endswith(f": {says}\n")
 
     @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1)])
     def test_exit_code(self, returned, code):
