@@ -24,7 +24,7 @@ from tasks.core.models.protocols import Processor
 from tasks.core.schemas.pairs import Paired, paired
 from tasks.core.schemas.records import RECORD_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import ClipStore, open_store
-from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
+from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish, refuse_unread
 from tasks.core.video import tell_cache
 from tasks.grpo.ledger import ledger
 from tasks.grpo.rows import Chosen, choose
@@ -97,6 +97,7 @@ def main() -> int:
         except StoppedError as error:
             print(f"grpo: {error}; the same command goes on from it", file=sys.stderr)
             return EXIT_CODE
+    refuse_unread(work / SKIPPED, [prompt.record.problem_id for prompt in prompts], "grpo")
     publish(result.trainer, work, paths.GRPO_MODEL, settings.dtype)
     if result.trainer.is_world_process_zero():
         write_reports(result, work, settings.steps, chosen.counts | rows_paired.counts)

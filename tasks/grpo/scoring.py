@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -62,6 +63,11 @@ class GroupScore(NamedTuple):
     def advantage_terms(self) -> list[float]:
         """G values added to advantages after normalisation."""
         return self.terms.advantage if self.terms else [0.0] * len(self.total)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every reward, and every term added to an advantage, is a finite number."""
+        return all(map(math.isfinite, [*self.total, *self.advantage_terms]))
 
     @property
     def varies(self) -> bool:

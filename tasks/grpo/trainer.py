@@ -45,7 +45,7 @@ from tasks.grpo.collect import Collector, Step
 from tasks.grpo.data import OnSkip, Prompt, black_picture, drawn
 from tasks.grpo.engines import Policy, RolloutRequest, Rollouts
 from tasks.grpo.forwards import POLICY, Forwards, Rows, without_adapter_wrapper
-from tasks.grpo.groups import own_parts
+from tasks.grpo.groups import Group, own_parts
 from tasks.grpo.log import RolloutLog, step_metrics, step_rollouts
 from tasks.grpo.options import Options
 from tasks.grpo.rollout import Completion
@@ -154,6 +154,7 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
         self._expect(first, len(indices), step)
         parts = own_parts(indices, first, self.num_generations, self._asks.completions)
         collected = self._collector.collect(parts, step)
+        self._refuse_infinite([*collected.groups.values(), *collected.replaced])
         rewards, terms = totals(list(collected.groups.values()), self.num_generations)
         values = (advantages(rewards, self.scale_rewards) + terms).tolist()
         by_slot = dict(zip(collected.groups, values, strict=True))
@@ -175,6 +176,12 @@ class VideoGRPOTrainer(ShardedNumbers, FiniteSteps, ResumesWeights, GRPOTrainer)
             self._buffered_inputs = whole_prompts(self._buffered_inputs)
             inputs = self._buffered_inputs[self._step % self.args.steps_per_generation]
         return inputs
+
+    def _refuse_infinite(self, groups: Sequence[Group | None]) -> None:
+        """Advantages take a reward of NaN for that of a lost prompt: unnoticed, it would cost its group."""
+        for group in groups:
+            if group is not None and not group.score.finite:
+                raise self.diverged(f"a reward of problem_id {group.prompt.record.problem_id} is not finite")
 
     def _expect(self, first: int, rows: int, step: int) -> None:
         """Let the clips of this step and the next be decoded ahead."""

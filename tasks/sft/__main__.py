@@ -21,7 +21,7 @@ from tasks.core.models.errors import ModelError
 from tasks.core.models.load import frame_shape_in, load_processor
 from tasks.core.schemas.records import SFT_SCHEMA, Record, record_from_row
 from tasks.core.train.clips import open_store
-from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish
+from tasks.core.train.runs import ROWS_PER_STEP, begin_training, clear, processes, publish, refuse_unread
 from tasks.core.video import tell_cache
 from tasks.sft.given import take_checkpoint
 from tasks.sft.seen import SEEN_SCHEMA, drawings, kept_orders
@@ -76,6 +76,7 @@ def main() -> int:
             curve=paths.curve("sft"),
             visual=most_visual_tokens(processor, config.video.frames, config.video.max_pixels),
         )
+    refuse_unread(work / SKIPPED, [row["problem_id"] for row in rows], "sft")
     publish(result.trainer, work, paths.SFT_MODEL, config.sft.dtype)
     if result.trainer.is_world_process_zero():
         rows_per_step = config.sft.batch_size * config.sft.gradient_accumulation * processes()

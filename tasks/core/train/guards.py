@@ -198,9 +198,13 @@ class FiniteSteps:
         value = 0.0 if norm is None else float(norm)
         severity = highest(2 if self._broken_loss else int(not math.isfinite(value)), trainer.args.device)
         if severity:
-            wrong = "the loss is not finite" if severity == 2 else f"the gradient's norm is {value}"
-            raise DivergedError(_text(self.stage, trainer.state.global_step + 1, wrong, trainer.args))
+            raise self.diverged("the loss is not finite" if severity == 2 else f"the gradient's norm is {value}")
         return norm
+
+    def diverged(self, wrong: str) -> DivergedError:
+        """The error that ends the run in the step under way; every process must raise it."""
+        trainer: Any = self
+        return DivergedError(_text(self.stage, trainer.state.global_step + 1, wrong, trainer.args))
 
 
 def weights_norm(parameters: Iterable[Any]) -> float:

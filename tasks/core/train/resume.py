@@ -1,4 +1,4 @@
-"""Checkpoints of a run: a full disk names the one being written, and a resumed run has its weights."""
+"""Checkpoints of a run: a full disk names the one being written; a resumed run has its weights and no step too many."""
 
 from __future__ import annotations
 
@@ -29,6 +29,18 @@ class ResumesWeights:
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
         target.load_state_dict(load_model(resume_from_checkpoint, "float32", "cpu").state_dict())
+
+    def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        """Run an epoch, unless all steps are done.
+
+        transformers looks at the number of steps only after one: a run that ends within an epoch, resumed at its last
+        checkpoint, would take a step more than it was asked for.
+        """
+        trainer: Any = self
+        if trainer.state.global_step >= trainer.state.max_steps:
+            trainer.control.should_training_stop = True
+            return
+        super()._run_epoch(*arguments, **named)  # type: ignore[misc]
 
     def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
         """Save a checkpoint as the trainer does."""

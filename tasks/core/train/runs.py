@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import get_int_from_env
 
-from tasks.core.io.atomic import naming_full_disk
+from tasks.core.io.atomic import naming_full_disk, replace_folder
 from tasks.core.io.errors import StageError
+from tasks.core.io.jsonl import read_jsonl
 from tasks.core.io.work import Work, begin_work, listed
 from tasks.core.models.load import load_model, load_processor, save_model
 from tasks.core.train.repeatable import sum_in_order
@@ -71,9 +73,26 @@ def publish(trainer: Any, work: Path, out: Path, dtype: str) -> None:
         (final / ARGUMENTS).unlink(missing_ok=True)
         if dtype != "float32":
             save_model(load_model(final, dtype, "cpu"), load_processor(final), final)
-    shutil.rmtree(out, ignore_errors=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(final, out)
+        replace_folder(final, out)
+
+
+def refuse_unread(log: Path, problem_ids: Iterable[int], stage: str) -> None:
+    """Refuse to publish a model that has learned nothing, for the media of all its rows were left out.
+
+    Args:
+        log: rows left out, JSON lines with `problem_id` and `reason`.
+        problem_ids: of all rows.
+        stage: whose work it is.
+
+    Raises:
+        StageError: not one row was read; names the reason of the first.
+    """
+    reasons = {row["problem_id"]: row["reason"] for row in read_jsonl(log)}
+    if set(problem_ids) <= set(reasons):
+        raise StageError(
+            f"{stage}: every row was left out, the first: {next(iter(reasons.values()))}; nothing is published. Mend "
+            f"the media, then remove this work: python -m tasks.work clear {stage}"
+        )
 
 
 def clear(work: Path) -> None:

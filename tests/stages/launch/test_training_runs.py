@@ -18,6 +18,7 @@ from tasks.core.schemas.records import RECORD_SCHEMA
 from tasks.core.train.checkpoints import newest_checkpoint
 from tasks.core.train.guards import DivergedError
 from tasks.core.train.runs import begin_training
+from tasks.grpo import collect
 from tasks.params import load
 from tests.support.sft_stage import record
 from tests.support.training_project import make_project
@@ -142,6 +143,32 @@ def test_a_learning_rate_past_reason_publishes_nothing(project, stage):
         assert all(torch.isfinite(value).all() for value in load_file(checkpoint).values())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=["not a number", "infinite"])
+def test_a_reward_that_is_not_finite_stops_and_is_not_taken_for_a_lost_prompt(project, monkeypatch, value):
+    original, groups = collect.score_group, []
+
+    def score(*args, **kwargs):
+        groups.append(original(*args, **kwargs))
+        wrong = groups[-1]._replace(total=[value, *groups[-1].total[1:]])
+        return wrong if len(groups) == 3 else groups[-1]
+
+    monkeypatch.setattr(collect, "score_group", score)
+    with pytest.raises(DivergedError, match=r"^grpo: step 2: a reward of problem_id \d is not finite; .*-1 is kept"):
+        run("grpo")
+    assert not paths.GRPO_MODEL.exists()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_model_that_read_no_row_is_not_published(project, stage):
+    for name in ("clip.mp4", "still.png"):
+        (project / name).unlink()
+    before = {path: path.stat().st_mtime_ns for path in out(stage).glob("*")}
+    with pytest.raises(StageError, match=rf"^{stage}: every row was left out, the first: no such file; nothing is"):
+        run(stage)
+    assert {path: path.stat().st_mtime_ns for path in out(stage).glob("*")} == before
+    assert not paths.metrics(stage).exists()
+
+
 def test_a_guard_warns_by_name_and_stops_where_it_is_told_to(project, capsys):
     change("grpo", guards={"empty_steps": 2}, objective={"kind": "grpo"}, length=None, format_weight=0.0)
     assert run("grpo") == 0
@@ -208,16 +235,19 @@ def test_a_damaged_newest_checkpoint_costs_a_step_not_the_run(project, monkeypat
     assert "checkpoint-2: step 2 of 4 is done" in told.out
 
 
-def test_a_run_that_was_done_but_not_published_is_published(project, monkeypatch, capsys):
+@pytest.mark.parametrize(("epochs", "steps"), [(1.0, 4), (0.5, 2), (1.5, 6)], ids=["whole", "half", "one and a half"])
+def test_a_run_that_was_done_but_not_published_is_published(project, monkeypatch, capsys, epochs, steps):
+    """Without a step more, also where it ended within an epoch."""
     import tasks.sft.__main__ as stage
 
+    change("sft", epochs=epochs)
     with monkeypatch.context() as patch:
         patch.setattr(stage, "publish", lambda *args: stop(None))
         with pytest.raises(KeyboardInterrupt):
             stage.main()
     assert stage.main() == 0
-    assert "step 4 of 4 is done" in capsys.readouterr().out
-    assert json.loads(paths.metrics("sft").read_text())["steps"] == 4
+    assert f"step {steps} of {steps} is done" in capsys.readouterr().out
+    assert json.loads(paths.metrics("sft").read_text())["steps"] == steps
 
 
 def other_processes(monkeypatch, count):
