@@ -43,7 +43,7 @@ def look(folder: Path, now: float) -> Listed:
     """What a work's folder holds; `now` in seconds since the epoch."""
     try:
         stage = str(json.loads((folder / DESCRIPTION).read_text())["stage"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         stage = folder.parent.name
     age = (now - last_used(folder)) / SECONDS_PER_DAY
     return Listed(folder, stage, size_of(folder), age, holdings(folder), in_use(folder))

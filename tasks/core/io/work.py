@@ -96,7 +96,6 @@ def begin_work(work: Work, tell: Callable[[str], None] = print) -> Path:
             f"{work.stage}: older work is kept, {total} in {work.folder.parent}; `python -m tasks.work` lists it, "
             f"`python -m tasks.work clear {work.stage}` removes it"
         )
-    work.folder.mkdir(parents=True, exist_ok=True)
     claim(work.folder, work.stage)
     write_json(work.folder / DESCRIPTION, {"stage": work.stage, "inputs": work.inputs, "facts": work.facts})
     return work.folder
@@ -108,9 +107,8 @@ def claim(folder: Path, stage: str, wait_seconds: float = WAIT_SECONDS) -> None:
     Raises:
         StageError: another process holds it all the while; names the process.
     """
-    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
-    file = os.fstat(number)
-    if (file.st_dev, file.st_ino) in _CLAIMED:
+    number, file = _open_lock(folder)
+    if file in _CLAIMED:
         os.close(number)
         return
     deadline = time.monotonic() + wait_seconds
@@ -118,7 +116,10 @@ def claim(folder: Path, stage: str, wait_seconds: float = WAIT_SECONDS) -> None:
     while True:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
+            if _is_at(folder / LOCK, file):
+                break
+            os.close(number)  # whoever held it has finished and removed the work: that file locks nothing any more
+            number, file = _open_lock(folder)
         except BlockingIOError:
             holder = os.pread(number, 20, 0).decode() or "another process"
             if time.monotonic() > deadline:
@@ -131,7 +132,23 @@ def claim(folder: Path, stage: str, wait_seconds: float = WAIT_SECONDS) -> None:
     with naming(folder / LOCK):
         os.truncate(number, 0)
         os.pwrite(number, str(os.getpid()).encode(), 0)
-    _CLAIMED[file.st_dev, file.st_ino] = number
+    _CLAIMED[file] = number
+
+
+def _open_lock(folder: Path) -> tuple[int, tuple[int, int]]:
+    """Number of the open lock file of a work, which is made as needed, and its (device, inode)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+    status = os.fstat(number)
+    return number, (status.st_dev, status.st_ino)
+
+
+def _is_at(path: Path, file: tuple[int, int]) -> bool:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return (status.st_dev, status.st_ino) == file
 
 
 def in_use(folder: Path) -> bool:
@@ -216,4 +233,5 @@ def _described(path: Path) -> dict[str, Any]:
         described = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return described if isinstance(described, dict) else {}
+    named = described if isinstance(described, dict) else {}
+    return {name: named[name] for name in ("inputs", "facts") if isinstance(named.get(name), dict)}

@@ -49,10 +49,14 @@ def flaw(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint in one line; None when it is complete. Sizes are checked before contents."""
     try:
         listed = json.loads((checkpoint / MARKER).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return f"{MARKER} is missing: it was not written to its end"
+    except OSError as error:
+        return f"{MARKER} cannot be read: {error.strerror}"
     except ValueError:
         return f"{MARKER} is not JSON"
+    if not isinstance(listed, dict) or not listed or not all(map(_is_entry, listed.values())):
+        return f"{MARKER} is no list of files"
     for name, (size, _) in listed.items():
         file = checkpoint / name
         if not file.is_file():
@@ -63,6 +67,10 @@ def flaw(checkpoint: Path) -> str | None:
         if file_digest(checkpoint / name) != digest:
             return f"{name} has other contents than were written"
     return None
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def step_of(checkpoint: Path) -> int:

@@ -1,13 +1,16 @@
 """Keys and digests follow contents, not places."""
 
+import fcntl
 import json
 import os
+import shutil
 import time
 
 import pytest
 
+from tasks.core.io import work as work_module
 from tasks.core.io.digests import code_digests, folder_digest, work_key
-from tasks.core.io.work import begin_work, find_work
+from tasks.core.io.work import DESCRIPTION, LOCK, begin_work, claim, find_work, in_use
 
 
 def make(folder, files):
@@ -157,3 +160,26 @@ def test_work_that_nobody_used_for_long_is_removed_and_told(tmp_path):
     used, told, _ = begun(tmp_path, {**INPUTS, "seed": 2})
     assert (old.exists(), younger.exists(), used) == (False, True, own), "what is gone on with is used"
     assert "removed" in told[0] and "not used for 30 days" in told[0]
+
+
+@pytest.mark.parametrize("text", ['{"sta', "[1]", '{"inputs": [1], "facts": [2]}', "{}"])
+def test_a_damaged_description_costs_what_it_said_alone(tmp_path, text):
+    folder, _, _ = begun(tmp_path, INPUTS, processes=1)
+    (folder / DESCRIPTION).write_text(text)
+    again, told, work = begun(tmp_path, INPUTS, processes=1)
+    assert again == folder and told == [] and work.before == {}
+
+
+def test_who_waited_for_a_work_that_was_finished_holds_the_one_made_anew(tmp_path, monkeypatch):
+    folder = tmp_path / "0f3a"
+    folder.mkdir()
+    with (folder / LOCK).open("w") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+
+        def finish(_seconds):
+            shutil.rmtree(folder, ignore_errors=True)
+            fcntl.flock(holder, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(work_module.time, "sleep", finish)
+        claim(folder, "sft")
+    assert in_use(folder)

@@ -35,6 +35,11 @@ DAMAGE = [
     pytest.param(lambda f: (f / "shards/.metadata").unlink(), "shards/.metadata is missing", id="a hidden file lost"),
     pytest.param(lambda f: (f / MARKER).unlink(), f"{MARKER} is missing", id="torn by a crash: no marker"),
     pytest.param(lambda f: (f / MARKER).write_text('{"mod'), f"{MARKER} is not JSON", id="a marker cut short"),
+    pytest.param(
+        lambda f: (f / MARKER).write_text("[]"), f"{MARKER} is no list of files", id="a marker of another kind"
+    ),
+    pytest.param(lambda f: (f / MARKER).write_text("{}"), f"{MARKER} is no list of files", id="a marker of no file"),
+    pytest.param(lambda f: (f / MARKER).write_text('{"a": 3}'), f"{MARKER} is no list of files", id="a size alone"),
 ]
 
 
@@ -49,6 +54,21 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_with_a_word(tm
     assert re.search(f"checkpoint-10: passed over: {says}", told.err), told.err
     assert (tmp_path / "damaged-checkpoint-10").is_dir(), "kept, out of the way of the step done again"
     assert newest_checkpoint(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        pytest.param(lambda path: path.write_text("x"), f"{MARKER} is missing", id="a file"),
+        pytest.param(
+            lambda path: (path / MARKER).mkdir(parents=True), "cannot be read: Is a directory", id="no marker"
+        ),
+    ],
+)
+def test_what_is_no_checkpoint_is_passed_over(tmp_path, capsys, make, says):
+    before = checkpoint(tmp_path, 9)
+    make(tmp_path / "checkpoint-10")
+    assert newest_checkpoint(tmp_path) == before and says in capsys.readouterr().err
 
 
 def test_when_none_is_whole_the_run_begins_anew(tmp_path):
