@@ -39,6 +39,9 @@ def contradictions(params: Params) -> Iterator[Problem]:
     yield from ((f"grpo.{place}", problem) for place, problem in grpo_contradictions(params.grpo))
     yield from _benchmarked(params)
     yield from _benchmark(params.benchmark)
+    for number, skill in enumerate(params.world.curriculum):
+        if not skill.mix:
+            yield f"world.curriculum.{number}.mix", "no kind of row"
     if params.world.hidden_size % params.world.heads:
         yield "world.heads", f"{params.world.heads} does not divide world.hidden_size ({params.world.hidden_size})"
 

@@ -31,7 +31,7 @@ class ParamsError(ValueError):
 class Params(Section):
     """The whole of params.yaml."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of all that stages draw: order of rows, completions, shuffles. Sources have their own."""
     data_root: str = Field("data/raw", min_length=1)
     """Folder of the record files of `video_r1` sources; a change in it reruns ingest. Media may lie elsewhere."""
@@ -162,6 +162,18 @@ class PlainYaml(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, reason)
             lines[key] = line
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value.
+
+        Raises:
+            yaml.constructor.ConstructorError: a scalar that is not what it looks like or is tagged as, as 2020-13-45.
+        """
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:  # PyYAML reads scalars without checking them
+            reason = f"{str(node.value)[:GOT_CHARS]!r} is no {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark) from error
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
         """A whole number.

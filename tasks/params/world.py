@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,13 +16,13 @@ class Skill(Section):
     steps: int = Field(ge=1)
     rows: int = Field(ge=1)
     """Rows per step."""
-    mix: dict[str, float]
+    mix: dict[Literal["caption", "direct", "reason", "shortcut"], Annotated[float, Field(gt=0)]]
     """Kind of row -> share."""
     decay: bool = False
     """Whether the learning rate decays (cosine to 5 %) instead of staying at its peak."""
     after: str | None = None
     """Model that it starts from, saved by an earlier skill; null goes on from the skill before."""
-    save_as: str | None = None
+    save_as: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Folder of models/NAME (`world.name`) in which its result is published, and scored."""
 
 

@@ -73,6 +73,11 @@ MINIMAL: dict[str, Any] = {
 }
 
 
+def curriculum(mix: dict[str, float], **others: Any) -> dict[str, Any]:
+    """The section world with one skill."""
+    return {"world": {"curriculum": [{"name": "a", "steps": 1, "rows": 1, "mix": mix, **others}]}}
+
+
 @pytest.mark.parametrize(
     ("edit", "text"),
     [
@@ -161,6 +166,8 @@ MINIMAL: dict[str, Any] = {
             {"models": {"base": "b", "teacher": "t", "a/b": "m"}}, "models.a/b: a name has letters", id="no file name"
         ),
         pytest.param({"models": {"base": "", "teacher": "t"}}, "models.base: no folder", id="a model without a folder"),
+        pytest.param({"seed": -1}, "seed: Input should be greater than or equal to 0 (got -1)", id="seed below 0"),
+        pytest.param({"seed": 2**32}, "seed: Input should be less than 4294967296", id="a seed that no trainer takes"),
         pytest.param({"seed": True}, "seed: a number is wanted (got True)", id="true is not 1"),
         pytest.param({"sft": {"learning_rate": float("inf")}}, "sft.learning_rate: Input should be a finite", id="inf"),
         pytest.param(
@@ -307,6 +314,16 @@ MINIMAL: dict[str, Any] = {
             "ingest.sources.1.seed: 3 is that of a source of another split",
             id="the test split's scenes in training",
         ),
+        pytest.param(curriculum({"capton": 1.0}), "world.curriculum.0.mix.capton", id="a kind of row that is none"),
+        pytest.param(
+            curriculum({"caption": -1.0}), "mix.caption: Input should be greater than 0", id="a share below 0"
+        ),
+        pytest.param(curriculum({}), "world.curriculum.0.mix: no kind of row", id="a skill without rows"),
+        pytest.param(
+            curriculum({"caption": 1.0}, save_as="../teacher"),
+            "world.curriculum.0.save_as: String should match pattern",
+            id="a model outside its folder",
+        ),
         pytest.param({"world": {"heads": 7}}, "world.heads: 7 does not divide world.hidden_size (128)", id="heads"),
     ],
 )
@@ -338,6 +355,10 @@ def test_a_missing_file_says_how_to_get_one(tmp_path):
         pytest.param(b"seed: 0\0", "not valid YAML: unacceptable character", id="a NUL byte"),
         pytest.param(b"seed: 0\n---\nseed: 1\n", "but found another document", id="two documents"),
         pytest.param(b"seed: 0100", "line 1, column 7: 0100 is no plain number", id="eight or a hundred"),
+        pytest.param(b"seed: 2020-13-45", "line 1, column 7: '2020-13-45' is no timestamp", id="no such day"),
+        pytest.param(b"seed: !!int abc", "line 1, column 7: 'abc' is no int", id="a word tagged as a number"),
+        pytest.param(b"seed: !!bool maybe", "line 1, column 7: 'maybe' is no bool", id="neither true nor false"),
+        pytest.param(b"seed: " + b"9" * 5000, "line 1, column 7: '9999999999", id="thousands of digits"),
         pytest.param(b"seed: 1:40", "line 1, column 7: 1:40 is no plain number", id="sixties"),
         pytest.param(b"x: !!python/object:os.system y", "could not determine a constructor", id="a Python object"),
         pytest.param(b"seed: 0 # caf\xe9", "byte 13 is not UTF-8; save it as UTF-8 text", id="Latin-1"),
