@@ -23,10 +23,12 @@ import numpy as np
 import torch
 
 from tasks import params, paths
-from tasks.core.io.atomic import replacing, write_json
+from tasks.core.backbones import UnknownBackboneError
+from tasks.core.io.atomic import replace_folder, replacing, write_json
 from tasks.core.io.cli import OneLineParser, run_stage
 from tasks.core.io.errors import StageError
 from tasks.core.models.load import load_model, load_processor
+from tasks.core.models.weights import check_finite
 from tasks.core.world.model import build_model, build_processor
 from tasks.core.world.split import draw_row
 from tasks.world.evaluate import evaluate
@@ -96,7 +98,7 @@ def train(model: Any, processor: Any, p: params.Params, number: int) -> list[Ste
         model,
         processor,
         name=skill.name,
-        mix=skill.mix,
+        mix={str(kind): share for kind, share in skill.mix.items()},
         steps=skill.steps,
         rows=skill.rows,
         decay=skill.decay,
@@ -163,15 +165,21 @@ def save(model: Any, processor: Any, folder: Path, steps: list[Step]) -> None:
 
 
 def publish(source: Path, target: Path, dtype: str) -> None:
-    """Copy weights, as `dtype`, and processor files to where the pipeline reads them, whole or not at all."""
+    """Copy weights, as `dtype`, and processor files to where the pipeline reads them, whole or not at all.
+
+    Raises:
+        ModelError: the weights are damaged, or not finite as `dtype`; `target` stays as it is.
+    """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
+        model = load_model(source, dtype="float32")
         shutil.copytree(source, partial, ignore=shutil.ignore_patterns(STEPS))
         if dtype != "float32":
-            load_model(source, dtype="float32").to(getattr(torch, dtype)).save_pretrained(partial)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+            model = model.to(getattr(torch, dtype))
+            check_finite(target, model)
+            model.save_pretrained(partial)
+        replace_folder(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -222,4 +230,4 @@ def _log(step: Step, steps: list[Step]) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, params.ParamsError, UnknownBackboneError)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
+from tasks.core.io.errors import StageError
 from tasks.core.world.split import draw_row
 from tasks.world.batches import RowBatches
 from tasks.world.muon import Muon
@@ -67,7 +68,11 @@ def train_skill(
     log_every: int = 20,
     scenes: Scenes = draw_row,
 ) -> None:
-    """Train one step of the curriculum in place."""
+    """Train one step of the curriculum in place.
+
+    Raises:
+        StageError: it diverged; names the step.
+    """
     dataset = RowBatches(processor, mix, rows, seed, prompt, scenes)
     loader = iter(torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=4))
     optimizers = make_optimizers(model, muon_lr, adamw_lr)
@@ -79,7 +84,7 @@ def train_skill(
         share = learning_rate_share(step, steps, decay)
         for peak, group in zip(peaks, (g for o in optimizers for g in o.param_groups), strict=True):
             group["lr"] = peak * share
-        sums += train_step(model, optimizers, next(loader))
+        sums += train_step(model, optimizers, next(loader), f"skill {name}: step {step + 1}")
         if (step + 1) % log_every == 0 or step + 1 == steps:
             seen = [(kind, *sums[i].tolist()) for i, kind in enumerate(KINDS) if sums[i, 2] > 0]
             log(
@@ -92,17 +97,28 @@ def train_skill(
                 )
             )
             sums.zero_()
+    norm = float(torch.nn.utils.get_total_norm(list(model.parameters())))
+    if not math.isfinite(norm):
+        raise StageError(f"skill {name}: step {steps}: the weights' norm is {norm}; nothing is saved")
 
 
-def train_step(model: Any, optimizers: list[torch.optim.Optimizer], batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """One update. Returns (kinds, 3): summed loss, hits and number of learned tokens per kind of row."""
+def train_step(
+    model: Any, optimizers: list[torch.optim.Optimizer], batch: dict[str, torch.Tensor], where: str
+) -> torch.Tensor:
+    """One update. Returns (kinds, 3): summed loss, hits and number of learned tokens per kind of row.
+
+    Raises:
+        StageError: the gradient is not finite, and nothing was changed; the text begins with `where`.
+    """
     labels, kinds = batch.pop("labels"), batch.pop("kind")
     hidden = model.model(**batch).last_hidden_state
     row, place = (labels != -100).nonzero(as_tuple=True)
     logits = model.lm_head(hidden[row, place - 1])
     losses = cross_entropy(logits, labels[row, place], reduction="none")
     losses.mean().backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+    if not math.isfinite(norm):
+        raise StageError(f"{where}: the gradient's norm is {norm}; nothing is saved")
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad()

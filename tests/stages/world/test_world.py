@@ -163,6 +163,39 @@ def test_one_skill_again_equals_the_whole_curriculum(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "steps", "says"),
+    [
+        pytest.param({"adamw_lr": 1e30}, 3, "skill see: step 2: the gradient's norm is nan", id="AdamW"),
+        pytest.param({"muon_lr": 1e30}, 3, "skill see: step 2: the gradient's norm is nan", id="Muon"),
+        pytest.param({"muon_lr": 1e30}, 1, "skill see: step 1: the weights' norm is inf", id="at its last step"),
+        pytest.param(
+            {"muon_lr": 1e7, "published_dtype": "float16"}, 1, "NaN or infinite", id="past what its type can hold"
+        ),
+    ],
+)
+def test_a_rate_past_reason_publishes_nothing(tmp_path, monkeypatch, values, steps, says):
+    monkeypatch.chdir(tmp_path)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    small = {"hidden_size": 64, "layers": 2, "heads": 2, "vision_layers": 1, "eval_rows": 2}
+    row = skill("see", save_as="teacher").model_dump() | {"steps": steps}
+    params["world"] |= small | {"curriculum": [row]} | values
+    monkeypatch.setattr("tasks.world.__main__.CORPUS_ROWS", 500)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    kept = tmp_path / "models/world/teacher/model.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("as it was")
+    with pytest.raises(StageError, match=says):
+        main([])
+    assert kept.read_text() == "as it was" and not (tmp_path / "reports/world/metrics.json").exists()
+
+
+def test_kinds_of_row_are_those_that_a_skill_may_name():
+    wanted = Skill.model_json_schema()["properties"]["mix"]["propertyNames"]["enum"]
+    assert tuple(wanted) == KINDS
+
+
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_published_model_as_it_is(tmp_path, monkeypatch):
     """Full in training's own folder, and full when the model is published from there."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
