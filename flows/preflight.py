@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import os
 import tempfile
 import urllib.error
@@ -23,14 +24,16 @@ def check_home(environment: Mapping[str, str] = os.environ) -> Path:
     Raises:
         PreflightError: it cannot be written to.
     """
-    home = Path(environment.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    home = Path(environment.get("PREFECT_HOME") or "~/.prefect")
     try:
+        home = home.expanduser()
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home):
             return home
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~ of a user that is none
         hint = "set PREFECT_HOME to a folder that can be written to"
-        raise PreflightError(f"{home}: Prefect cannot write its files: {error.strerror}; {hint}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise PreflightError(f"{home}: Prefect cannot write its files: {reason}; {hint}") from None
 
 
 def check_api(url: str, environment: Mapping[str, str] = os.environ) -> None:
@@ -51,8 +54,8 @@ def check_api(url: str, environment: Mapping[str, str] = os.environ) -> None:
             status = answer.status
     except urllib.error.HTTPError as error:
         status = error.code
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+    except (OSError, ValueError, http.client.HTTPException) as error:  # the last: what answers does not speak HTTP
+        reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         raise PreflightError(f"{url}: no Prefect server answers: {reason}; {hint}") from None
     if status != 200:
         raise PreflightError(f"{url}: the server answers {status} to {address}; {hint}")

@@ -224,6 +224,10 @@ def test_wrong_commands_give_one_line_and_fail(toy, tmp_path, arguments, text):
             {"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "127.0.0.1:9/api: no Prefect server answers", id="api"
         ),
         pytest.param({"PREFECT_API_URL": "nonsense"}, "nonsense: no Prefect server answers", id="no url"),
+        pytest.param(
+            {"PREFECT_API_URL": "http://127.0.0.1:four/api"}, "four/api: no Prefect server answers", id="no port"
+        ),
+        pytest.param({"PREFECT_HOME": "~nobody-of-that-name/x"}, "/x: Prefect cannot write its files", id="no user"),
         pytest.param({"PREFECT_HOME": "/proc/nowhere"}, "/proc/nowhere: Prefect cannot write its files", id="home"),
     ],
 )
