@@ -88,7 +88,7 @@ def refuse_unread(log: Path, problem_ids: Iterable[int], stage: str) -> None:
         StageError: not one row was read; names the reason of the first.
     """
     reasons = {row["problem_id"]: row["reason"] for row in read_jsonl(log)}
-    if set(problem_ids) <= set(reasons):
+    if reasons and set(problem_ids) <= set(reasons):
         raise StageError(
             f"{stage}: every row was left out, the first: {next(iter(reasons.values()))}; nothing is published. Mend "
             f"the media, then remove this work: python -m tasks.work clear {stage}"
